@@ -1,0 +1,113 @@
+# make            everything, release with debug info      make check          unit tests and the simulator
+# make check-asan the same under ASan and UBSan            make check-valgrind unit tests under valgrind
+# make lint       static analysis, include directions      make fuzz           build the fuzzers (clang)
+# make install DESTDIR= PREFIX=                            make bench          see scripts/bench
+# User's CFLAGS, CPPFLAGS and LDFLAGS are appended to ours. WERROR=1 makes warnings errors.
+
+VERSION  := 0.1.0
+PREFIX   ?= /usr/local
+SYSCONFDIR ?= /etc
+SANITIZE ?=
+BUILD    ?= $(if $(SANITIZE),build/$(subst $(comma),-,$(SANITIZE)),build)
+comma    := ,
+PKG_CONFIG ?= pkg-config
+
+PKGS := libevent_core libevent_extra hiredis libcjson uuid libpq sqlite3 libbsd
+ifeq ($(filter clean help,$(MAKECMDGOALS)),)
+  PKG_MISSING := $(strip $(foreach p,$(PKGS),$(if $(shell $(PKG_CONFIG) --exists $(p) && echo y),,$(p))))
+  ifneq ($(PKG_MISSING),)
+    $(error missing development packages: $(PKG_MISSING). Remedy: scripts/install-deps)
+  endif
+endif
+PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null)
+PKG_LIBS   := $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null)
+
+# llhttp: a library where the distribution has one, else its packaged C sources compiled into $(BUILD).
+ifeq ($(shell $(PKG_CONFIG) --exists libllhttp && echo y),y)
+  PKG_CFLAGS += $(shell $(PKG_CONFIG) --cflags libllhttp)
+  PKG_LIBS   += $(shell $(PKG_CONFIG) --libs libllhttp)
+else
+  LLHTTP_SRC := /usr/share/llhttp
+  PKG_CFLAGS += -isystem /usr/share/include/llhttp
+  LLHTTP_OBJ := $(addprefix $(BUILD)/llhttp/,api.o http.o llhttp.o)
+endif
+
+GCC_WARNINGS := $(if $(findstring clang,$(CC)),,-Wduplicated-cond -Wduplicated-branches -Wlogical-op -Wnull-dereference)
+WARNINGS := -Wall -Wextra -Wformat=2 -Wconversion -Wsign-conversion -Wshadow -Wstrict-prototypes \
+  -Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wwrite-strings -Wundef -Wvla -Wswitch-enum \
+  -Wimplicit-fallthrough $(GCC_WARNINGS) $(if $(WERROR),-Werror)
+HARDENING := -fstack-protector-strong -fstack-clash-protection -fcf-protection=full \
+  -ftrivial-auto-var-init=zero -fno-strict-aliasing -fno-strict-overflow -fno-delete-null-pointer-checks
+ifneq ($(SANITIZE),)
+  OPTIMISE := -O1 -fno-omit-frame-pointer -fsanitize=$(SANITIZE) -fno-sanitize-recover=all
+else
+  OPTIMISE := -O2 -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
+endif
+# FAULTS=1 compiles the fault points in (test builds only, see common/fault.h).
+ALL_CPPFLAGS := -D_GNU_SOURCE -DAGENTPOOL_VERSION='"$(VERSION)"' $(if $(FAULTS),-DAGENTPOOL_FAULTS=1) -I. $(PKG_CFLAGS) $(CPPFLAGS)
+ALL_CFLAGS := -std=c17 -g $(OPTIMISE) -fno-common -fPIE -ffile-prefix-map=$(CURDIR)=. $(HARDENING) $(WARNINGS) $(CFLAGS)
+ALL_LDFLAGS := -pie $(if $(SANITIZE),-fsanitize=$(SANITIZE)) -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed $(LDFLAGS)
+ALL_LIBS := $(PKG_LIBS) -lpthread -ldl
+
+sources = $(sort $(wildcard $(addsuffix /*.c,$(1))))
+objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
+# Everything but the two mains: what the programs and the tests link.
+CORE_SRC := $(filter-out master/main.c,$(call sources,common registry sql worker master master/http master/api))
+CORE_OBJ := $(call objects,$(CORE_SRC)) $(LLHTTP_OBJ)
+CLI_SRC  := $(call sources,cli)
+TEST_SRC := $(wildcard test/unit/test_*.c)
+SIM_SRC  := $(wildcard test/sim/*.c)
+TESTS    := $(patsubst test/unit/%.c,$(BUILD)/test/unit/%,$(TEST_SRC))
+
+PROGRAMS := $(BUILD)/agentpoold $(BUILD)/agentpool
+EXAMPLES := $(BUILD)/example-agent $(BUILD)/example-module.so
+TOOLS    := $(BUILD)/loadgen
+
+.PHONY: all check check-asan check-valgrind lint fuzz install bench clean tests
+all: $(PROGRAMS) $(EXAMPLES) $(TOOLS)
+tests: all $(TESTS) $(BUILD)/sim
+
+$(BUILD)/libagentpool.a: $(CORE_OBJ)
+	$(Q)rm -f $@
+	$(AR) rcsD $@ $^
+
+$(BUILD)/agentpoold: $(BUILD)/master/main.o $(BUILD)/libagentpool.a
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LIBS)
+$(BUILD)/agentpool: $(call objects,$(CLI_SRC)) $(BUILD)/libagentpool.a
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LIBS)
+$(BUILD)/example-agent: $(BUILD)/etc/examples/agent.o
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs libcjson)
+$(BUILD)/example-module.so: etc/examples/module.c worker/agentpool_module.h
+	@mkdir -p $(@D)
+	$(CC) $(filter-out -fPIE,$(ALL_CPPFLAGS) $(ALL_CFLAGS)) -fPIC -shared -o $@ $<
+$(BUILD)/loadgen: $(call objects,$(wildcard test/load/*.c)) $(BUILD)/libagentpool.a
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LIBS)
+$(BUILD)/test/unit/%: $(BUILD)/test/unit/%.o $(BUILD)/libagentpool.a
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs check) $(ALL_LIBS)
+$(BUILD)/sim: $(call objects,$(SIM_SRC)) $(BUILD)/libagentpool.a
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LIBS)
+
+$(BUILD)/llhttp/%.o: $(LLHTTP_SRC)/%.c
+	@mkdir -p $(@D)
+	$(CC) $(PKG_CFLAGS) -O2 -g -fPIE $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(HARDENING) -c -o $@ $<
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+# .incbin leaves no trace in the dependency files (common/embed.h).
+$(BUILD)/registry/scripts.o: $(wildcard registry/scripts/*.lua)
+$(BUILD)/sql/migrations.o: $(wildcard sql/migrations/*.sql sql/migrations/*/*.sql)
+
+check: tests
+	scripts/check-units $(BUILD)
+check-asan:
+	$(MAKE) SANITIZE=address,undefined check
+check-valgrind: tests
+	VALGRIND=1 scripts/check-units $(BUILD)
+lint:
+	scripts/lint
+bench: all
+	scripts/bench
+clean:
+	rm -rf build
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,34 @@
+#include "common/clock.h"
+
+#include <stdio.h>
+#include <time.h>
+
+static int64_t read_ms(clockid_t clock)
+{
+        struct timespec now;
+
+        clock_gettime(clock, &now);
+        return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+int64_t clock_mono_ms(void)
+{
+        return read_ms(CLOCK_BOOTTIME);
+}
+
+int64_t clock_wall_ms(void)
+{
+        return read_ms(CLOCK_REALTIME);
+}
+
+char *clock_format(int64_t wall_ms, char text[CLOCK_TEXT_SIZE])
+{
+        time_t seconds = (time_t)(wall_ms / 1000);
+        struct tm tm;
+        size_t n;
+
+        gmtime_r(&seconds, &tm);
+        n = strftime(text, CLOCK_TEXT_SIZE, "%Y-%m-%dT%H:%M:%S", &tm);
+        snprintf(text + n, CLOCK_TEXT_SIZE - n, ".%03dZ", (int)(wall_ms % 1000));
+        return text;
+}

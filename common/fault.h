@@ -1,0 +1,14 @@
+/* Named places where a test makes the real program die, stop, wait or fail. In test builds (make FAULTS=1) armed by
+ * AGENTPOOL_FAULT="point=action[,point=action…]", action: kill | stop | hang | delay:MS | error:ERRNO_NAME, each with an
+ * optional "@N" (only the Nth passage in this process, from 1). In other builds a point is nothing at all. */
+#ifndef COMMON_FAULT_H
+#define COMMON_FAULT_H
+
+#ifdef AGENTPOOL_FAULTS
+/* 0 or the -errno to fail with. */
+int fault_point(const char *name);
+#define FAULT_POINT(name) fault_point(name)
+#else
+#define FAULT_POINT(name) 0
+#endif
+#endif

@@ -1,0 +1,40 @@
+/* cJSON behind a strict door (RFC 8259, I-JSON RFC 7493): valid UTF-8, no NUL inside strings, no duplicate keys, no
+ * trailing bytes, depth at most JSON_DEPTH, integers exact to 2^53. Trees are the caller's: cJSON_Delete. */
+#ifndef COMMON_JSON_H
+#define COMMON_JSON_H
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define JSON_DEPTH 32
+#define JSON_INTEGER_MAX INT64_C(9007199254740992) /* 2^53 */
+
+enum json_flags { JSON_STRICT = 0, JSON_COMMENTS = 1 }; /* COMMENTS: // and block comments count as white space */
+
+struct json_error {
+        size_t line, column; /* from 1; where the text stops being acceptable */
+        char detail[160];    /* what is wrong, in words, without the position */
+};
+
+/* 0; -EINVAL with *ret_error filled; -ENOMEM. text need not end in NUL. */
+int json_parse(const char *text, size_t len, unsigned flags, cJSON **ret_tree, struct json_error *ret_error);
+/* Where the value that an RFC 6901 pointer names begins (for an object's member: its key), in a text that json_parse
+ * accepted with the same flags. 0 or -ENOENT. */
+int json_locate(const char *text, size_t len, unsigned flags, const char *pointer, size_t *ret_line, size_t *ret_column);
+/* Compact, one line, NUL-terminated, the caller's to free(); NULL when out of memory. */
+char *json_print(const cJSON *tree);
+
+/* The member's string, or NULL when absent or no string. Borrowed. */
+const char *json_string(const cJSON *object, const char *name);
+/* -ENOENT when absent, -EINVAL when no integer within ±2^53. */
+int json_integer(const cJSON *object, const char *name, int64_t *ret_value);
+bool json_bool(const cJSON *object, const char *name, bool fallback);
+
+/* Additions that report failure: 0 or -ENOMEM. take_item is consumed even on failure. */
+int json_add_string(cJSON *object, const char *name, const char *value);
+int json_add_integer(cJSON *object, const char *name, int64_t value);
+int json_add_bool(cJSON *object, const char *name, bool value);
+int json_add_time(cJSON *object, const char *name, int64_t wall_ms);
+int json_add_item(cJSON *object, const char *name, cJSON *take_item);
+#endif

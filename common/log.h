@@ -1,0 +1,31 @@
+/* One line per event: a stable event name, then key=value. Values with spaces or quotes are quoted and escaped
+ * by the writer's format: use LOG_Q for anything that came from outside. Safe to call from any thread. */
+#ifndef COMMON_LOG_H
+#define COMMON_LOG_H
+#include <stdbool.h>
+#include <stddef.h>
+
+enum log_level { LOG_DEBUG = 1, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_LEVEL_COUNT };
+enum log_format { LOG_TEXT = 1, LOG_JSON, LOG_FORMAT_COUNT };
+
+/* path NULL or "" is stderr; the file is appended to and created 0640. 0 or -errno: the old target then stays. */
+int log_open(const char *path, enum log_level level, enum log_format format);
+/* Opens the same path again (after rotation). 0 or -errno: the old file then stays. */
+int log_reopen(void);
+/* The role printed in each line: "forker", "master", "worker". Static storage, not copied. */
+void log_set_role(const char *role);
+/* -EINVAL unless text is debug, info, warn or error. */
+int log_level_parse(const char *text, enum log_level *ret_level);
+bool log_enabled(enum log_level level);
+void log_write(enum log_level level, const char *event, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* Text from outside as one quoted value: control bytes, quotes and backslashes escaped, cut at the buffer.
+ * Returns buffer. The macro's buffer lives for the expression's block. */
+char *log_quote(const char *text, size_t len, char *buffer, size_t size);
+#define LOG_Q(text) log_quote((text), strlen(text), (char[256]){ 0 }, 256)
+
+#define log_debug(event, ...) (log_enabled(LOG_DEBUG) ? log_write(LOG_DEBUG, event, __VA_ARGS__) : (void)0)
+#define log_info(event, ...) (log_enabled(LOG_INFO) ? log_write(LOG_INFO, event, __VA_ARGS__) : (void)0)
+#define log_warn(event, ...) (log_enabled(LOG_WARN) ? log_write(LOG_WARN, event, __VA_ARGS__) : (void)0)
+#define log_error(event, ...) (log_enabled(LOG_ERROR) ? log_write(LOG_ERROR, event, __VA_ARGS__) : (void)0)
+#endif

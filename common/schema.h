@@ -1,0 +1,61 @@
+/* JSON objects bound to C structs by a table: one mechanism for configuration, request bodies and pool settings.
+ * Reports every wrong field at once, by JSON pointer, with what would be right; unknown names with the nearest known. */
+#ifndef COMMON_SCHEMA_H
+#define COMMON_SCHEMA_H
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum schema_type {
+        SCHEMA_STRING = 1, /* char *, owned; min/max are bytes */
+        SCHEMA_NAME,       /* char *, owned; [A-Za-z0-9_.-], 1 to 64 bytes, begins with a letter or digit */
+        SCHEMA_ID,         /* struct id; a UUID */
+        SCHEMA_INTEGER,    /* int64_t; min/max are values */
+        SCHEMA_NUMBER,     /* double; min/max are values */
+        SCHEMA_BOOL,       /* bool */
+        SCHEMA_ENUM,       /* int: index into .words plus 1, so that 0 stays "absent" */
+        SCHEMA_STRINGS,    /* char **, NULL-terminated, owned; min/max are counts */
+        SCHEMA_MAP,        /* cJSON *, owned: an object whose values are all strings; min/max are counts */
+        SCHEMA_OBJECT,     /* nested: .fields read at base + offset (offset of an embedded struct) */
+        SCHEMA_TREE,       /* cJSON *, owned duplicate: any value, judged by the caller */
+};
+
+struct schema_field {
+        const char *name;
+        enum schema_type type;
+        size_t offset;
+        bool required, nullable; /* nullable: null means as if absent */
+        bool secret;             /* printed as "***" when set */
+        double min, max;         /* both 0: no bound */
+        const char *fallback;    /* JSON text of the default; NULL: zero */
+        const char *const *words;             /* SCHEMA_ENUM: NULL-terminated */
+        const struct schema_field *fields;    /* SCHEMA_OBJECT: ends with a NULL name */
+};
+
+#define SCHEMA_ERRORS_MAX 16
+struct schema_error {
+        char pointer[128]; /* RFC 6901 */
+        char detail[256];  /* what is wrong and what would be right */
+};
+struct schema_errors {
+        unsigned count; /* reported; those after SCHEMA_ERRORS_MAX are dropped */
+        struct schema_error errors[SCHEMA_ERRORS_MAX];
+};
+
+/* Fills out (zeroed by the caller) from object; absent fields get their fallback. 0; -EINVAL with *errors filled:
+ * out then holds nothing that needs freeing; -ENOMEM. prefix is the pointer of object itself ("" at the top). */
+int schema_read(const cJSON *object, const char *prefix, const struct schema_field *fields, void *out,
+        struct schema_errors *errors);
+/* The fallbacks alone. 0 or -ENOMEM; a wrong fallback is a bug (assert). */
+int schema_defaults(const struct schema_field *fields, void *out);
+/* The struct as JSON again, secrets masked when mask. NULL when out of memory. */
+cJSON *schema_print(const struct schema_field *fields, const void *in, bool mask);
+/* Frees what the fields own and zeroes them. */
+void schema_done(const struct schema_field *fields, void *out);
+/* Adds one error with a printf-made detail. */
+void schema_fail(struct schema_errors *errors, const char *pointer, const char *format, ...)
+        __attribute__((format(printf, 3, 4)));
+/* The candidate nearest to name by edit distance, or NULL when none is near. candidates ends with NULL. */
+const char *schema_nearest(const char *name, const char *const *candidates);
+#endif

@@ -1,0 +1,81 @@
+/* HTTP/1.1 server on libevent bufferevents, parsed by llhttp behind checks of ours. Routes are a table; a handler
+ * gets one request with its whole body and answers it once, now or later. Sources: RFC 9110, RFC 9112, RFC 9457. */
+#ifndef MASTER_HTTP_HTTP_H
+#define MASTER_HTTP_HTTP_H
+#include <event2/buffer.h>
+#include <event2/event.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum http_method { HTTP_GET = 1, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_DELETE, HTTP_OPTIONS, HTTP_METHOD_COUNT };
+
+struct http_server;
+struct http_request;
+
+#define HTTP_SEGMENTS_MAX 4
+/* A route: method and path; a segment in braces matches any one segment and is handed to the handler decoded:
+ * "/api/v1/agents/{agent_id}". Literal segments win over braces. HEAD is served by GET. */
+struct http_route {
+        enum http_method method;
+        const char *path;
+        void (*handle)(struct http_request *request, void *arg);
+};
+
+struct http_config {
+        const struct http_route *routes; /* ends with a NULL path */
+        void *arg;                       /* for handlers */
+        int64_t max_connections;         /* in all; more are closed at accept */
+        int64_t max_connections_per_address;
+        int64_t max_body_bytes;          /* 1 MiB */
+        int64_t request_timeout_ms;      /* first byte to last byte of a request */
+        int64_t idle_timeout_ms;         /* between requests */
+        int64_t write_timeout_ms;        /* an answer that is not read */
+        const char *server_name;         /* the Server header; NULL: none */
+};
+
+struct http_stats {
+        uint64_t accepted, refused, requests, answers_2xx, answers_4xx, answers_5xx, parse_errors;
+        unsigned connections, requests_active;
+};
+
+struct http_server *http_server_new(struct event_base *base, const struct http_config *config); /* config is copied */
+/* Takes over a listening socket (closed by http_server_free). 0 or -errno. */
+int http_server_listen(struct http_server *server, int take_fd);
+/* Stops accepting; connections end after the answer under way; on_idle (may be NULL) when none is left. */
+void http_server_drain(struct http_server *server, void (*on_idle)(void *arg), void *arg);
+struct http_server *http_server_free(struct http_server *server); /* closes everything at once; NULL is fine */
+void http_server_stats(const struct http_server *server, struct http_stats *ret_stats);
+
+enum http_method http_request_method(const struct http_request *request);
+const char *http_request_path(const struct http_request *request);    /* raw, without the query */
+/* A decoded path segment in braces by its name; never NULL for a name of the matched route. */
+const char *http_request_param(const struct http_request *request, const char *name);
+/* A decoded query parameter, NULL when absent; the first of several. A malformed query was refused with 400. */
+const char *http_request_query(const struct http_request *request, const char *name);
+/* The i-th query parameter's name, NULL past the end: for refusing unknown ones. */
+const char *http_request_query_name(const struct http_request *request, size_t i);
+/* A header by its lower-case name, NULL when absent. Repeated headers are joined by ", ". */
+const char *http_request_header(const struct http_request *request, const char *name);
+const char *http_request_body(const struct http_request *request, size_t *ret_len); /* NUL-terminated */
+const char *http_request_peer(const struct http_request *request); /* "127.0.0.1:5000", "unix" */
+/* False once the client has gone: an answer is then only freed. */
+bool http_request_alive(const struct http_request *request);
+/* The handler's own, for answers that come later. */
+void http_request_set_context(struct http_request *request, void *context);
+void *http_request_context(const struct http_request *request);
+
+/* Before the answer: one more header. Names and values with CR, LF or other controls are a bug (assert). */
+void http_answer_header(struct http_request *request, const char *name, const char *value);
+/* Answers and consumes the request. body is copied. content_type NULL: no body. */
+void http_answer(struct http_request *request, int status, const char *content_type, const char *body, size_t len);
+/* An RFC 9457 problem: type "about:blank", title from the status, detail printf-made. */
+void http_answer_problem(struct http_request *request, int status, const char *format, ...)
+        __attribute__((format(printf, 3, 4)));
+/* Server-Sent Events: the request becomes a stream until it is closed or the client goes (on_gone, then it is freed). */
+struct http_stream;
+struct http_stream *http_answer_stream(struct http_request *request, void (*on_gone)(void *arg), void *arg);
+/* 0, or -EPIPE: the client was dropped because it does not read (on_gone follows from the loop). */
+int http_stream_event(struct http_stream *stream, const char *event, const char *data, size_t len);
+void http_stream_close(struct http_stream *stream); /* ends it in order; on_gone is not called */
+#endif

@@ -1,0 +1,75 @@
+/* What master and workers say to each other: JSON objects, the same on Redis channels and on control sockets. Each
+ * command has an id; repeating one changes nothing. Encoders return compact text, the caller's to free(); NULL is ENOMEM. */
+#ifndef REGISTRY_COMMAND_H
+#define REGISTRY_COMMAND_H
+#include "common/id.h"
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum command_type {
+        COMMAND_SPAWN = 1, /* start the agent under this epoch */
+        COMMAND_TERMINATE, /* end the agent */
+        COMMAND_MESSAGE,   /* hand a JSON-RPC request or notification to the agent */
+        COMMAND_DRAIN,     /* take no new agents, exit when empty */
+        COMMAND_SHUTDOWN,  /* end all agents, then exit */
+        COMMAND_TYPE_COUNT
+};
+enum reply_type {
+        REPLY_SPAWNED = 1,   /* the agent runs */
+        REPLY_SPAWN_FAILED,  /* it does not: detail says why; slot released */
+        REPLY_EXITED,        /* it ran and ended: exit says how; slot released */
+        REPLY_ANSWER,        /* a message's JSON-RPC answer */
+        REPLY_MESSAGE_FAILED,/* detail says why there is no answer */
+        REPLY_EVENT,         /* a notification that the agent emitted */
+        REPLY_TYPE_COUNT
+};
+
+/* How an agent's program ended. */
+struct agent_exit {
+        int code;           /* exit status, -1 when a signal ended it or it never ran */
+        int signal;         /* 0 unless a signal ended it */
+        char reason[160];   /* in words: "exit status 3", "killed by signal 9 (KILL)", "wrote a line over 1048576 bytes" */
+};
+
+struct command {
+        enum command_type type;
+        struct id command_id, agent_id, master_id; /* agent_id is zero for DRAIN and SHUTDOWN */
+        uint64_t epoch;
+        char *pool_name;
+        /* SPAWN */
+        char *role_type, *start_reason; /* "spawn", "restart", "worker_exited", "restore" */
+        struct id project_id;
+        int64_t heartbeat_interval, max_idle_time; /* seconds */
+        int64_t created_at;                        /* wall ms; of the agent, not of the command */
+        int64_t restarts;
+        cJSON *labels, *args;                      /* {string:string} or NULL */
+        /* TERMINATE */
+        bool graceful;
+        /* MESSAGE */
+        cJSON *message;     /* strict JSON-RPC 2.0; with "id": a request */
+        int64_t timeout_ms; /* the worker forgets the request after this */
+};
+
+struct reply {
+        enum reply_type type;
+        struct id command_id, agent_id, process_id; /* command_id is zero for EXITED and EVENT */
+        uint64_t epoch;
+        char *detail;           /* SPAWN_FAILED, MESSAGE_FAILED */
+        struct agent_exit exit; /* EXITED */
+        cJSON *message;         /* ANSWER, EVENT */
+};
+
+char *command_encode(const struct command *command);
+/* 0, -EINVAL (not a command of ours, logged by the caller), -ENOMEM. *ret_command: command_done. */
+int command_decode(const char *text, size_t len, struct command *ret_command);
+void command_done(struct command *command);
+const char *command_type_name(enum command_type type);
+
+char *reply_encode(const struct reply *reply);
+int reply_decode(const char *text, size_t len, struct reply *ret_reply);
+void reply_done(struct reply *reply);
+const char *reply_type_name(enum reply_type type);
+#endif

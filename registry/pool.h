@@ -1,0 +1,139 @@
+/* The master's rules for one pool: which agents wait, where they go, when to fork, what to do when things die.
+ * Pure: takes events with the time, queues actions; reads no clock, does no I/O, logs nothing. The shell (master/)
+ * carries the actions out and reports back; the simulator (test/sim) does the same with a network that lies. */
+#ifndef REGISTRY_POOL_H
+#define REGISTRY_POOL_H
+#include "registry/agent.h"
+#include "registry/pool_config.h"
+
+struct pool_worker {
+        struct id process_id;
+        struct pool *pool;
+        int pid;                    /* 0 until forked */
+        unsigned used;              /* slots taken = length of agents */
+        enum worker_state state;
+        bool adopted;               /* was there before this master */
+        int64_t created_at;         /* wall ms */
+        int64_t idle_since;         /* mono ms since it hosts nothing; 0: hosts something */
+        int64_t deadline;           /* mono ms by which it must be ready or gone; 0: none */
+        TAILQ_HEAD(, agent) agents; /* by agent.on_worker */
+        TAILQ_ENTRY(pool_worker) link;
+        UT_hash_handle hh;          /* by process_id */
+};
+
+enum pool_action_type {
+        POOL_STORE_INSERT = 1, /* agent: commit its new row                          -> pool_stored */
+        POOL_STORE_EPOCH,      /* agent: commit its raised epoch before it is placed -> pool_stored */
+        POOL_STORE_STATE,      /* agent: commit state, last exit, restarts           -> pool_stored */
+        POOL_STORE_DELETE,     /* agent: a spawn that failed leaves nothing behind; no event */
+        POOL_RESERVE,          /* agent: take a slot and publish its spawn command   -> pool_reserved (batch neighbours) */
+        POOL_SEND,             /* agent on agent->worker: record and publish its spawn or terminate command (again) */
+        POOL_RELEASE,          /* agent, worker, epoch: free the slot it may still hold in the registry */
+        POOL_EVICT,            /* worker, agent_id, epoch: it runs an agent that should not be there: end it there */
+        POOL_FORK,             /* worker: fork it                         -> pool_worker_forked | pool_worker_fork_failed */
+        POOL_DRAIN,            /* worker: no new agents in the registry; let it exit when empty */
+        POOL_SHUTDOWN,         /* worker: end its agents, then exit */
+        POOL_KILL,             /* worker: SIGKILL                         -> pool_worker_exited in the end */
+        POOL_REAP,             /* worker: certainly gone: take it out of the registry (before its agents are placed again) */
+        POOL_ANSWER,           /* agent, error, detail: answer the spawn or terminate that waits (agent->waiter) */
+        POOL_EVENT,            /* event (static name), agent or worker, detail: for the events channel and the log */
+        POOL_FORGET_AGENT,     /* agent: last mention; freed at the next pool_next_action */
+        POOL_FORGET_WORKER,    /* worker: likewise */
+        POOL_ACTION_COUNT
+};
+
+enum pool_error {
+        POOL_OK = 0,
+        POOL_E_FULL,     /* no slot and none can come */
+        POOL_E_QUEUE,    /* too many spawns wait already */
+        POOL_E_TIMEOUT,  /* deadline passed */
+        POOL_E_START,    /* the agent does not start (detail: why) */
+        POOL_E_WORKERS,  /* workers of the pool do not start (detail: why) */
+        POOL_E_STORE,    /* the store refused or is away */
+        POOL_E_CLOSING,  /* the pool is being drained or the daemon ends */
+        POOL_E_ENDED,    /* the agent was ended while its start was under way */
+};
+
+struct pool_action {
+        enum pool_action_type type;
+        struct agent *agent;
+        struct pool_worker *worker;
+        struct id agent_id;  /* POOL_EVICT, POOL_RELEASE */
+        uint64_t epoch;      /* POOL_EVICT, POOL_RELEASE */
+        enum pool_error error;
+        const char *event;   /* static */
+        char detail[192];
+};
+
+struct pool_stats {
+        unsigned workers_starting, workers_ready, workers_draining, workers_stale;
+        unsigned capacity, used;   /* slots of ready workers; agents that hold one */
+        unsigned agents;           /* wanted or stopping */
+        unsigned waiting;          /* spawns without a slot */
+        unsigned by_state[AGENT_STATE_COUNT];
+        uint64_t workers_spawned, workers_terminated, spawns_ok, spawns_failed;
+        bool degraded;             /* its workers or agents do not start; see reason */
+        char reason[192];
+};
+
+/* config is borrowed and must outlive the pool; random feeds jitter (any seed is fine). NULL when out of memory. */
+struct pool *pool_new(const struct pool_config *config, uint64_t random, int64_t now);
+struct pool *pool_free(struct pool *pool);
+const struct pool_config *pool_config(const struct pool *pool);
+/* New settings for what comes next. config must outlive the pool. */
+void pool_configure(struct pool *pool, const struct pool_config *config, int64_t now);
+
+/* The next action, or false. Call until false after every event (or batch of events). */
+bool pool_next_action(struct pool *pool, struct pool_action *ret_action);
+/* The mono ms at which pool_tick is due; INT64_MAX: never. Every event may change it. */
+int64_t pool_next_deadline(const struct pool *pool);
+void pool_tick(struct pool *pool, int64_t now);
+
+/* Requests. 0 or -EBUSY with *ret_error and detail: refused at once, the agent stays the caller's. */
+int pool_spawn(struct pool *pool, struct agent *take_agent, int64_t now, enum pool_error *ret_error, char detail[192]);
+/* A row from the store, at start: placed again unless an adopted worker reports it. */
+void pool_restore(struct pool *pool, struct agent *take_agent, int64_t now);
+/* No more pool_restore calls: place what no adopted worker reports (waits for those that have not reported). */
+void pool_restored(struct pool *pool, int64_t now);
+/* Ends an agent on purpose; POOL_ANSWER follows when it is certainly gone (at once when it is already).
+ * -EALREADY while another terminate is under way: waiter then stays the caller's. */
+int pool_terminate(struct pool *pool, struct agent *agent, bool graceful, void *waiter, int64_t now);
+/* Ends one agent's program and starts it again elsewhere or here (epoch + 1). -EPROTO when it does not run. */
+int pool_restart_agent(struct pool *pool, struct agent *agent, int64_t now);
+/* Ends everything: workers are shut down, nothing is placed again; agents stay wanted in the store. */
+void pool_close(struct pool *pool, int64_t now);
+bool pool_closed(const struct pool *pool); /* closed, and no worker is left */
+
+/* What came back. Unknown ids and lower epochs are ignored. */
+void pool_stored(struct pool *pool, const struct id *agent_id, uint64_t epoch, int error, int64_t now);
+/* error 0: placed in process_id; -ENOSPC: no slot; -ESTALE: a higher epoch is there (fenced); else the registry failed. */
+void pool_reserved(struct pool *pool, const struct id *agent_id, uint64_t epoch, int error, const struct id *process_id,
+        int64_t now);
+/* SPAWNED, SPAWN_FAILED, EXITED; others are not for the pool. */
+void pool_reply(struct pool *pool, const struct reply *reply, int64_t now);
+/* How many messages the agent works on now. */
+void pool_in_flight(struct pool *pool, struct agent *agent, unsigned count, int64_t now);
+
+void pool_worker_forked(struct pool *pool, const struct id *process_id, int pid, int64_t now);
+void pool_worker_fork_failed(struct pool *pool, const struct id *process_id, int error, int64_t now);
+/* A worker from before this master; pool_worker_ready says later what it runs. */
+void pool_worker_adopt(struct pool *pool, const struct id *process_id, int pid, int64_t now);
+struct pool_hosted {
+        struct id agent_id;
+        uint64_t epoch;
+};
+/* It is subscribed and registered, and runs these agents (adopted: any; new: none). */
+void pool_worker_ready(struct pool *pool, const struct id *process_id, const struct pool_hosted *hosted, size_t count,
+        int64_t now);
+/* It does not answer; it will be killed, and its agents placed again once it has exited. */
+void pool_worker_suspect(struct pool *pool, const struct id *process_id, int64_t now);
+/* Certainly gone. why: "exit status 1", "killed by signal 9 (KILL)", … */
+void pool_worker_exited(struct pool *pool, const struct id *process_id, const char *why, int64_t now);
+
+/* Looking. Borrowed pointers, valid until the next event or action. */
+struct agent *pool_agent(const struct pool *pool, const struct id *agent_id);
+struct pool_worker *pool_worker(const struct pool *pool, const struct id *process_id);
+struct agent *pool_first_agent(const struct pool *pool);          /* then agent->hh.next, oldest first */
+struct pool_worker *pool_first_worker(const struct pool *pool);   /* then worker->hh.next, oldest first */
+void pool_stats(const struct pool *pool, struct pool_stats *ret_stats);
+#endif

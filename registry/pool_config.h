@@ -1,0 +1,60 @@
+/* The settings of one pool: read from the configuration file by the master, sent to each worker as JSON. */
+#ifndef REGISTRY_POOL_CONFIG_H
+#define REGISTRY_POOL_CONFIG_H
+#include "common/schema.h"
+
+enum pool_runtime { POOL_RUNTIME_COMMAND = 1, POOL_RUNTIME_MODULE };
+enum pool_placement { POOL_PACK = 1, POOL_SPREAD }; /* fullest worker with room first | emptiest first */
+enum pool_restart { POOL_PERMANENT = 1, POOL_TRANSIENT, POOL_TEMPORARY }; /* always | on failure | never */
+
+struct pool_runtime_config {
+        int type;            /* enum pool_runtime */
+        char **argv;         /* command: program and arguments, never through a shell; "${args.NAME}" is replaced */
+        char *path;          /* module: the shared object */
+        cJSON *env;          /* {string:string}, added to the clean environment of command agents */
+        char *directory;     /* working directory of command agents; NULL: run_dir */
+        bool wait_ready;     /* command: started means it answered ready_method, not only that exec succeeded */
+        char *ready_method;  /* the JSON-RPC method of that probe, "ping" */
+        int64_t max_line_bytes;    /* longest line taken from an agent */
+        int64_t queue_bytes;       /* most bytes waiting to be read by an agent */
+        int64_t log_bytes_per_second; /* of stderr taken into the log, the rest is counted and dropped */
+};
+
+struct pool_restart_config {
+        int policy;              /* enum pool_restart */
+        int64_t intensity;       /* at most this many restarts … */
+        int64_t period_seconds;  /* … in this time, then failed */
+        int64_t delay_ms;        /* before the first restart after a failure; doubles … */
+        int64_t delay_max_ms;    /* … up to this, with jitter */
+        int64_t healthy_seconds; /* alive that long: counted as healthy, delay starts over */
+};
+
+struct pool_config {
+        char *pool_name; /* the key in "pools"; owned */
+        char *role_type;
+        struct pool_runtime_config runtime;
+        struct pool_restart_config restart;
+        char **allowed_args; /* names that a spawn's args may use */
+        int placement;       /* enum pool_placement */
+        int64_t max_agents_per_worker, min_workers, max_workers, spare_workers;
+        int64_t queue_max;             /* spawns that may wait for a slot */
+        int64_t spawn_timeout_ms;      /* deadline of one spawn, from request to answer */
+        int64_t start_timeout_ms;      /* deadline of an agent's start in its worker */
+        int64_t worker_start_timeout_ms; /* fork to ready */
+        int64_t stop_grace_ms;         /* stdin closed → TERM */
+        int64_t kill_grace_ms;         /* TERM → KILL */
+        int64_t worker_idle_timeout_ms;
+        int64_t heartbeat_interval_ms; /* of workers */
+        int64_t worker_lease_ms;       /* silence after which a worker is suspected */
+};
+
+extern const struct schema_field pool_config_fields[]; /* everything but pool_name */
+
+/* 0; -EINVAL with *errors; -ENOMEM. prefix is the pointer of settings, for the errors. Checks rules across fields, too
+ * (argv for command, path for module, min <= max …). *ret_config is the caller's: pool_config_free. */
+int pool_config_read(const char *pool_name, const cJSON *settings, const char *prefix, struct pool_config **ret_config,
+        struct schema_errors *errors);
+struct pool_config *pool_config_free(struct pool_config *config);
+/* As JSON with "pool_name", readable by pool_config_from_json. NULL when out of memory. */
+cJSON *pool_config_print(const struct pool_config *config, bool mask);
+#endif

@@ -1,0 +1,39 @@
+/* A kind of agent as one struct: how it starts, takes messages and ends. runtime_command.c, runtime_module.c. */
+#ifndef WORKER_RUNTIME_H
+#define WORKER_RUNTIME_H
+#include "registry/command.h"
+#include "registry/pool_config.h"
+
+#include <event2/event.h>
+
+struct runtime;       /* of one worker: a pool's settings made ready to start agents */
+struct runtime_agent; /* one running agent */
+
+/* What a runtime tells its worker. All come from the event loop, never from inside runtime_start or runtime_send. */
+struct runtime_events {
+        void (*on_started)(void *arg);                         /* it runs (and answered its probe, if asked to) */
+        void (*on_ended)(void *arg, const struct agent_exit *exit); /* last call: certainly gone, whole tree */
+        /* The answer to a request. message: the JSON-RPC response with the caller's own id back in it; NULL: none will
+         * come, and why says why not (static or valid until return). */
+        void (*on_answer)(void *arg, const struct id *command_id, const cJSON *message, const char *why);
+        void (*on_event)(void *arg, const cJSON *message);     /* a notification it emitted */
+};
+
+/* -EINVAL with a reason (at most size bytes) when the pool's runtime cannot work: no such module, wrong ABI. */
+int runtime_new(struct event_base *base, const struct pool_config *config, struct runtime **ret_runtime, char *reason,
+        size_t size);
+struct runtime *runtime_free(struct runtime *runtime); /* after its last agent; NULL is fine */
+
+/* 0: on_started or on_ended follows; -errno with a reason when it cannot even begin (then no callback follows). */
+int runtime_start(struct runtime *runtime, const struct command *spawn, const struct runtime_events *events, void *arg,
+        struct runtime_agent **ret_agent, char *reason, size_t size);
+/* A MESSAGE command. Request: on_answer follows, once. Notification: nothing follows. 0; -EAGAIN: its queue is full;
+ * -EPIPE: it is ending; -ENOMEM. */
+int runtime_send(struct runtime_agent *agent, const struct command *message);
+/* Ends it: gracefully (stdin closed, TERM after stop_grace, KILL after kill_grace) or at once. on_ended follows.
+ * Repeating is fine; a later "at once" hurries an earlier graceful one. */
+void runtime_stop(struct runtime_agent *agent, bool graceful);
+/* Frees it; from on_ended only. */
+void runtime_agent_free(struct runtime_agent *agent);
+int runtime_agent_pid(const struct runtime_agent *agent); /* 0: it has no process of its own */
+#endif
