@@ -1,0 +1,76 @@
+/* The daemon's settings: one JSON file (comments allowed), then the environment over it. Every wrong setting is
+ * reported at once, with file, line and column or the variable's name. */
+#ifndef MASTER_CONFIG_H
+#define MASTER_CONFIG_H
+#include "registry/pool_config.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct config_server {
+        char **listen; /* each readable by config_listen_parse */
+        int64_t max_connections, max_connections_per_address;
+        int64_t max_body_bytes;
+        int64_t request_timeout_ms; /* first byte to last byte of a request */
+        int64_t idle_timeout_ms;    /* between requests */
+        int64_t write_timeout_ms;   /* an answer that is not read */
+};
+
+struct config_redis {
+        char *url; /* readable by redis_url_parse */
+        int64_t connect_timeout_ms, request_timeout_ms;
+        int64_t ping_interval_ms;
+};
+
+struct config_database {
+        char *url;            /* "sqlite:PATH", "postgresql://…", "none:" */
+        bool pooled;          /* behind PgBouncer in transaction pooling */
+        int64_t max_wait_ms;  /* a request waits this long for its commit, then 503 */
+        int64_t history_days; /* events, executions and metrics are kept this long */
+};
+
+struct config_log {
+        char *file; /* NULL: stderr */
+        int level;  /* enum log_level */
+        int format; /* enum log_format */
+};
+
+struct config {
+        struct config_server server;
+        struct config_redis redis;
+        struct config_database database;
+        struct config_log log;
+        char *run_dir;              /* as written; the caller makes it absolute */
+        double shutdown_timeout;    /* seconds, as written */
+        int64_t shutdown_timeout_ms; /* the same in ms */
+        int64_t max_workers_total;  /* of all pools together: the size of the forker's table */
+        int64_t idempotency_ttl_seconds;
+        struct pool_config **pools; /* in the file's order */
+        size_t pool_count;
+};
+
+#define CONFIG_ERRORS_MAX SCHEMA_ERRORS_MAX
+struct config_errors {
+        unsigned count; /* reported; those after CONFIG_ERRORS_MAX are dropped */
+        char lines[CONFIG_ERRORS_MAX][768]; /* "FILE:LINE:COLUMN: …", "environment variable NAME: …", "FILE: …" */
+};
+
+/* environment is environ's form. 0 and *ret_config (config_free); -EINVAL with errors->count > 0, also when the file
+ * cannot be read; -ENOMEM. */
+int config_load(const char *path, char *const *environment, struct config **ret_config, struct config_errors *errors);
+/* NULL is fine; returns NULL. */
+struct config *config_free(struct config *config);
+/* The effective settings as indented JSON that config_load reads; mask hides passwords and pools' env. The caller's to
+ * free(); NULL when out of memory. */
+char *config_print(const struct config *config, bool mask);
+
+/* Where a server.listen text says to listen: "HOST:PORT", "[IPV6]:PORT", "*:PORT" (any address), "unix:PATH". */
+struct config_listen {
+        bool is_unix;
+        uint16_t port;  /* 0: any free one */
+        char host[256]; /* address or name, "*"; or the socket's path */
+};
+/* 0 or -EINVAL. */
+int config_listen_parse(const char *text, struct config_listen *ret_listen);
+#endif
