@@ -13,22 +13,25 @@
 enum json_flags { JSON_STRICT = 0, JSON_COMMENTS = 1 }; /* COMMENTS: // and block comments count as white space */
 
 struct json_error {
-        size_t line, column; /* from 1; where the text stops being acceptable */
+        size_t line, column; /* from 1, in characters; where the text stops being acceptable */
         char detail[160];    /* what is wrong, in words, without the position */
 };
 
 /* 0; -EINVAL with *ret_error filled; -ENOMEM. text need not end in NUL. */
 int json_parse(const char *text, size_t len, unsigned flags, cJSON **ret_tree, struct json_error *ret_error);
 /* Where the value that an RFC 6901 pointer names begins (for an object's member: its key), in a text that json_parse
- * accepted with the same flags. 0 or -ENOENT. */
+ * accepted with the same flags. 0, -ENOENT or -ENOMEM. */
 int json_locate(const char *text, size_t len, unsigned flags, const char *pointer, size_t *ret_line, size_t *ret_column);
-/* Compact, one line, NUL-terminated, the caller's to free(); NULL when out of memory. */
+/* Compact, one line, NUL-terminated, the caller's to free(); NULL when out of memory. Numbers keep their exact value
+ * (cJSON's own printer rounds the 16th digit); malformed UTF-8 becomes U+FFFD; raw items are copied as they are. */
 char *json_print(const cJSON *tree);
 
 /* The member's string, or NULL when absent or no string. Borrowed. */
 const char *json_string(const cJSON *object, const char *name);
 /* -ENOENT when absent, -EINVAL when no integer within ±2^53. */
 int json_integer(const cJSON *object, const char *name, int64_t *ret_value);
+/* The same for an item at hand. */
+int json_item_integer(const cJSON *item, int64_t *ret_value);
 bool json_bool(const cJSON *object, const char *name, bool fallback);
 
 /* Additions that report failure: 0 or -ENOMEM. take_item is consumed even on failure. */

@@ -1,0 +1,69 @@
+#include "common/utf8.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+static bool is_tail(const char *p, size_t count)
+{
+        for (size_t i = 0; i < count; i++)
+                if (((unsigned char)p[i] & 0xc0) != 0x80)
+                        return false;
+        return true;
+}
+
+/* The second byte's limits exclude overlong forms, surrogates and what lies beyond U+10FFFF. */
+size_t utf8_length(const char *p, const char *end)
+{
+        unsigned char c = (unsigned char)*p;
+        unsigned char low = 0x80, high = 0xbf;
+        size_t n;
+
+        if (c < 0x80)
+                return 1;
+        if (c < 0xc2 || c > 0xf4)
+                return 0;
+        n = c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
+        if ((size_t)(end - p) < n)
+                return 0;
+        if (c == 0xe0)
+                low = 0xa0;
+        else if (c == 0xed)
+                high = 0x9f;
+        else if (c == 0xf0)
+                low = 0x90;
+        else if (c == 0xf4)
+                high = 0x8f;
+        if ((unsigned char)p[1] < low || (unsigned char)p[1] > high)
+                return 0;
+        return is_tail(p + 2, n - 2) ? n : 0;
+}
+
+size_t utf8_cut(const char *text, size_t len, size_t max)
+{
+        if (len <= max)
+                return len;
+        while (max > 0 && ((unsigned char)text[max] & 0xc0) == 0x80)
+                max--;
+        return max;
+}
+
+size_t utf8_escape(const char *p, const char *end, char escape[UTF8_ESCAPE_SIZE])
+{
+        static const char from[] = "\"\\\b\f\n\r\t", to[] = "\"\\bfnrt";
+        unsigned char c = (unsigned char)*p;
+        const char *found = c ? strchr(from, c) : NULL;
+        size_t n = utf8_length(p, end);
+
+        if (found) {
+                memcpy(escape, (char[]){ '\\', to[found - from], '\0' }, 3);
+        } else if (c < 0x20 || c == 0x7f) {
+                snprintf(escape, UTF8_ESCAPE_SIZE, "\\u%04x", c);
+        } else if (n == 0) {
+                memcpy(escape, "\\ufffd", 7);
+        } else {
+                memcpy(escape, p, n);
+                escape[n] = '\0';
+        }
+        return n ? n : 1;
+}

@@ -1,0 +1,15 @@
+/* Characters of UTF-8 text (RFC 3629), well formed or not: nothing here trusts its input. */
+#ifndef COMMON_UTF8_H
+#define COMMON_UTF8_H
+#include <stddef.h>
+
+#define UTF8_ESCAPE_SIZE 7 /* the longest form, \u00XX, and the NUL */
+
+/* Bytes of the character at p (p < end), 0 when it is malformed or cut off by end. */
+size_t utf8_length(const char *p, const char *end);
+/* The longest beginning of text, at most max bytes, that cuts no character in two. */
+size_t utf8_cut(const char *text, size_t len, size_t max);
+/* The character at p (p < end) as it stands in a JSON string, NUL-terminated; a malformed byte becomes U+FFFD.
+ * Returns the bytes of p that it stands for. */
+size_t utf8_escape(const char *p, const char *end, char escape[UTF8_ESCAPE_SIZE]);
+#endif
