@@ -19,6 +19,7 @@ enum agent_phase {
         PHASE_WAITING,   /* for a slot */
         PHASE_RESERVING, /* the registry was asked */
         PHASE_SENT,      /* slot taken, command published, acknowledgement awaited */
+        PHASE_WITHDRAWN, /* told to end where it is, placed again once it is certainly gone */
         PHASE_DELAYED,   /* restart back-off */
         PHASE_RESTORING, /* loaded from the store; adopted workers may yet report it */
         PHASE_COUNT

@@ -58,6 +58,7 @@ struct reply {
         struct id command_id, agent_id, process_id; /* command_id is zero for EXITED and EVENT */
         uint64_t epoch;
         char *detail;           /* SPAWN_FAILED, MESSAGE_FAILED */
+        bool refused;           /* SPAWN_FAILED: the worker did not try it (full, draining): another may */
         struct agent_exit exit; /* EXITED */
         cJSON *message;         /* ANSWER, EVENT */
 };

@@ -16,6 +16,7 @@ struct pool_worker {
         int64_t created_at;         /* wall ms */
         int64_t idle_since;         /* mono ms since it hosts nothing; 0: hosts something */
         int64_t deadline;           /* mono ms by which it must be ready or gone; 0: none */
+        uint64_t rss_bytes, cpu_ms; /* as of its last heartbeat; the shell's */
         TAILQ_HEAD(, agent) agents; /* by agent.on_worker */
         TAILQ_ENTRY(pool_worker) link;
         UT_hash_handle hh;          /* by process_id */
@@ -27,15 +28,16 @@ enum pool_action_type {
         POOL_STORE_STATE,      /* agent: commit state, last exit, restarts           -> pool_stored */
         POOL_STORE_DELETE,     /* agent: a spawn that failed leaves nothing behind; no event */
         POOL_RESERVE,          /* agent: take a slot and publish its spawn command   -> pool_reserved (batch neighbours) */
-        POOL_SEND,             /* agent on agent->worker: record and publish its spawn or terminate command (again) */
-        POOL_RELEASE,          /* agent, worker, epoch: free the slot it may still hold in the registry */
+        POOL_SEND,             /* agent on worker: record and publish (again) its spawn command if phase is PHASE_SENT, else
+                                  its terminate command */
+        POOL_RELEASE,          /* agent_id, epoch: free the slot it may still hold in the registry (after any POOL_RESERVE) */
         POOL_EVICT,            /* worker, agent_id, epoch: it runs an agent that should not be there: end it there */
         POOL_FORK,             /* worker: fork it                         -> pool_worker_forked | pool_worker_fork_failed */
         POOL_DRAIN,            /* worker: no new agents in the registry; let it exit when empty */
         POOL_SHUTDOWN,         /* worker: end its agents, then exit */
         POOL_KILL,             /* worker: SIGKILL                         -> pool_worker_exited in the end */
         POOL_REAP,             /* worker: certainly gone: take it out of the registry (before its agents are placed again) */
-        POOL_ANSWER,           /* agent, error, detail: answer the spawn or terminate that waits (agent->waiter) */
+        POOL_ANSWER,           /* agent, waiter, error, detail: answer the spawn or terminate that waits */
         POOL_EVENT,            /* event (static name), agent or worker, detail: for the events channel and the log */
         POOL_FORGET_AGENT,     /* agent: last mention; freed at the next pool_next_action */
         POOL_FORGET_WORKER,    /* worker: likewise */
@@ -60,6 +62,8 @@ struct pool_action {
         struct pool_worker *worker;
         struct id agent_id;  /* POOL_EVICT, POOL_RELEASE */
         uint64_t epoch;      /* POOL_EVICT, POOL_RELEASE */
+        enum agent_state state; /* POOL_STORE_*: what to write (an agent that is stopping is stored as terminated) */
+        void *waiter;        /* POOL_ANSWER; not agent->waiter, which may be the next request's already; NULL: nobody */
         enum pool_error error;
         const char *event;   /* static */
         char detail[192];
@@ -121,8 +125,10 @@ void pool_worker_adopt(struct pool *pool, const struct id *process_id, int pid, 
 struct pool_hosted {
         struct id agent_id;
         uint64_t epoch;
+        bool starting; /* its start is still under way: SPAWNED or SPAWN_FAILED follows */
 };
-/* It is subscribed and registered, and runs these agents (adopted: any; new: none). */
+/* It is subscribed and registered, and runs these agents (adopted: any; new: none). Again whenever it registered anew
+ * (FLUSHALL): what should be there but is not listed is then asked for. */
 void pool_worker_ready(struct pool *pool, const struct id *process_id, const struct pool_hosted *hosted, size_t count,
         int64_t now);
 /* It does not answer; it will be killed, and its agents placed again once it has exited. */
