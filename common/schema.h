@@ -27,7 +27,7 @@ struct schema_field {
         size_t offset;
         bool required, nullable; /* nullable: null means as if absent */
         bool secret;             /* printed as "***" when set */
-        double min, max;         /* both 0: no bound */
+        double min, max;         /* both 0: no bound; max below min: no upper bound */
         const char *fallback;    /* JSON text of the default; NULL: zero */
         const char *const *words;             /* SCHEMA_ENUM: NULL-terminated */
         const struct schema_field *fields;    /* SCHEMA_OBJECT: ends with a NULL name */
@@ -43,16 +43,21 @@ struct schema_errors {
         struct schema_error errors[SCHEMA_ERRORS_MAX];
 };
 
-/* Fills out (zeroed by the caller) from object; absent fields get their fallback. 0; -EINVAL with *errors filled:
- * out then holds nothing that needs freeing; -ENOMEM. prefix is the pointer of object itself ("" at the top). */
+/* Fills out (zeroed by the caller) from object; absent fields get their fallback. 0; -EINVAL with what is wrong added
+ * to *errors (zeroed by the caller at first); -ENOMEM. After an error out holds nothing that needs freeing. prefix is
+ * the pointer of object itself ("" at the top). A nested object that is absent gets its fields' fallbacks. */
 int schema_read(const cJSON *object, const char *prefix, const struct schema_field *fields, void *out,
         struct schema_errors *errors);
 /* The fallbacks alone. 0 or -ENOMEM; a wrong fallback is a bug (assert). */
 int schema_defaults(const struct schema_field *fields, void *out);
-/* The struct as JSON again, secrets masked when mask. NULL when out of memory. */
+/* The struct as JSON again, as schema_read takes it; what is not set (NULL, enum 0, zero id) is left out; secrets
+ * masked when mask. NULL when out of memory. */
 cJSON *schema_print(const struct schema_field *fields, const void *in, bool mask);
 /* Frees what the fields own and zeroes them. */
 void schema_done(const struct schema_field *fields, void *out);
+/* Writes pointer + "/" + name, escaped, cut at the buffer; returns buffer. */
+char *schema_pointer(const char *pointer, const char *name, char *buffer, size_t size);
+#define SCHEMA_POINTER(pointer, name) schema_pointer((pointer), (name), (char[128]){ 0 }, 128)
 /* Adds one error with a printf-made detail. */
 void schema_fail(struct schema_errors *errors, const char *pointer, const char *format, ...)
         __attribute__((format(printf, 3, 4)));
