@@ -24,7 +24,7 @@ struct config_redis {
 };
 
 struct config_database {
-        char *url;            /* "sqlite:PATH", "postgresql://…", "none:" */
+        char *url;            /* "sqlite:PATH", "postgresql://…", "none:"; unless given, a file in run_dir */
         bool pooled;          /* behind PgBouncer in transaction pooling */
         int64_t max_wait_ms;  /* a request waits this long for its commit, then 503 */
         int64_t history_days; /* events, executions and metrics are kept this long */
@@ -55,6 +55,9 @@ struct config_errors {
         unsigned count; /* reported; those after CONFIG_ERRORS_MAX are dropped */
         char lines[CONFIG_ERRORS_MAX][768]; /* "FILE:LINE:COLUMN: …", "environment variable NAME: …", "FILE: …" */
 };
+
+/* Adds one printf-made line. */
+void config_fail(struct config_errors *errors, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* environment is environ's form. 0 and *ret_config (config_free); -EINVAL with errors->count > 0, also when the file
  * cannot be read; -ENOMEM. */

@@ -54,7 +54,9 @@ extern const struct schema_field pool_config_fields[]; /* everything but pool_na
  * (argv for command, path for module, min <= max …). *ret_config is the caller's: pool_config_free. */
 int pool_config_read(const char *pool_name, const cJSON *settings, const char *prefix, struct pool_config **ret_config,
         struct schema_errors *errors);
-struct pool_config *pool_config_free(struct pool_config *config);
+/* The same from what pool_config_print wrote; pointers begin at json. */
+int pool_config_from_json(const cJSON *json, struct pool_config **ret_config, struct schema_errors *errors);
+struct pool_config *pool_config_free(struct pool_config *config); /* NULL is fine; returns NULL */
 /* As JSON with "pool_name", readable by pool_config_from_json. NULL when out of memory. */
 cJSON *pool_config_print(const struct pool_config *config, bool mask);
 #endif

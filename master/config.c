@@ -1,0 +1,459 @@
+#include "master/config.h"
+
+#include "common/json.h"
+#include "master/config_env.h"
+#include "registry/redis_url.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define FILE_MAX (8U << 20)
+#define REDIS_SOCKET "/redis.sock"
+#define SOCKET_PATH_MAX (sizeof((struct sockaddr_un *)0)->sun_path - 1)
+#define MINUTES_10 600000.0
+
+/* The top level as the schema fills it. */
+struct draft {
+        struct config config;
+        cJSON *pools;
+};
+
+#define SERVER(field) offsetof(struct config_server, field)
+#define REDIS(field) offsetof(struct config_redis, field)
+#define DATABASE(field) offsetof(struct config_database, field)
+#define LOG(field) offsetof(struct config_log, field)
+#define TOP(field) offsetof(struct draft, config.field)
+#define INTEGER(field, at, low, high, text) \
+        { .name = #field, .type = SCHEMA_INTEGER, .offset = at(field), .min = low, .max = high, .fallback = text }
+
+static const char *const level_words[] = { "debug", "info", "warn", "error", NULL };
+static const char *const format_words[] = { "text", "json", NULL };
+
+static const struct schema_field server_fields[] = {
+        { .name = "listen", .type = SCHEMA_STRINGS, .offset = SERVER(listen), .min = 1, .max = 16,
+                .fallback = "[\"127.0.0.1:8000\"]" },
+        INTEGER(max_connections, SERVER, 1, 1000000, "1000"),
+        INTEGER(max_connections_per_address, SERVER, 0, 1000000, "0"),
+        INTEGER(max_body_bytes, SERVER, 1024, 1 << 30, "1048576"),
+        INTEGER(request_timeout_ms, SERVER, 10, MINUTES_10, "10000"),
+        INTEGER(idle_timeout_ms, SERVER, 10, MINUTES_10, "75000"),
+        INTEGER(write_timeout_ms, SERVER, 10, MINUTES_10, "30000"),
+        { .name = NULL },
+};
+static const struct schema_field redis_fields[] = {
+        { .name = "url", .type = SCHEMA_STRING, .offset = REDIS(url), .min = 1, .max = 4096,
+                .fallback = "\"embedded:\"" },
+        INTEGER(connect_timeout_ms, REDIS, 10, MINUTES_10, "2000"),
+        INTEGER(request_timeout_ms, REDIS, 10, MINUTES_10, "2000"),
+        INTEGER(ping_interval_ms, REDIS, 10, MINUTES_10, "1000"),
+        { .name = NULL },
+};
+static const struct schema_field database_fields[] = {
+        { .name = "url", .type = SCHEMA_STRING, .offset = DATABASE(url), .min = 1, .max = 4096 },
+        { .name = "pooled", .type = SCHEMA_BOOL, .offset = DATABASE(pooled), .fallback = "false" },
+        INTEGER(max_wait_ms, DATABASE, 10, MINUTES_10, "5000"),
+        INTEGER(history_days, DATABASE, 1, 36500, "30"),
+        { .name = NULL },
+};
+static const struct schema_field log_fields[] = {
+        { .name = "file", .type = SCHEMA_STRING, .offset = LOG(file), .nullable = true, .min = 1, .max = 4095 },
+        { .name = "level", .type = SCHEMA_ENUM, .offset = LOG(level), .words = level_words, .fallback = "\"info\"" },
+        { .name = "format", .type = SCHEMA_ENUM, .offset = LOG(format), .words = format_words, .fallback = "\"text\"" },
+        { .name = NULL },
+};
+static const struct schema_field top_fields[] = {
+        { .name = "server", .type = SCHEMA_OBJECT, .offset = TOP(server), .fields = server_fields },
+        { .name = "redis", .type = SCHEMA_OBJECT, .offset = TOP(redis), .fields = redis_fields },
+        { .name = "database", .type = SCHEMA_OBJECT, .offset = TOP(database), .fields = database_fields },
+        { .name = "log", .type = SCHEMA_OBJECT, .offset = TOP(log), .fields = log_fields },
+        { .name = "run_dir", .type = SCHEMA_STRING, .offset = TOP(run_dir), .min = 1, .max = 4000, .fallback = "\"run\"" },
+        { .name = "shutdown_timeout", .type = SCHEMA_NUMBER, .offset = TOP(shutdown_timeout), .max = 3600,
+                .fallback = "30" },
+        INTEGER(max_workers_total, TOP, 1, 65536, "4096"),
+        INTEGER(idempotency_ttl_seconds, TOP, 1, 31536000, "86400"),
+        { .name = "pools", .type = SCHEMA_TREE, .offset = offsetof(struct draft, pools) },
+        { .name = NULL },
+};
+
+void config_fail(struct config_errors *errors, const char *format, ...)
+{
+        va_list args;
+
+        if (errors->count >= CONFIG_ERRORS_MAX)
+                return;
+        va_start(args, format);
+        vsnprintf(errors->lines[errors->count++], sizeof *errors->lines, format, args);
+        va_end(args);
+}
+
+/* The file's bytes, the caller's to free(). 0 or -errno. */
+static int read_file(const char *path, char **ret_text, size_t *ret_len)
+{
+        int fd = open(path, O_RDONLY | O_CLOEXEC), r = 0;
+        size_t len = 0, size = 0;
+        char *text = NULL, *larger;
+        ssize_t n;
+
+        if (fd < 0)
+                return -errno;
+        do {
+                if (len == size) {
+                        size = size ? 2 * size : 16384;
+                        larger = size <= FILE_MAX ? realloc(text, size) : NULL;
+                        r = larger ? 0 : size <= FILE_MAX ? -ENOMEM : -EFBIG;
+                        text = larger ? larger : text;
+                }
+                n = r ? 0 : read(fd, text + len, size - len);
+                if (n < 0 && errno != EINTR)
+                        r = -errno;
+                len += n > 0 ? (size_t)n : 0;
+        } while (r == 0 && n != 0);
+        close(fd);
+        if (r < 0) {
+                free(text);
+                return r;
+        }
+        *ret_text = text;
+        *ret_len = len;
+        return 0;
+}
+
+/* Where each wrong setting stands, for people. */
+struct source {
+        const char *path, *text;
+        size_t len;
+        struct config_overrides overrides;
+};
+
+/* "/pools/a/runtime" as people write it: "pools.a.runtime: ", nothing for the top. */
+static void name_setting(const char *pointer, char *buffer, size_t size)
+{
+        size_t len = (size_t)snprintf(buffer, size, "%s%s", *pointer ? pointer + 1 : "", *pointer ? ": " : "");
+
+        for (size_t i = 0; i < len && i < size; i++)
+                if (buffer[i] == '/')
+                        buffer[i] = '.';
+}
+
+static void tell_error(const struct source *source, const struct schema_error *error, struct config_errors *errors)
+{
+        const char *variable = config_env_variable(&source->overrides, error->pointer);
+        char pointer[sizeof error->pointer], name[sizeof error->pointer + 3];
+        size_t line = 1, column = 1;
+
+        name_setting(error->pointer, name, sizeof name);
+        if (variable) {
+                config_fail(errors, "environment variable %s: %s%s", variable, name, error->detail);
+                return;
+        }
+        /* What is missing has no place: take that of what should have held it. */
+        strcpy(pointer, error->pointer);
+        while (json_locate(source->text, source->len, JSON_COMMENTS, pointer, &line, &column) < 0 && *pointer)
+                *strrchr(pointer, '/') = '\0';
+        config_fail(errors, "%s:%zu:%zu: %s%s", source->path, line, column, name, error->detail);
+}
+
+int config_listen_parse(const char *text, struct config_listen *ret_listen)
+{
+        struct config_listen listen = { .is_unix = strncmp(text, "unix:", 5) == 0 };
+        bool bracket = *text == '[';
+        const char *host = listen.is_unix ? text + 5 : text + bracket;
+        size_t len = listen.is_unix ? strlen(host) : strcspn(host, bracket ? "]" : ":");
+        const char *port = host + len + bracket;
+        size_t digits;
+
+        if (len == 0 || len >= sizeof listen.host || (listen.is_unix && len > SOCKET_PATH_MAX))
+                return -EINVAL;
+        memcpy(listen.host, host, len);
+        if (!listen.is_unix) {
+                if (strpbrk(listen.host, " \t/") || !host[len] || *port++ != ':')
+                        return -EINVAL;
+                digits = strspn(port, "0123456789");
+                if (digits == 0 || digits > 5 || port[digits] || strtoul(port, NULL, 10) > UINT16_MAX)
+                        return -EINVAL;
+                listen.port = (uint16_t)strtoul(port, NULL, 10);
+        }
+        *ret_listen = listen;
+        return 0;
+}
+
+static void check_listen(const struct config_server *server, struct schema_errors *errors)
+{
+        struct config_listen ignored;
+        char pointer[40];
+
+        for (size_t i = 0; server->listen[i]; i++) {
+                snprintf(pointer, sizeof pointer, "/server/listen/%zu", i);
+                if (config_listen_parse(server->listen[i], &ignored) < 0)
+                        schema_fail(errors, pointer, "must be HOST:PORT, [IPV6]:PORT, *:PORT or unix:PATH");
+                for (size_t j = 0; j < i; j++)
+                        if (strcmp(server->listen[i], server->listen[j]) == 0)
+                                schema_fail(errors, pointer, "appears twice");
+        }
+}
+
+/* The embedded Redis listens in run_dir, and the system bounds the path of a socket. */
+static void check_run_dir(const struct config *config, struct schema_errors *errors)
+{
+        char current[PATH_MAX] = "";
+        size_t len = strlen(config->run_dir) + strlen(REDIS_SOCKET);
+
+        if (config->run_dir[0] != '/' && getcwd(current, sizeof current))
+                len += strlen(current) + 1;
+        if (len > SOCKET_PATH_MAX)
+                schema_fail(errors, "/run_dir", "the path of its Redis socket, run_dir" REDIS_SOCKET
+                        ", would be %zu bytes long; the system takes at most %zu: choose a shorter directory", len,
+                        SOCKET_PATH_MAX);
+}
+
+static int check_redis(const struct config *config, struct schema_errors *errors)
+{
+        struct redis_url url = { 0 };
+        char reason[REDIS_URL_REASON_SIZE];
+        int r = redis_url_parse(config->redis.url, &url, reason);
+
+        if (r == -EINVAL)
+                schema_fail(errors, "/redis/url", "%s", reason);
+        if (r < 0)
+                return r == -ENOMEM ? r : 0;
+        if (url.embedded)
+                check_run_dir(config, errors);
+        redis_url_done(&url);
+        return 0;
+}
+
+static bool begins(const char *text, const char *prefix)
+{
+        return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+static void check_database(const struct config_database *database, struct schema_errors *errors)
+{
+        bool postgresql = begins(database->url, "postgresql://");
+
+        if (!postgresql && strcmp(database->url, "none:") != 0 &&
+                !(begins(database->url, "sqlite:") && database->url[strlen("sqlite:")]))
+                schema_fail(errors, "/database/url", "must be sqlite:PATH, postgresql://USER@HOST/NAME or none:");
+        else if (database->pooled && !postgresql)
+                schema_fail(errors, "/database/pooled", "is for PgBouncer; database.url is no postgresql://");
+}
+
+static void check_pools(const struct config *config, struct schema_errors *errors)
+{
+        int64_t least = 0;
+        char pointer[128];
+
+        for (size_t i = 0; i < config->pool_count; i++) {
+                const struct pool_config *pool = config->pools[i];
+
+                least += pool->min_workers;
+                snprintf(pointer, sizeof pointer, "/pools/%s/max_workers", pool->pool_name);
+                if (pool->max_workers > config->max_workers_total)
+                        schema_fail(errors, pointer, "is %lld, more than max_workers_total %lld",
+                                (long long)pool->max_workers, (long long)config->max_workers_total);
+        }
+        if (least > config->max_workers_total)
+                schema_fail(errors, "/max_workers_total", "is %lld, less than all min_workers together, %lld",
+                        (long long)config->max_workers_total, (long long)least);
+}
+
+/* What depends on other settings, and the defaults that do. */
+static int complete(struct config *config, struct schema_errors *errors)
+{
+        int r = 0;
+
+        if (config->server.max_connections_per_address == 0)
+                config->server.max_connections_per_address = config->server.max_connections;
+        config->shutdown_timeout_ms = (int64_t)(config->shutdown_timeout * 1000);
+        if (!config->database.url && asprintf(&config->database.url, "sqlite:%s/agentpool.db", config->run_dir) < 0) {
+                config->database.url = NULL;
+                return -ENOMEM;
+        }
+        check_listen(&config->server, errors);
+        r = check_redis(config, errors);
+        check_database(&config->database, errors);
+        check_pools(config, errors);
+        return r;
+}
+
+static int read_pools(const cJSON *pools, struct config *config, struct schema_errors *errors)
+{
+        const cJSON *settings;
+        char pointer[128];
+        int r = 0;
+
+        if (pools && !cJSON_IsObject(pools))
+                schema_fail(errors, "/pools", "must be an object: a pool's name and its settings");
+        config->pools = calloc((size_t)cJSON_GetArraySize(pools) + 1, sizeof(struct pool_config *));
+        if (!config->pools)
+                return -ENOMEM;
+        if (!cJSON_IsObject(pools))
+                return 0;
+        cJSON_ArrayForEach(settings, pools) {
+                schema_pointer("/pools", settings->string, pointer, sizeof pointer);
+                r = pool_config_read(settings->string, settings, pointer, &config->pools[config->pool_count], errors);
+                if (r == -ENOMEM)
+                        return r;
+                if (r == 0)
+                        config->pool_count++;
+        }
+        return 0;
+}
+
+/* 0 with whatever *errors says, or -ENOMEM. */
+static int read_tree(const cJSON *tree, struct config *config, struct schema_errors *errors)
+{
+        struct draft draft = { 0 };
+        int r = schema_read(tree, "", top_fields, &draft, errors), pools;
+
+        if (r == -ENOMEM)
+                return r;
+        cJSON_Delete(draft.pools);
+        *config = draft.config;
+        pools = read_pools(cJSON_GetObjectItemCaseSensitive(tree, "pools"), config, errors);
+        if (pools < 0)
+                return pools;
+        return r == 0 ? complete(config, errors) : 0;
+}
+
+static int load(struct source *source, char *const *environment, struct config *config, struct config_errors *errors)
+{
+        struct schema_errors wrong = { 0 };
+        struct json_error error;
+        cJSON *tree;
+        int r = json_parse(source->text, source->len, JSON_COMMENTS, &tree, &error);
+
+        if (r == -EINVAL)
+                config_fail(errors, "%s:%zu:%zu: %s", source->path, error.line, error.column, error.detail);
+        if (r < 0)
+                return r;
+        r = cJSON_IsObject(tree) ? config_env_apply(tree, top_fields, environment, &source->overrides, errors) : 0;
+        r = r ? r : read_tree(tree, config, &wrong);
+        cJSON_Delete(tree);
+        for (unsigned i = 0; i < wrong.count; i++)
+                tell_error(source, &wrong.errors[i], errors);
+        return r ? r : errors->count > 0 ? -EINVAL : 0;
+}
+
+int config_load(const char *path, char *const *environment, struct config **ret_config, struct config_errors *errors)
+{
+        struct config *config = calloc(1, sizeof *config);
+        struct source source = { .path = path };
+        char *text = NULL;
+        int r = config ? read_file(path, &text, &source.len) : -ENOMEM;
+
+        *errors = (struct config_errors){ 0 };
+        if (r < 0 && r != -ENOMEM) {
+                config_fail(errors, "%s: cannot be read: %s", path, strerror(-r));
+                r = -EINVAL;
+        }
+        source.text = text;
+        r = r ? r : load(&source, environment, config, errors);
+        free(text);
+        if (r < 0)
+                config_free(config);
+        else
+                *ret_config = config;
+        return r;
+}
+
+struct config *config_free(struct config *config)
+{
+        struct draft draft = { 0 };
+
+        if (!config)
+                return NULL;
+        for (size_t i = 0; i < config->pool_count; i++)
+                pool_config_free(config->pools[i]);
+        free(config->pools);
+        draft.config = *config;
+        schema_done(top_fields, &draft);
+        free(config);
+        return NULL;
+}
+
+/* Everything that may be a password in a database URL becomes "***": up to the last @, and what is called password. */
+static char *mask_url(const char *url)
+{
+        const char *colon = strstr(url, "://"), *end;
+        char *text = NULL;
+        size_t len;
+        FILE *out = open_memstream(&text, &len);
+
+        if (!out)
+                return NULL;
+        end = colon ? strrchr(colon + 3, '@') : NULL;
+        colon = end ? memchr(colon + 3, ':', (size_t)(end - colon) - 3) : NULL;
+        if (colon) {
+                fprintf(out, "%.*s***", (int)(colon + 1 - url), url);
+                url = end;
+        }
+        while ((end = strstr(url, "password="))) {
+                end += strlen("password=");
+                fprintf(out, "%.*s***", (int)(end - url), url);
+                url = end + strcspn(end, "&");
+        }
+        fputs(url, out);
+        if (fclose(out) != 0) {
+                free(text);
+                text = NULL;
+        }
+        return text;
+}
+
+static cJSON *print_pools(const struct config *config, bool mask)
+{
+        cJSON *pools = cJSON_CreateObject();
+
+        for (size_t i = 0; pools && i < config->pool_count; i++) {
+                cJSON *pool = pool_config_print(config->pools[i], mask);
+
+                cJSON_DeleteItemFromObjectCaseSensitive(pool, "pool_name");
+                if (json_add_item(pools, config->pools[i]->pool_name, pool) < 0) {
+                        cJSON_Delete(pools);
+                        pools = NULL;
+                }
+        }
+        return pools;
+}
+
+/* Puts masked URLs in a printed tree. */
+static int mask_urls(cJSON *tree, const struct config *config)
+{
+        const struct {
+                const char *section, *url;
+        } urls[] = { { "redis", config->redis.url }, { "database", config->database.url } };
+
+        for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
+                char *masked = mask_url(urls[i].url);
+                cJSON *section = cJSON_GetObjectItemCaseSensitive(tree, urls[i].section);
+                cJSON *item = masked ? cJSON_CreateString(masked) : NULL;
+
+                free(masked);
+                if (!item || !cJSON_ReplaceItemInObjectCaseSensitive(section, "url", item)) {
+                        cJSON_Delete(item);
+                        return -ENOMEM;
+                }
+        }
+        return 0;
+}
+
+char *config_print(const struct config *config, bool mask)
+{
+        struct draft draft = { .config = *config, .pools = print_pools(config, mask) };
+        cJSON *tree = draft.pools ? schema_print(top_fields, &draft, mask) : NULL;
+        char *text = NULL;
+
+        cJSON_Delete(draft.pools);
+        if (tree && (!mask || mask_urls(tree, config) == 0))
+                text = cJSON_Print(tree);
+        cJSON_Delete(tree);
+        return text;
+}

@@ -1,0 +1,425 @@
+#include "registry/command.h"
+
+#include "common/json.h"
+#include "common/utf8.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const command_names[COMMAND_TYPE_COUNT] = {
+        [COMMAND_SPAWN] = "spawn",
+        [COMMAND_TERMINATE] = "terminate",
+        [COMMAND_MESSAGE] = "message",
+        [COMMAND_DRAIN] = "drain",
+        [COMMAND_SHUTDOWN] = "shutdown",
+};
+static const char *const reply_names[REPLY_TYPE_COUNT] = {
+        [REPLY_SPAWNED] = "spawned",
+        [REPLY_SPAWN_FAILED] = "spawn_failed",
+        [REPLY_EXITED] = "exited",
+        [REPLY_ANSWER] = "answer",
+        [REPLY_MESSAGE_FAILED] = "message_failed",
+        [REPLY_EVENT] = "event",
+};
+
+const char *command_type_name(enum command_type type)
+{
+        return type > 0 && type < COMMAND_TYPE_COUNT ? command_names[type] : NULL;
+}
+
+const char *reply_type_name(enum reply_type type)
+{
+        return type > 0 && type < REPLY_TYPE_COUNT ? reply_names[type] : NULL;
+}
+
+/* An envelope being written: straight text, because a tree would cost thirty allocations for each of the tens of
+ * thousands a second. */
+struct writer {
+        char *text; /* NULL once out of memory */
+        size_t len, size;
+};
+
+static void write_bytes(struct writer *writer, const char *bytes, size_t len)
+{
+        char *larger;
+
+        if (!writer->text)
+                return;
+        if (writer->len + len > writer->size) {
+                writer->size = 2 * (writer->len + len);
+                larger = realloc(writer->text, writer->size);
+                if (!larger)
+                        free(writer->text);
+                writer->text = larger;
+                if (!larger)
+                        return;
+        }
+        memcpy(writer->text + writer->len, bytes, len);
+        writer->len += len;
+}
+
+static void write_text(struct writer *writer, const char *text)
+{
+        write_bytes(writer, text, strlen(text));
+}
+
+/* Reasons may hold what an agent wrote, cut anywhere: utf8_escape makes text of it that json_parse takes. */
+static void write_string(struct writer *writer, const char *text)
+{
+        const char *end = text + strlen(text);
+        char escape[UTF8_ESCAPE_SIZE];
+
+        write_bytes(writer, "\"", 1);
+        while (text < end) {
+                size_t plain = 0;
+
+                while (text[plain] >= 0x20 && text[plain] < 0x7f && text[plain] != '"' && text[plain] != '\\')
+                        plain++;
+                write_bytes(writer, text, plain);
+                text += plain;
+                if (text < end) {
+                        text += utf8_escape(text, end, escape);
+                        write_text(writer, escape);
+                }
+        }
+        write_bytes(writer, "\"", 1);
+}
+
+/* Names and types come from this file: nothing in them needs escaping. */
+static void begin(struct writer *writer, const char *type)
+{
+        assert(type);
+        *writer = (struct writer){ .text = malloc(512), .size = 512 };
+        write_text(writer, "{\"type\":\"");
+        write_text(writer, type);
+        write_bytes(writer, "\"", 1);
+}
+
+static char *finish(struct writer *writer)
+{
+        write_bytes(writer, "}", sizeof "}");
+        return writer->text;
+}
+
+static void add_name(struct writer *writer, const char *name)
+{
+        write_bytes(writer, ",\"", 2);
+        write_text(writer, name);
+        write_bytes(writer, "\":", 2);
+}
+
+static void add_string(struct writer *writer, const char *name, const char *value)
+{
+        assert(value);
+        add_name(writer, name);
+        write_string(writer, value);
+}
+
+static void add_id(struct writer *writer, const char *name, const struct id *id)
+{
+        char text[ID_TEXT_SIZE];
+
+        add_name(writer, name);
+        write_bytes(writer, "\"", 1);
+        write_bytes(writer, id_format(id, text), ID_TEXT_SIZE - 1);
+        write_bytes(writer, "\"", 1);
+}
+
+static void add_integer(struct writer *writer, const char *name, int64_t value)
+{
+        char text[24];
+
+        add_name(writer, name);
+        write_bytes(writer, text, (size_t)snprintf(text, sizeof text, "%" PRId64, value));
+}
+
+static void add_tree(struct writer *writer, const char *name, const cJSON *tree)
+{
+        char *text = tree ? json_print(tree) : NULL;
+
+        if (text) {
+                add_name(writer, name);
+                write_text(writer, text);
+        } else if (tree) { /* out of memory */
+                free(writer->text);
+                writer->text = NULL;
+        }
+        free(text);
+}
+
+static void add_spawn(struct writer *writer, const struct command *command)
+{
+        add_string(writer, "role_type", command->role_type);
+        add_string(writer, "start_reason", command->start_reason);
+        add_id(writer, "project_id", &command->project_id);
+        add_integer(writer, "heartbeat_interval", command->heartbeat_interval);
+        add_integer(writer, "max_idle_time", command->max_idle_time);
+        add_integer(writer, "created_at", command->created_at);
+        add_integer(writer, "restarts", command->restarts);
+        add_tree(writer, "labels", command->labels);
+        add_tree(writer, "args", command->args);
+}
+
+char *command_encode(const struct command *command)
+{
+        struct writer writer;
+
+        begin(&writer, command_type_name(command->type));
+        add_id(&writer, "command_id", &command->command_id);
+        add_id(&writer, "master_id", &command->master_id);
+        add_string(&writer, "pool_name", command->pool_name);
+        if (command->type == COMMAND_DRAIN || command->type == COMMAND_SHUTDOWN)
+                return finish(&writer);
+        add_id(&writer, "agent_id", &command->agent_id);
+        add_integer(&writer, "epoch", (int64_t)command->epoch);
+        if (command->type == COMMAND_SPAWN) {
+                add_spawn(&writer, command);
+        } else if (command->type == COMMAND_TERMINATE) {
+                add_name(&writer, "graceful");
+                write_text(&writer, command->graceful ? "true" : "false");
+        } else {
+                assert(command->message);
+                add_tree(&writer, "message", command->message);
+                add_integer(&writer, "timeout_ms", command->timeout_ms);
+        }
+        return finish(&writer);
+}
+
+char *reply_encode(const struct reply *reply)
+{
+        struct writer writer;
+
+        begin(&writer, reply_type_name(reply->type));
+        if (reply->type != REPLY_EXITED && reply->type != REPLY_EVENT)
+                add_id(&writer, "command_id", &reply->command_id);
+        add_id(&writer, "agent_id", &reply->agent_id);
+        add_id(&writer, "process_id", &reply->process_id);
+        add_integer(&writer, "epoch", (int64_t)reply->epoch);
+        if (reply->type == REPLY_SPAWN_FAILED || reply->type == REPLY_MESSAGE_FAILED) {
+                add_string(&writer, "detail", reply->detail);
+        } else if (reply->type == REPLY_EXITED) {
+                add_integer(&writer, "code", reply->exit.code);
+                add_integer(&writer, "signal", reply->exit.signal);
+                add_string(&writer, "reason", reply->exit.reason);
+        } else if (reply->type != REPLY_SPAWNED) {
+                assert(reply->message);
+                add_tree(&writer, "message", reply->message);
+        }
+        return finish(&writer);
+}
+
+/* An envelope being read. A missing or wrong member makes it wrong; members that we do not know are passed over, because
+ * during an upgrade the other side may be newer. Strings and trees are moved out, not copied. */
+struct reader {
+        cJSON *tree;
+        bool wrong;
+};
+
+static int parse_envelope(const char *text, size_t len, struct reader *ret_reader)
+{
+        struct json_error error;
+        int r = json_parse(text, len, JSON_STRICT, &ret_reader->tree, &error);
+
+        if (r == 0 && !cJSON_IsObject(ret_reader->tree)) {
+                cJSON_Delete(ret_reader->tree);
+                r = -EINVAL;
+        }
+        return r;
+}
+
+static cJSON *member(const struct reader *reader, const char *name)
+{
+        return cJSON_GetObjectItemCaseSensitive(reader->tree, name);
+}
+
+static int read_type(struct reader *reader, const char *const *names, int count)
+{
+        const char *name = json_string(reader->tree, "type");
+
+        for (int i = 1; name && i < count; i++)
+                if (strcmp(names[i], name) == 0)
+                        return i;
+        reader->wrong = true;
+        return 0;
+}
+
+static void read_id(struct reader *reader, const char *name, struct id *ret_id)
+{
+        const char *text = json_string(reader->tree, name);
+
+        if (!text || id_parse(text, ret_id) < 0)
+                reader->wrong = true;
+}
+
+static int64_t read_integer(struct reader *reader, const char *name, int64_t min, int64_t max)
+{
+        int64_t value = 0;
+
+        if (json_integer(reader->tree, name, &value) < 0 || value < min || value > max)
+                reader->wrong = true;
+        return value;
+}
+
+static char *read_string(struct reader *reader, const char *name)
+{
+        cJSON *item = member(reader, name);
+        char *text = NULL;
+
+        if (cJSON_IsString(item)) {
+                text = item->valuestring;
+                item->valuestring = NULL;
+        } else {
+                reader->wrong = true;
+        }
+        return text;
+}
+
+static cJSON *read_object(struct reader *reader, const char *name)
+{
+        cJSON *item = member(reader, name);
+
+        if (cJSON_IsObject(item))
+                return cJSON_DetachItemViaPointer(reader->tree, item);
+        reader->wrong = true;
+        return NULL;
+}
+
+/* An object of strings, or NULL when absent. */
+static cJSON *read_map(struct reader *reader, const char *name)
+{
+        cJSON *map = member(reader, name) ? read_object(reader, name) : NULL;
+        const cJSON *item;
+
+        cJSON_ArrayForEach(item, map)
+                if (!cJSON_IsString(item))
+                        reader->wrong = true;
+        return map;
+}
+
+static void read_spawn(struct reader *reader, struct command *command)
+{
+        command->role_type = read_string(reader, "role_type");
+        command->start_reason = read_string(reader, "start_reason");
+        read_id(reader, "project_id", &command->project_id);
+        command->heartbeat_interval = read_integer(reader, "heartbeat_interval", 0, INT32_MAX);
+        command->max_idle_time = read_integer(reader, "max_idle_time", 0, INT32_MAX);
+        command->created_at = read_integer(reader, "created_at", 0, JSON_INTEGER_MAX);
+        command->restarts = read_integer(reader, "restarts", 0, JSON_INTEGER_MAX);
+        command->labels = read_map(reader, "labels");
+        command->args = read_map(reader, "args");
+        if (command->epoch == 0)
+                reader->wrong = true;
+}
+
+static void read_command(struct reader *reader, struct command *command)
+{
+        const cJSON *graceful = member(reader, "graceful");
+
+        command->type = (enum command_type)read_type(reader, command_names, COMMAND_TYPE_COUNT);
+        read_id(reader, "command_id", &command->command_id);
+        read_id(reader, "master_id", &command->master_id);
+        command->pool_name = read_string(reader, "pool_name");
+        if (command->type == COMMAND_DRAIN || command->type == COMMAND_SHUTDOWN)
+                return;
+        read_id(reader, "agent_id", &command->agent_id);
+        command->epoch = (uint64_t)read_integer(reader, "epoch", 0, JSON_INTEGER_MAX);
+        if (command->type == COMMAND_SPAWN) {
+                read_spawn(reader, command);
+        } else if (command->type == COMMAND_TERMINATE) {
+                command->graceful = cJSON_IsTrue(graceful);
+                if (!cJSON_IsBool(graceful))
+                        reader->wrong = true;
+        } else if (command->type == COMMAND_MESSAGE) {
+                command->message = read_object(reader, "message");
+                command->timeout_ms = read_integer(reader, "timeout_ms", 0, JSON_INTEGER_MAX);
+                if (!json_string(command->message, "method"))
+                        reader->wrong = true;
+        }
+}
+
+int command_decode(const char *text, size_t len, struct command *ret_command)
+{
+        struct command command = { 0 };
+        struct reader reader = { 0 };
+        int r = parse_envelope(text, len, &reader);
+
+        if (r < 0)
+                return r;
+        read_command(&reader, &command);
+        cJSON_Delete(reader.tree);
+        if (reader.wrong) {
+                command_done(&command);
+                return -EINVAL;
+        }
+        *ret_command = command;
+        return 0;
+}
+
+void command_done(struct command *command)
+{
+        free(command->pool_name);
+        free(command->role_type);
+        free(command->start_reason);
+        cJSON_Delete(command->labels);
+        cJSON_Delete(command->args);
+        cJSON_Delete(command->message);
+        *command = (struct command){ 0 };
+}
+
+static void read_exit(struct reader *reader, struct agent_exit *exit)
+{
+        const char *reason = json_string(reader->tree, "reason");
+
+        exit->code = (int)read_integer(reader, "code", -1, INT_MAX);
+        exit->signal = (int)read_integer(reader, "signal", 0, INT_MAX);
+        if (reason)
+                memcpy(exit->reason, reason, utf8_cut(reason, strlen(reason), sizeof exit->reason - 1));
+        else
+                reader->wrong = true;
+}
+
+static void read_reply(struct reader *reader, struct reply *reply)
+{
+        reply->type = (enum reply_type)read_type(reader, reply_names, REPLY_TYPE_COUNT);
+        if (reply->type != REPLY_EXITED && reply->type != REPLY_EVENT)
+                read_id(reader, "command_id", &reply->command_id);
+        read_id(reader, "agent_id", &reply->agent_id);
+        read_id(reader, "process_id", &reply->process_id);
+        reply->epoch = (uint64_t)read_integer(reader, "epoch", 0, JSON_INTEGER_MAX);
+        if (reply->type == REPLY_SPAWN_FAILED || reply->type == REPLY_MESSAGE_FAILED)
+                reply->detail = read_string(reader, "detail");
+        else if (reply->type == REPLY_EXITED)
+                read_exit(reader, &reply->exit);
+        else if (reply->type == REPLY_ANSWER || reply->type == REPLY_EVENT)
+                reply->message = read_object(reader, "message");
+}
+
+int reply_decode(const char *text, size_t len, struct reply *ret_reply)
+{
+        struct reply reply = { 0 };
+        struct reader reader = { 0 };
+        int r = parse_envelope(text, len, &reader);
+
+        if (r < 0)
+                return r;
+        read_reply(&reader, &reply);
+        cJSON_Delete(reader.tree);
+        if (reader.wrong) {
+                reply_done(&reply);
+                return -EINVAL;
+        }
+        *ret_reply = reply;
+        return 0;
+}
+
+void reply_done(struct reply *reply)
+{
+        free(reply->detail);
+        cJSON_Delete(reply->message);
+        *reply = (struct reply){ 0 };
+}
