@@ -1,6 +1,7 @@
 /* Named places where a test makes the real program die, stop, wait or fail. In test builds (make FAULTS=1) armed by
  * AGENTPOOL_FAULT="point=action[,point=action…]", action: kill | stop | hang | delay:MS | error:ERRNO_NAME, each with an
- * optional "@N" (only the Nth passage in this process, from 1). In other builds a point is nothing at all. */
+ * optional "@N" (only the Nth passage in this process, from 1). An invalid list aborts. In other builds a point is
+ * nothing at all. */
 #ifndef COMMON_FAULT_H
 #define COMMON_FAULT_H
 
