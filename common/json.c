@@ -231,7 +231,7 @@ static bool scan_container(struct scan *s, unsigned depth)
         bool object = *s->p == '{';
         char close = object ? '}' : ']';
 
-        if (depth > JSON_DEPTH)
+        if (depth > JSON_DEPTH + (s->flags & JSON_ENVELOPE ? 2U : 0U))
                 return refuse(s, "nested more than 32 levels deep");
         s->p++;
         if (!scan_space(s))

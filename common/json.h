@@ -10,7 +10,11 @@
 #define JSON_DEPTH 32
 #define JSON_INTEGER_MAX INT64_C(9007199254740992) /* 2^53 */
 
-enum json_flags { JSON_STRICT = 0, JSON_COMMENTS = 1 }; /* COMMENTS: // and block comments count as white space */
+enum json_flags {
+        JSON_STRICT = 0,
+        JSON_COMMENTS = 1, /* // and block comments count as white space */
+        JSON_ENVELOPE = 2, /* two levels more: what wraps a value that was accepted before */
+};
 
 struct json_error {
         size_t line, column; /* from 1, in characters; where the text stops being acceptable */

@@ -223,7 +223,7 @@ struct reader {
 static int parse_envelope(const char *text, size_t len, struct reader *ret_reader)
 {
         struct json_error error;
-        int r = json_parse(text, len, JSON_STRICT, &ret_reader->tree, &error);
+        int r = json_parse(text, len, JSON_ENVELOPE, &ret_reader->tree, &error);
 
         if (r == 0 && !cJSON_IsObject(ret_reader->tree)) {
                 cJSON_Delete(ret_reader->tree);
