@@ -5,6 +5,7 @@
 #include "registry/command.h"
 #include "registry/state.h"
 
+#include <bsd/sys/tree.h>
 #include <stdint.h>
 #include <sys/queue.h>
 #include <uthash.h>
@@ -36,10 +37,14 @@ struct agent {
         const char *start_reason;   /* static: "spawn", "restart", "worker_exited", "restore" */
         struct agent_exit *last_exit; /* owned; NULL: never ended */
         void *waiter;               /* the shell's: whom to answer; NULL: nobody */
+        void *ender;                /* likewise for the terminate that came while waiter was taken, or later */
         uint64_t epoch;             /* grows by one at every placement; 1 at the first */
         int64_t created_at, updated_at; /* wall ms */
-        int64_t deadline;           /* mono ms of what it waits for; 0: none */
-        int64_t resend_at;          /* mono ms; 0: none */
+        int64_t deadline;           /* mono ms by which its spawn must be answered; 0: it is */
+        int64_t resend_at;          /* mono ms: the command again, or the end of the restart delay; 0: none */
+        int64_t store_retry_at;     /* mono ms; 0: none */
+        int64_t placed_at;          /* mono ms: when its slot was taken */
+        int64_t timer_at;           /* the earliest of those, as its pool's timers know it; 0: not among them */
         int64_t running_since;      /* mono ms; 0: does not run */
         int64_t restart_window;     /* mono ms: start of the period in which restarts_in_window count */
         uint32_t restarts;          /* all, ever */
@@ -51,9 +56,17 @@ struct agent {
         enum agent_phase phase;
         bool stored;      /* its row of this epoch is committed */
         bool acked;       /* its worker acknowledged this epoch */
+        bool answer_stored; /* answer the spawn once it is stored, before it runs (wait=false) */
         bool answered;    /* the spawn was answered: from now on it is never lost */
         bool graceful;    /* how to end it */
-        TAILQ_ENTRY(agent) pending;    /* in its pool's timer or waiting list */
+        bool ending;      /* a terminate waits for its answer */
+        bool asked;       /* the registry was asked for a slot under this epoch */
+        bool row;         /* the store has a row of it */
+        bool storing;     /* one write is under way, never two … */
+        bool store_again; /* … and what it wrote is out of date */
+        bool listed;      /* among what its worker said just now (pool_worker_ready) */
+        TAILQ_ENTRY(agent) pending;    /* in its pool's list of those that wait for a slot or a report */
+        RB_ENTRY(agent) timer;         /* in its pool's timers */
         TAILQ_ENTRY(agent) on_worker;  /* in its worker's list */
         UT_hash_handle hh;             /* by agent_id */
 };

@@ -10,15 +10,18 @@ struct pool_worker {
         struct id process_id;
         struct pool *pool;
         int pid;                    /* 0 until forked */
+        unsigned max_agents;        /* slots; as the pool was configured when it was forked */
         unsigned used;              /* slots taken = length of agents */
         enum worker_state state;
         bool adopted;               /* was there before this master */
+        bool reported;              /* was ready once */
         int64_t created_at;         /* wall ms */
         int64_t idle_since;         /* mono ms since it hosts nothing; 0: hosts something */
         int64_t deadline;           /* mono ms by which it must be ready or gone; 0: none */
+        int64_t timer_at;           /* when its pool looks at it next; 0: not among the timers */
         uint64_t rss_bytes, cpu_ms; /* as of its last heartbeat; the shell's */
         TAILQ_HEAD(, agent) agents; /* by agent.on_worker */
-        TAILQ_ENTRY(pool_worker) link;
+        RB_ENTRY(pool_worker) timer;
         UT_hash_handle hh;          /* by process_id */
 };
 
@@ -80,7 +83,8 @@ struct pool_stats {
         char reason[192];
 };
 
-/* config is borrowed and must outlive the pool; random feeds jitter (any seed is fine). NULL when out of memory. */
+/* config is borrowed and must outlive the pool; random (64 unpredictable bits) feeds jitter and process and command ids.
+ * Nothing is placed or forked before pool_restored. NULL when out of memory. */
 struct pool *pool_new(const struct pool_config *config, uint64_t random, int64_t now);
 struct pool *pool_free(struct pool *pool);
 const struct pool_config *pool_config(const struct pool *pool);
@@ -106,9 +110,12 @@ int pool_terminate(struct pool *pool, struct agent *agent, bool graceful, void *
 int pool_restart_agent(struct pool *pool, struct agent *agent, int64_t now);
 /* Ends everything: workers are shut down, nothing is placed again; agents stay wanted in the store. */
 void pool_close(struct pool *pool, int64_t now);
-bool pool_closed(const struct pool *pool); /* closed, and no worker is left */
+bool pool_closed(const struct pool *pool); /* closed, all answered, and no worker is left */
+/* Out of memory: actions were lost, only a new master can go on. */
+bool pool_broken(const struct pool *pool);
 
-/* What came back. Unknown ids and lower epochs are ignored. */
+/* What came back. Unknown ids and lower epochs are ignored. One write per agent is under way at a time, and POOL_STORE_*
+ * means: what the agent says when the action is carried out. */
 void pool_stored(struct pool *pool, const struct id *agent_id, uint64_t epoch, int error, int64_t now);
 /* error 0: placed in process_id; -ENOSPC: no slot; -ESTALE: a higher epoch is there (fenced); else the registry failed. */
 void pool_reserved(struct pool *pool, const struct id *agent_id, uint64_t epoch, int error, const struct id *process_id,
