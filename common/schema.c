@@ -24,6 +24,13 @@ struct place {
         struct schema_errors *errors;
 };
 #define FAIL(place, ...) schema_fail((place)->errors, place_pointer((place), (char[128]){ 0 }), __VA_ARGS__)
+/* The same where the shape is right. */
+#define FAIL_RULE(place, ...)                                                                                \
+        do {                                                                                                 \
+                unsigned from = (place)->errors->count;                                                      \
+                FAIL(place, __VA_ARGS__);                                                                    \
+                mark_rule((place)->errors, from);                                                            \
+        } while (0)
 
 static const char *excerpt(const char *text, char buffer[EXCERPT_SIZE])
 {
@@ -41,6 +48,7 @@ void schema_fail(struct schema_errors *errors, const char *pointer, const char *
         if (errors->count == SCHEMA_ERRORS_MAX)
                 return;
         error = &errors->errors[errors->count++];
+        error->rule = false;
         error->pointer[0] = '\0';
         strncat(error->pointer, pointer, utf8_cut(pointer, strlen(pointer), sizeof error->pointer - 1));
         va_start(args, format);
@@ -79,6 +87,12 @@ static const char *place_pointer(const struct place *place, char buffer[128])
         return schema_pointer(place_pointer(place->parent, buffer), place->name, buffer, 128);
 }
 
+static void mark_rule(struct schema_errors *errors, unsigned from)
+{
+        if (from < errors->count)
+                errors->errors[from].rule = true;
+}
+
 static size_t smallest(size_t a, size_t b, size_t c)
 {
         size_t least = a < b ? a : b;
@@ -86,20 +100,25 @@ static size_t smallest(size_t a, size_t b, size_t c)
         return least < c ? least : c;
 }
 
-/* Levenshtein's distance, letter case counting less than a letter. Costs are doubled: 1 for case, 2 for the rest. */
+static char lower(char c)
+{
+        return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+}
+
+/* Levenshtein's distance, letter case aside. b has at most NEAREST_LENGTH_MAX bytes. */
 static size_t edit_cost(const char *a, const char *b)
 {
         size_t row[NEAREST_LENGTH_MAX + 1], b_len = strlen(b);
 
         for (size_t j = 0; j <= b_len; j++)
-                row[j] = 2 * j;
+                row[j] = j;
         for (size_t i = 0; a[i]; i++) {
                 size_t diagonal = row[0];
 
-                row[0] = 2 * (i + 1);
+                row[0] = i + 1;
                 for (size_t j = 0; j < b_len; j++) {
-                        size_t swap = a[i] == b[j] ? 0 : (a[i] ^ b[j]) == 0x20 ? 1 : 2;
-                        size_t cost = smallest(diagonal + swap, row[j] + 2, row[j + 1] + 2);
+                        size_t swap = lower(a[i]) != lower(b[j]);
+                        size_t cost = smallest(diagonal + swap, row[j] + 1, row[j + 1] + 1);
 
                         diagonal = row[j + 1];
                         row[j + 1] = cost;
@@ -110,7 +129,7 @@ static size_t edit_cost(const char *a, const char *b)
 
 const char *schema_nearest(const char *name, const char *const *candidates)
 {
-        size_t len = strlen(name), best = (len < 4 ? 1 : len / 3 + 1) * 2 + 1;
+        size_t len = strlen(name), best = len < 4 ? 2 : len / 3 + 2; /* the first cost that is too much */
         const char *nearest = NULL;
 
         if (len > NEAREST_LENGTH_MAX)
@@ -171,7 +190,7 @@ static int check_count(const struct place *place, const struct schema_field *fie
 {
         if (within(field, (double)count))
                 return 0;
-        FAIL(place, "must have%s, has %zu", BOUNDS(field, unit), count);
+        FAIL_RULE(place, "must have%s, has %zu", BOUNDS(field, unit), count);
         return -EINVAL;
 }
 
@@ -204,7 +223,7 @@ static int read_name(const struct place *place, const cJSON *item, void *out)
                 return wrong_kind(place, "a name (a string)", item);
         len = strlen(text);
         if (len == 0 || len > NAME_BYTES_MAX || strspn(text, letters) != len || strchr("_.-", text[0])) {
-                FAIL(place,
+                FAIL_RULE(place,
                         "\"%s\" is no name: 1 to 64 letters, digits, '_', '.', '-', beginning with a letter or digit",
                         EXCERPT(text));
                 return -EINVAL;
@@ -220,7 +239,7 @@ static int read_id(const struct place *place, const cJSON *item, void *out)
                 return wrong_kind(place, "a UUID (a string)", item);
         if (id_parse(text, out) == 0)
                 return 0;
-        FAIL(place,
+        FAIL_RULE(place,
                         "\"%s\" is no UUID, as 6f1c8a52-3a55-4f0b-9d3e-0c7c0c5f9e11 is one", EXCERPT(text));
         return -EINVAL;
 }
@@ -235,7 +254,7 @@ static int read_integer(const struct place *place, const struct schema_field *fi
                 return -EINVAL;
         }
         if (json_item_integer(item, &value) < 0 || !within(field, (double)value)) {
-                FAIL(place, "must be an integer%s, is %.16g",
+                FAIL_RULE(place, "must be an integer%s, is %.16g",
                         bounded(field) ? BOUNDS(field, "") : " within 2^53", item->valuedouble);
                 return -EINVAL;
         }
@@ -251,7 +270,7 @@ static int read_number(const struct place *place, const struct schema_field *fie
                 return -EINVAL;
         }
         if (!within(field, item->valuedouble)) {
-                FAIL(place, "must be a number%s, is %.16g", BOUNDS(field, ""),
+                FAIL_RULE(place, "must be a number%s, is %.16g", BOUNDS(field, ""),
                         item->valuedouble);
                 return -EINVAL;
         }
@@ -285,7 +304,7 @@ static int read_enum(const struct place *place, const struct schema_field *field
         if (!text)
                 FAIL(place, "expected one of %s, found %s", list, kind_of(item));
         else
-                FAIL(place, "must be one of %s, is \"%s\"%s%s%s", list,
+                FAIL_RULE(place, "must be one of %s, is \"%s\"%s%s%s", list,
                         EXCERPT(text), nearest ? "; did you mean \"" : "", nearest ? nearest : "",
                         nearest ? "\"?" : "");
         return -EINVAL;

@@ -37,6 +37,7 @@ struct schema_field {
 struct schema_error {
         char pointer[128]; /* RFC 6901 */
         char detail[256];  /* what is wrong and what would be right */
+        bool rule;         /* the shape is right (name, JSON type), a bound or format is broken */
 };
 struct schema_errors {
         unsigned count; /* reported; those after SCHEMA_ERRORS_MAX are dropped */
