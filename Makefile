@@ -12,7 +12,7 @@ BUILD    ?= $(if $(SANITIZE),build/$(subst $(comma),-,$(SANITIZE)),build)
 comma    := ,
 PKG_CONFIG ?= pkg-config
 
-PKGS := libevent_core libevent_extra hiredis libcjson uuid libpq sqlite3 libbsd
+PKGS := libevent_core libevent_extra hiredis libcjson uuid libpq sqlite3 libcrypto libbsd
 ifeq ($(filter clean help,$(MAKECMDGOALS)),)
   PKG_MISSING := $(strip $(foreach p,$(PKGS),$(if $(shell $(PKG_CONFIG) --exists $(p) && echo y),,$(p))))
   ifneq ($(PKG_MISSING),)

@@ -81,7 +81,7 @@ struct registry_listing {
 
 /* sweep: per worker of a pool, its last heartbeat and the ends that its master has not confirmed. */
 struct registry_swept {
-        struct id process_id;
+        struct id process_id, master_id; /* master_id: whose worker it is */
         int result;                /* -ENOENT: not registered (FLUSHALL?) */
         int64_t heartbeat_age_ms;  /* in Redis time */
         unsigned agent_count;

@@ -1,0 +1,350 @@
+/* Agents: looking, ending, restarting. Spawning is in spawn.c, messages are in message.c. */
+#include "common/clock.h"
+#include "master/api/api.h"
+#include "master/api/idempotency.h"
+#include "sql/store.h"
+
+#include <errno.h>
+#include <event2/http.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LIST_DEFAULT 100
+#define LIST_MAX 1000
+
+struct terminate_body {
+        struct id agent_id;
+        char *pool_name;
+        bool graceful;
+};
+
+static const struct schema_field terminate_fields[] = {
+        { .name = "pool_name", .type = SCHEMA_NAME, .offset = offsetof(struct terminate_body, pool_name), .required = true },
+        { .name = "agent_id", .type = SCHEMA_ID, .offset = offsetof(struct terminate_body, agent_id), .required = true },
+        { .name = "graceful", .type = SCHEMA_BOOL, .offset = offsetof(struct terminate_body, graceful), .fallback = "true" },
+        { .name = NULL },
+};
+
+struct terminate {
+        struct waiter waiter; /* first: on_terminated casts */
+        struct http_request *request;
+        struct master *master;
+        struct terminate_body body;
+};
+
+static void terminate_free(void *arg)
+{
+        struct terminate *terminate = arg;
+
+        schema_done(terminate_fields, &terminate->body);
+        free(terminate);
+}
+
+static void answer_terminated(struct http_request *request, const struct terminate_body *body)
+{
+        cJSON *tree = cJSON_CreateObject();
+        int r = tree ? 0 : -ENOMEM;
+
+        r = r ? r : json_add_string(tree, "message", "agent terminated");
+        r = r ? r : json_add_string(tree, "pool_name", body->pool_name);
+        r = r ? r : json_add_string(tree, "agent_id", ID_TEXT(&body->agent_id));
+        if (r < 0) {
+                cJSON_Delete(tree);
+                tree = NULL;
+        }
+        api_answer(request, 200, tree);
+}
+
+static void on_terminated(struct waiter *waiter, const struct agent *agent, enum pool_error error, const char *detail)
+{
+        struct terminate *terminate = (struct terminate *)waiter;
+
+        (void)agent;
+        if (error == POOL_OK)
+                answer_terminated(terminate->request, &terminate->body);
+        else
+                api_answer_pool_error(terminate->request, error, detail);
+        terminate_free(terminate);
+}
+
+static void on_history(void *arg, int error, const struct store_agent *agents, size_t count);
+
+/* Not in memory: ended already, or never there. The store knows. */
+static void terminate_unknown(struct terminate *terminate)
+{
+        if (store_agent_get(terminate->master->store, &terminate->body.agent_id, on_history, terminate) == 0)
+                return;
+        api_answer_pool_error(terminate->request, POOL_E_STORE, "the store is not available; try again");
+        terminate_free(terminate);
+}
+
+static void on_history(void *arg, int error, const struct store_agent *agents, size_t count)
+{
+        struct terminate *terminate = arg;
+        struct http_request *request = terminate->request;
+
+        if (error == 0 && count > 0 && strcmp(agents->pool_name, terminate->body.pool_name) == 0) {
+                answer_terminated(request, &terminate->body);
+        } else if (error == 0 || error == -ENOENT) {
+                idempotency_answered(request, 404, NULL);
+                http_answer_problem(request, 404, "no agent %s in pool %s", ID_TEXT(&terminate->body.agent_id),
+                        terminate->body.pool_name);
+        } else {
+                api_answer_pool_error(request, POOL_E_STORE, "the store is not available; try again");
+        }
+        terminate_free(terminate);
+}
+
+static void start_terminate(struct http_request *request, void *arg)
+{
+        struct terminate *terminate = arg;
+        struct master *master = terminate->master;
+        struct master_pool *pool = pools_find(master->pools, terminate->body.pool_name);
+        struct agent *agent = pool ? pool_agent(pool->rules, &terminate->body.agent_id) : NULL;
+
+        terminate->request = request;
+        terminate->waiter.done = on_terminated;
+        if (!agent) {
+                terminate_unknown(terminate);
+                return;
+        }
+        if (pool_terminate(pool->rules, agent, terminate->body.graceful, &terminate->waiter, clock_mono_ms()) < 0) {
+                idempotency_answered(request, 409, NULL);
+                api_retry_after(request, 1);
+                http_answer_problem(request, 409, "the agent is being terminated already; ask again for the outcome");
+                terminate_free(terminate);
+        }
+        pools_wake(master->pools, pool);
+}
+
+void api_agents_terminate(struct http_request *request, void *arg)
+{
+        struct master *master = arg;
+        struct terminate *terminate = calloc(1, sizeof *terminate);
+
+        if (!terminate) {
+                http_answer_problem(request, 503, "out of memory; try again");
+                return;
+        }
+        terminate->master = master;
+        if (!api_read_body(request, terminate_fields, &terminate->body)) {
+                free(terminate);
+                return;
+        }
+        if (!pools_find(master->pools, terminate->body.pool_name)) {
+                api_answer_unknown_pool(request, master, terminate->body.pool_name);
+                terminate_free(terminate);
+                return;
+        }
+        idempotency_run(request, master, "terminate", start_terminate, terminate_free, terminate);
+}
+
+void api_agents_restart(struct http_request *request, void *arg)
+{
+        struct master *master = arg;
+        struct agent *agent = api_path_agent(request, master);
+
+        if (!agent)
+                return;
+        if (pool_restart_agent(agent->pool, agent, clock_mono_ms()) < 0) {
+                http_answer_problem(request, 409, "the agent is %s; only a running one can be restarted",
+                        agent_state_name(agent->state));
+                return;
+        }
+        pools_wake(master->pools, pools_of(master->pools, agent));
+        api_answer(request, 200, api_agent_print(master, agent));
+}
+
+void api_agents_get(struct http_request *request, void *arg)
+{
+        struct master *master = arg;
+        struct agent *agent = api_path_agent(request, master);
+
+        if (agent)
+                api_answer(request, 200, api_agent_print(master, agent));
+}
+
+/* What a list is narrowed to. */
+struct filter {
+        const char *pool_name;
+        enum agent_state state; /* 0: any */
+        struct id project_id;   /* zero: any */
+        const char *label;      /* "name" or "name=value"; NULL: any */
+        struct id after;        /* cursor; zero: from the start */
+        int64_t limit;
+};
+
+static bool label_matches(const struct agent *agent, const char *label)
+{
+        const char *equals = strchr(label, '=');
+        struct json_error error;
+        cJSON *labels;
+        const char *value;
+        char name[128];
+        bool matches;
+
+        snprintf(name, sizeof name, "%.*s", equals ? (int)(equals - label) : (int)strlen(label), label);
+        if (!agent->labels || json_parse(agent->labels, strlen(agent->labels), JSON_STRICT, &labels, &error) < 0)
+                return false;
+        value = json_string(labels, name);
+        matches = value && (!equals || strcmp(value, equals + 1) == 0);
+        cJSON_Delete(labels);
+        return matches;
+}
+
+static bool filter_matches(const struct filter *filter, const struct agent *agent)
+{
+        if (filter->state && agent->state != filter->state)
+                return false;
+        if (!id_is_zero(&filter->project_id) && !id_equal(&filter->project_id, &agent->project_id))
+                return false;
+        return !filter->label || label_matches(agent, filter->label);
+}
+
+/* The first agent after the cursor; pools before *ret_pool are passed already. False: the cursor is unknown. */
+static bool list_start(const struct master *master, const struct filter *filter, size_t *ret_pool,
+        struct agent **ret_agent)
+{
+        struct agent *last;
+
+        *ret_pool = 0;
+        *ret_agent = pools_count(master->pools) ? pool_first_agent(pools_at(master->pools, 0)->rules) : NULL;
+        if (id_is_zero(&filter->after))
+                return true;
+        last = pools_agent(master->pools, &filter->after);
+        if (!last)
+                return false;
+        while (pools_at(master->pools, *ret_pool)->rules != last->pool)
+                ++*ret_pool;
+        *ret_agent = last->hh.next;
+        return true;
+}
+
+/* *ret_last is the agent to go on after, NULL at the end. */
+static cJSON *page(const struct master *master, const struct filter *filter, size_t pool, struct agent *agent,
+        const struct agent **ret_last)
+{
+        cJSON *list = cJSON_CreateArray();
+        const struct agent *last = NULL;
+        int64_t left = filter->limit;
+
+        for (; list && left > 0 && pool < pools_count(master->pools); ) {
+                const struct master_pool *at = pools_at(master->pools, pool);
+                bool wanted = !filter->pool_name || strcmp(filter->pool_name, at->config->pool_name) == 0;
+
+                for (; wanted && agent && left > 0; agent = agent->hh.next) {
+                        if (!filter_matches(filter, agent))
+                                continue;
+                        cJSON_AddItemToArray(list, api_agent_print(master, agent));
+                        last = agent;
+                        left--;
+                }
+                if (left > 0 && ++pool < pools_count(master->pools))
+                        agent = pool_first_agent(pools_at(master->pools, pool)->rules);
+        }
+        *ret_last = left == 0 ? last : NULL;
+        return list;
+}
+
+/* RFC 8288: the same list from where this page ends. */
+static void add_next_link(struct http_request *request, const struct filter *filter, const struct agent *last)
+{
+        char link[512];
+        int n = snprintf(link, sizeof link, "<%s?cursor=%s&limit=%lld", http_request_path(request),
+                ID_TEXT(&last->agent_id), (long long)filter->limit);
+
+        for (size_t i = 0; i < 4; i++) {
+                static const char *const names[] = { "pool_name", "state", "project_id", "label" };
+                const char *value = http_request_query(request, names[i]);
+                char *quoted = value ? evhttp_uriencode(value, -1, 0) : NULL;
+
+                if (quoted && n < (int)sizeof link)
+                        n += snprintf(link + n, sizeof link - (size_t)n, "&%s=%s", names[i], quoted);
+                free(quoted);
+        }
+        if (n < (int)sizeof link - 16) {
+                snprintf(link + n, sizeof link - (size_t)n, ">; rel=\"next\"");
+                http_answer_header(request, "Link", link);
+        }
+}
+
+static void answer_list(struct http_request *request, const struct master *master, const struct filter *filter)
+{
+        const struct agent *last;
+        struct agent *agent;
+        cJSON *list;
+        size_t pool;
+
+        if (!list_start(master, filter, &pool, &agent)) {
+                http_answer_problem(request, 400, "the agent that \"cursor\" points at is gone; start again without it");
+                return;
+        }
+        list = page(master, filter, pool, agent, &last);
+        if (last)
+                add_next_link(request, filter, last);
+        api_answer(request, 200, list);
+}
+
+void api_agents_list(struct http_request *request, void *arg)
+{
+        static const char *const names[] = { "pool_name", "state", "project_id", "label", "limit", "cursor", NULL };
+        struct master *master = arg;
+        const char *state = http_request_query(request, "state");
+        struct filter filter = { .pool_name = http_request_query(request, "pool_name"),
+                .label = http_request_query(request, "label") };
+
+        if (!api_check_query(request, names) || !api_query_id(request, "project_id", &filter.project_id) ||
+                !api_query_id(request, "cursor", &filter.after) ||
+                !api_query_integer(request, "limit", LIST_DEFAULT, 1, LIST_MAX, &filter.limit))
+                return;
+        if (state && agent_state_parse(state, &filter.state) < 0)
+                http_answer_problem(request, 400, "no agent state \"%s\"; one of starting, idle, busy, stopping, stopped, failed",
+                        state);
+        else if (filter.pool_name && !pools_find(master->pools, filter.pool_name))
+                api_answer_unknown_pool(request, master, filter.pool_name);
+        else
+                answer_list(request, master, &filter);
+}
+
+void api_agents_by_project(struct http_request *request, void *arg)
+{
+        static const char *const names[] = { "limit", "cursor", NULL };
+        struct filter filter = { 0 };
+
+        if (id_parse(http_request_param(request, "project_id"), &filter.project_id) < 0) {
+                http_answer_problem(request, 400, "the project id in the path is no UUID");
+                return;
+        }
+        if (api_check_query(request, names) && api_query_id(request, "cursor", &filter.after) &&
+                api_query_integer(request, "limit", LIST_DEFAULT, 1, LIST_MAX, &filter.limit))
+                answer_list(request, arg, &filter);
+}
+
+static cJSON *health_item(const struct agent *agent)
+{
+        cJSON *item = cJSON_CreateObject();
+
+        json_add_string(item, "agent_id", ID_TEXT(&agent->agent_id));
+        json_add_string(item, "status", agent_state_name(agent->state));
+        if (agent->worker)
+                json_add_string(item, "process_id", ID_TEXT(&agent->worker->process_id));
+        else
+                json_add_item(item, "process_id", cJSON_CreateNull());
+        json_add_string(item, "role_type", agent->role_type);
+        return item;
+}
+
+void api_agents_health(struct http_request *request, void *arg)
+{
+        const struct master *master = arg;
+        cJSON *tree = cJSON_CreateObject();
+
+        for (size_t i = 0; i < pools_count(master->pools); i++) {
+                const struct master_pool *pool = pools_at(master->pools, i);
+                cJSON *list = cJSON_AddArrayToObject(tree, pool->config->pool_name);
+
+                for (const struct agent *a = pool_first_agent(pool->rules); list && a; a = a->hh.next)
+                        cJSON_AddItemToArray(list, health_item(a));
+        }
+        api_answer(request, 200, tree);
+}

@@ -1,0 +1,219 @@
+#include "master/api/api.h"
+
+#include "master/api/idempotency.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+void api_answer(struct http_request *request, int status, cJSON *take_tree)
+{
+        char *text = take_tree ? json_print(take_tree) : NULL;
+
+        cJSON_Delete(take_tree);
+        idempotency_answered(request, status, text);
+        if (text)
+                http_answer(request, status, "application/json", text, strlen(text));
+        else
+                http_answer_problem(request, 503, "out of memory; nothing was lost, try again");
+        free(text);
+}
+
+/* RFC 9457 with our errors member. */
+static cJSON *print_errors(int status, const struct schema_errors *errors)
+{
+        cJSON *tree = cJSON_CreateObject();
+        cJSON *list = cJSON_CreateArray();
+        int r = tree ? 0 : -ENOMEM;
+
+        r = r ? r : json_add_string(tree, "type", "about:blank");
+        r = r ? r : json_add_string(tree, "title", status == 400 ? "Bad Request" : "Unprocessable Content");
+        r = r ? r : json_add_integer(tree, "status", status);
+        r = r ? r : json_add_string(tree, "detail", errors->errors[0].detail);
+        for (unsigned i = 0; r == 0 && i < errors->count && i < SCHEMA_ERRORS_MAX; i++) {
+                cJSON *item = cJSON_CreateObject();
+
+                r = json_add_string(item, "pointer", errors->errors[i].pointer);
+                r = r ? r : json_add_string(item, "detail", errors->errors[i].detail);
+                cJSON_AddItemToArray(list, item);
+        }
+        r = r ? r : json_add_item(tree, "errors", list);
+        if (r == 0)
+                return tree;
+        cJSON_Delete(tree);
+        return NULL;
+}
+
+void api_answer_errors(struct http_request *request, const struct schema_errors *errors)
+{
+        int status = 422;
+        cJSON *tree;
+        char *text;
+
+        for (unsigned i = 0; i < errors->count && i < SCHEMA_ERRORS_MAX; i++)
+                if (!errors->errors[i].rule)
+                        status = 400;
+        tree = print_errors(status, errors);
+        text = tree ? json_print(tree) : NULL;
+        cJSON_Delete(tree);
+        http_answer(request, status, "application/problem+json", text ? text : "{}", text ? strlen(text) : 2);
+        free(text);
+}
+
+int api_pool_error_status(enum pool_error error)
+{
+        switch (error) {
+        case POOL_OK:
+                return 200;
+        case POOL_E_TIMEOUT:
+                return 504;
+        case POOL_E_START:
+                return 422;
+        case POOL_E_ENDED:
+                return 409;
+        case POOL_E_FULL:
+        case POOL_E_QUEUE:
+        case POOL_E_WORKERS:
+        case POOL_E_STORE:
+        case POOL_E_CLOSING:
+                break;
+        }
+        return 503;
+}
+
+void api_retry_after(struct http_request *request, unsigned seconds)
+{
+        char text[16];
+
+        snprintf(text, sizeof text, "%u", seconds);
+        http_answer_header(request, "Retry-After", text);
+}
+
+void api_answer_pool_error(struct http_request *request, enum pool_error error, const char *detail)
+{
+        int status = api_pool_error_status(error);
+
+        idempotency_answered(request, status, NULL);
+        if (status == 503)
+                api_retry_after(request, error == POOL_E_FULL ? 5 : 1);
+        http_answer_problem(request, status, "%s", detail);
+}
+
+bool api_read_body(struct http_request *request, const struct schema_field *fields, void *out)
+{
+        struct schema_errors errors = { 0 };
+        struct json_error error;
+        size_t len;
+        const char *body = http_request_body(request, &len);
+        cJSON *tree;
+        int r = json_parse(body, len, JSON_STRICT, &tree, &error);
+
+        if (r == -EINVAL) {
+                http_answer_problem(request, 400, "the body is not acceptable JSON: line %zu, column %zu: %s", error.line,
+                        error.column, error.detail);
+                return false;
+        }
+        if (r == 0) {
+                r = schema_read(tree, "", fields, out, &errors);
+                cJSON_Delete(tree);
+        }
+        if (r == -EINVAL)
+                api_answer_errors(request, &errors);
+        else if (r < 0)
+                http_answer_problem(request, 503, "out of memory; try again");
+        return r == 0;
+}
+
+bool api_check_query(struct http_request *request, const char *const *names)
+{
+        const char *name, *nearest;
+
+        for (size_t i = 0; (name = http_request_query_name(request, i)); i++) {
+                size_t known = 0;
+
+                while (names[known] && strcmp(names[known], name) != 0)
+                        known++;
+                if (names[known])
+                        continue;
+                nearest = schema_nearest(name, names);
+                http_answer_problem(request, 400, "unknown query parameter \"%s\"%s%s%s", name,
+                        nearest ? "; did you mean \"" : "", nearest ? nearest : "", nearest ? "\"?" : "");
+                return false;
+        }
+        return true;
+}
+
+bool api_query_integer(struct http_request *request, const char *name, int64_t fallback, int64_t min, int64_t max,
+        int64_t *ret_value)
+{
+        const char *text = http_request_query(request, name);
+        char *end;
+        long long value;
+
+        *ret_value = fallback;
+        if (!text)
+                return true;
+        errno = 0;
+        value = strtoll(text, &end, 10);
+        if (*text < '0' || *text > '9' || *end || errno || value < min || value > max) {
+                http_answer_problem(request, 400, "query parameter \"%s\" must be a whole number from %lld to %lld", name,
+                        (long long)min, (long long)max);
+                return false;
+        }
+        *ret_value = value;
+        return true;
+}
+
+bool api_query_id(struct http_request *request, const char *name, struct id *ret_id)
+{
+        const char *text = http_request_query(request, name);
+
+        *ret_id = (struct id){ 0 };
+        if (!text || id_parse(text, ret_id) == 0)
+                return true;
+        http_answer_problem(request, 400, "query parameter \"%s\" must be a UUID", name);
+        return false;
+}
+
+struct agent *api_path_agent(struct http_request *request, struct master *master)
+{
+        const char *text = http_request_param(request, "agent_id");
+        struct agent *agent;
+        struct id id;
+
+        if (id_parse(text, &id) < 0) {
+                http_answer_problem(request, 400, "the agent id in the path is no UUID");
+                return NULL;
+        }
+        agent = pools_agent(master->pools, &id);
+        if (!agent)
+                http_answer_problem(request, 404, "no agent %s", ID_TEXT(&id));
+        return agent;
+}
+
+void api_answer_unknown_pool(struct http_request *request, const struct master *master, const char *pool_name)
+{
+        size_t count = pools_count(master->pools);
+        const char **names = calloc(count + 1, sizeof *names);
+        const char *nearest = NULL;
+
+        for (size_t i = 0; names && i < count; i++)
+                names[i] = pools_at(master->pools, i)->config->pool_name;
+        if (names)
+                nearest = schema_nearest(pool_name, names);
+        if (nearest)
+                http_answer_problem(request, 404, "no pool \"%s\"; did you mean \"%s\"?", pool_name, nearest);
+        else
+                http_answer_problem(request, 404, "no pool \"%s\"; GET /api/v1/agents/pools lists them", pool_name);
+        free(names);
+}
+
+struct master_pool *api_path_pool(struct http_request *request, struct master *master)
+{
+        const char *name = http_request_param(request, "name");
+        struct master_pool *pool = pools_find(master->pools, name);
+
+        if (!pool)
+                api_answer_unknown_pool(request, master, name);
+        return pool;
+}

@@ -1,0 +1,61 @@
+/* The REST surface: one handler per route (master/api/routes.c lists them), and what handlers share. */
+#ifndef MASTER_API_API_H
+#define MASTER_API_API_H
+#include "common/json.h"
+#include "common/schema.h"
+#include "master/context.h"
+#include "master/http/http.h"
+#include "master/pools.h"
+
+extern const struct http_route api_routes[]; /* ends with a NULL path; each handler's arg is the struct master */
+
+/* Answers. take_tree is consumed; NULL (out of memory) answers 503. */
+void api_answer(struct http_request *request, int status, cJSON *take_tree);
+/* 400 (not the shape) or 422 (breaks a rule) with errors: [{pointer, detail}]. */
+void api_answer_errors(struct http_request *request, const struct schema_errors *errors);
+/* The problem that a refused or failed spawn or terminate deserves. */
+void api_answer_pool_error(struct http_request *request, enum pool_error error, const char *detail);
+int api_pool_error_status(enum pool_error error);
+/* Retry-After on the answers that a client should repeat. */
+void api_retry_after(struct http_request *request, unsigned seconds);
+
+/* The body bound by fields. False: answered already. out is zeroed by the caller; schema_done afterwards. */
+bool api_read_body(struct http_request *request, const struct schema_field *fields, void *out);
+/* Refuses query parameters that are not in names (NULL-terminated). False: answered already. */
+bool api_check_query(struct http_request *request, const char *const *names);
+/* ?name=N within bounds. False: answered already. */
+bool api_query_integer(struct http_request *request, const char *name, int64_t fallback, int64_t min, int64_t max,
+        int64_t *ret_value);
+/* ?name=UUID; zero when absent. False: answered already. */
+bool api_query_id(struct http_request *request, const char *name, struct id *ret_id);
+/* {agent_id} of the path: the agent, or NULL when answered 404 already. */
+struct agent *api_path_agent(struct http_request *request, struct master *master);
+/* {name} of the path: the pool, or NULL when answered 404 already. */
+struct master_pool *api_path_pool(struct http_request *request, struct master *master);
+/* The 404 of a pool that is not configured, naming the nearest. */
+void api_answer_unknown_pool(struct http_request *request, const struct master *master, const char *pool_name);
+
+/* Representations. NULL when out of memory. */
+cJSON *api_agent_summary(const struct agent *agent);                          /* what a spawn answers */
+cJSON *api_agent_print(const struct master *master, const struct agent *agent); /* the whole record */
+cJSON *api_pool_print(const struct master *master, const struct master_pool *pool);
+cJSON *api_worker_print(const struct master *master, const struct pool_worker *worker);
+
+/* Handlers, by file. */
+void api_agents_spawn(struct http_request *request, void *arg);
+void api_agents_terminate(struct http_request *request, void *arg);
+void api_agents_restart(struct http_request *request, void *arg);
+void api_agents_get(struct http_request *request, void *arg);
+void api_agents_list(struct http_request *request, void *arg);
+void api_agents_by_project(struct http_request *request, void *arg);
+void api_agents_health(struct http_request *request, void *arg);
+void api_agents_message(struct http_request *request, void *arg);
+void api_pools_list(struct http_request *request, void *arg);
+void api_pools_get(struct http_request *request, void *arg);
+void api_pools_processes(struct http_request *request, void *arg);
+void api_processes(struct http_request *request, void *arg);
+void api_livez(struct http_request *request, void *arg);
+void api_readyz(struct http_request *request, void *arg);
+void api_health(struct http_request *request, void *arg);
+void api_stats(struct http_request *request, void *arg);
+#endif

@@ -1,0 +1,135 @@
+/* Agents, pools and workers as the API shows them. */
+#include "common/clock.h"
+#include "master/api/api.h"
+#include "registry/agent_exit.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+/* A finished tree, or NULL and nothing leaked when r says that a step failed. */
+static cJSON *finished(cJSON *tree, int r)
+{
+        if (r == 0)
+                return tree;
+        cJSON_Delete(tree);
+        return NULL;
+}
+
+static int add_id(cJSON *tree, const char *name, const struct id *id)
+{
+        if (id_is_zero(id))
+                return json_add_item(tree, name, cJSON_CreateNull());
+        return json_add_string(tree, name, ID_TEXT(id));
+}
+
+static int add_names(cJSON *tree, const struct agent *agent)
+{
+        char human[64], display[160];
+        int r;
+
+        agent_human_name(&agent->agent_id, human, sizeof human);
+        snprintf(display, sizeof display, "%s (%s)", human, agent->role_type);
+        r = json_add_string(tree, "human_name", human);
+        return r ? r : json_add_string(tree, "display_name", display);
+}
+
+cJSON *api_agent_summary(const struct agent *agent)
+{
+        static const struct id nowhere;
+        cJSON *tree = cJSON_CreateObject();
+        int r = tree ? 0 : -ENOMEM;
+
+        r = r ? r : add_id(tree, "agent_id", &agent->agent_id);
+        r = r ? r : add_names(tree, agent);
+        r = r ? r : json_add_string(tree, "role_type", agent->role_type);
+        r = r ? r : add_id(tree, "project_id", &agent->project_id);
+        r = r ? r : json_add_string(tree, "pool_name", pool_config(agent->pool)->pool_name);
+        r = r ? r : add_id(tree, "process_id", agent->worker ? &agent->worker->process_id : &nowhere);
+        r = r ? r : json_add_string(tree, "state", agent_state_name(agent->state));
+        r = r ? r : json_add_integer(tree, "epoch", (int64_t)agent->epoch);
+        r = r ? r : json_add_time(tree, "created_at", agent->created_at);
+        return finished(tree, r);
+}
+
+cJSON *api_agent_print(const struct master *master, const struct agent *agent)
+{
+        cJSON *tree = api_agent_summary(agent);
+        int r = tree ? 0 : -ENOMEM;
+
+        r = r ? r : json_add_time(tree, "updated_at", agent->updated_at);
+        r = r ? r : json_add_integer(tree, "heartbeat_interval", agent->heartbeat_interval);
+        r = r ? r : json_add_integer(tree, "max_idle_time", agent->max_idle_time);
+        r = r ? r : json_add_integer(tree, "restarts", agent->restarts);
+        r = r ? r : json_add_integer(tree, "messages_in_flight", agent->in_flight);
+        r = r ? r : json_add_item(tree, "labels", cJSON_CreateRaw(agent->labels ? agent->labels : "{}"));
+        r = r ? r : json_add_item(tree, "args", cJSON_CreateRaw(agent->args ? agent->args : "{}"));
+        r = r ? r : json_add_item(tree, "last_exit",
+                            agent->last_exit ? agent_exit_print(agent->last_exit) : cJSON_CreateNull());
+        r = r ? r : json_add_item(tree, "process",
+                            agent->worker ? api_worker_print(master, agent->worker) : cJSON_CreateNull());
+        return finished(tree, r);
+}
+
+static int add_agents_by_state(cJSON *tree, const struct pool_stats *stats)
+{
+        cJSON *states = cJSON_CreateObject();
+        int r = states ? 0 : -ENOMEM;
+
+        for (unsigned i = 1; r == 0 && i < AGENT_STATE_COUNT; i++)
+                r = json_add_integer(states, agent_state_name((enum agent_state)i), stats->by_state[i]);
+        if (r == 0)
+                return json_add_item(tree, "agents_by_state", states);
+        cJSON_Delete(states);
+        return r;
+}
+
+cJSON *api_pool_print(const struct master *master, const struct master_pool *pool)
+{
+        cJSON *tree = cJSON_CreateObject();
+        struct pool_stats stats;
+        unsigned live;
+        int r = tree ? 0 : -ENOMEM;
+
+        pool_stats(pool->rules, &stats);
+        live = stats.workers_ready + stats.workers_draining;
+        r = r ? r : json_add_string(tree, "pool_name", pool->config->pool_name);
+        r = r ? r : json_add_string(tree, "role_type", pool->config->role_type);
+        r = r ? r : json_add_integer(tree, "process_count", live);
+        r = r ? r : json_add_integer(tree, "total_capacity", stats.capacity);
+        r = r ? r : json_add_integer(tree, "used_capacity", stats.used);
+        r = r ? r : json_add_integer(tree, "available_capacity", stats.capacity > stats.used ? stats.capacity - stats.used : 0);
+        r = r ? r : json_add_integer(tree, "agent_count", stats.agents);
+        r = r ? r : json_add_item(tree, "utilization",
+                            cJSON_CreateNumber(stats.capacity ? (double)stats.used / stats.capacity : 0));
+        r = r ? r : json_add_integer(tree, "active_worker_processes", live);
+        r = r ? r : json_add_integer(tree, "starting_worker_processes", stats.workers_starting);
+        r = r ? r : json_add_integer(tree, "total_workers_spawned", (int64_t)stats.workers_spawned);
+        r = r ? r : json_add_integer(tree, "total_workers_terminated", (int64_t)stats.workers_terminated);
+        r = r ? r : json_add_integer(tree, "waiting_spawns", stats.waiting);
+        r = r ? r : add_agents_by_state(tree, &stats);
+        r = r ? r : json_add_item(tree, "manager_uptime_seconds",
+                            cJSON_CreateNumber((double)((clock_wall_ms() - pool->created_at) / 1000)));
+        r = r ? r : json_add_bool(tree, "degraded", stats.degraded || !master->registry_up);
+        if (stats.degraded)
+                r = r ? r : json_add_string(tree, "degraded_reason", stats.reason);
+        return finished(tree, r);
+}
+
+cJSON *api_worker_print(const struct master *master, const struct pool_worker *worker)
+{
+        const struct pool_config *config = pool_config(worker->pool);
+        cJSON *tree = cJSON_CreateObject();
+        int r = tree ? 0 : -ENOMEM;
+
+        r = r ? r : json_add_string(tree, "process_id", ID_TEXT(&worker->process_id));
+        r = r ? r : json_add_string(tree, "pool_name", config->pool_name);
+        r = r ? r : json_add_integer(tree, "pid", worker->pid);
+        r = r ? r : json_add_string(tree, "host", master->host);
+        r = r ? r : json_add_string(tree, "state", worker_state_name(worker->state));
+        r = r ? r : json_add_integer(tree, "agents", worker->used);
+        r = r ? r : json_add_integer(tree, "capacity", config->max_agents_per_worker);
+        r = r ? r : json_add_integer(tree, "rss_bytes", (int64_t)worker->rss_bytes);
+        r = r ? r : json_add_integer(tree, "cpu_ms", (int64_t)worker->cpu_ms);
+        r = r ? r : json_add_time(tree, "started_at", worker->created_at);
+        return finished(tree, r);
+}

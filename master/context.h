@@ -1,0 +1,35 @@
+/* What the parts of the master know of each other. Owned by master/master.c; every part borrows it. */
+#ifndef MASTER_CONTEXT_H
+#define MASTER_CONTEXT_H
+#include "common/channel.h"
+#include "common/id.h"
+#include "master/config.h"
+
+#include <event2/event.h>
+
+struct http_server;
+struct messages;
+struct pools;
+struct registry;
+struct store;
+struct workers;
+
+struct master {
+        const struct config *config;
+        struct event_base *base;
+        struct channel *forker;
+        struct registry *registry;
+        struct store *store;
+        struct http_server *http;
+        struct pools *pools;       /* pools' rules and the carrying out of their actions */
+        struct workers *workers;   /* control sockets */
+        struct messages *messages; /* messages to agents that wait for their answer */
+        struct id master_id;       /* of this run_dir, kept over restarts */
+        char *redis_url, *redis_url_masked; /* effective: never "embedded:" */
+        char host[256];
+        int64_t started_at;        /* wall ms */
+        bool registry_up;          /* Redis answers */
+        bool closing;              /* TERM or INT came */
+        bool fast;                 /* … and agents are ended at once */
+};
+#endif

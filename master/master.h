@@ -1,0 +1,9 @@
+/* The master: REST, pools, registry, store, on one event loop. Composes everything; the rules are in registry/pool.h. */
+#ifndef MASTER_MASTER_H
+#define MASTER_MASTER_H
+#include "master/config.h"
+
+/* Runs until the forker says so or goes away. forker: the master's end of their channel. Returns the exit status:
+ * 0 after an orderly end (BYE was sent), 78 for a configuration that cannot work, else 1. */
+int master_run(int forker, const struct config *config);
+#endif

@@ -1,0 +1,251 @@
+#include "master/messages.h"
+
+#include "common/clock.h"
+#include "common/json.h"
+#include "common/log.h"
+#include "master/pools.h"
+#include "registry/registry_redis.h"
+#include "sql/store.h"
+
+#include <errno.h>
+#include <event2/event_struct.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MESSAGES_MAX 100000
+
+struct message {
+        struct id command_id;
+        struct messages *messages;
+        struct message_target *target;
+        struct event deadline;
+        char *method;
+        int64_t sent_wall, sent_mono; /* ms */
+        message_cb cb;
+        void *arg;
+        TAILQ_ENTRY(message) link; /* in its target */
+        UT_hash_handle hh;         /* by command_id */
+};
+
+/* An agent that works on messages. */
+struct message_target {
+        struct id agent_id, project_id;
+        char *pool_name;
+        unsigned count;
+        TAILQ_HEAD(, message) waiting;
+        UT_hash_handle hh; /* by agent_id */
+};
+
+struct messages {
+        struct master *master;
+        struct message *by_command;
+        struct message_target *by_agent;
+};
+
+static struct message_target *find_target(const struct messages *messages, const struct id *agent_id)
+{
+        struct message_target *target;
+
+        HASH_FIND(hh, messages->by_agent, agent_id, sizeof *agent_id, target);
+        return target;
+}
+
+static struct message_target *target_of(struct messages *messages, const struct agent *agent)
+{
+        struct message_target *target = find_target(messages, &agent->agent_id);
+
+        if (target)
+                return target;
+        target = calloc(1, sizeof *target);
+        if (!target)
+                return NULL;
+        target->agent_id = agent->agent_id;
+        target->project_id = agent->project_id;
+        target->pool_name = strdup(pool_config(agent->pool)->pool_name);
+        TAILQ_INIT(&target->waiting);
+        if (!target->pool_name) {
+                free(target);
+                return NULL;
+        }
+        HASH_ADD(hh, messages->by_agent, agent_id, sizeof target->agent_id, target);
+        return target;
+}
+
+static void drop_idle_target(struct messages *messages, struct message_target *target)
+{
+        if (target->count > 0)
+                return;
+        HASH_DEL(messages->by_agent, target);
+        free(target->pool_name);
+        free(target);
+}
+
+/* Tells the pool's rules how many messages the agent works on. */
+static void count_changed(struct messages *messages, const struct message_target *target)
+{
+        struct agent *agent = pools_agent(messages->master->pools, &target->agent_id);
+
+        if (!agent)
+                return;
+        pool_in_flight(agent->pool, agent, target->count, clock_mono_ms());
+        pools_wake(messages->master->pools, pools_of(messages->master->pools, agent));
+}
+
+static void record(const struct message *message, const char *status, const char *error)
+{
+        struct messages *messages = message->messages;
+        const struct message_target *target = message->target;
+        struct master_pool *pool = pools_find(messages->master->pools, target->pool_name);
+        struct store_execution execution = {
+                .execution_id = message->command_id,
+                .agent_id = target->agent_id,
+                .project_id = target->project_id,
+                .pool_name = target->pool_name,
+                .method = message->method,
+                .status = status,
+                .error = error,
+                .started_at = message->sent_wall,
+                .completed_at = clock_wall_ms(),
+                .duration_ms = clock_mono_ms() - message->sent_mono,
+        };
+
+        store_execution_add(messages->master->store, &execution);
+        if (pool) {
+                pool->executions++;
+                pool->executions_ok += strcmp(status, "completed") == 0;
+        }
+}
+
+static void message_free(struct message *message)
+{
+        struct messages *messages = message->messages;
+        struct message_target *target = message->target;
+
+        HASH_DEL(messages->by_command, message);
+        TAILQ_REMOVE(&target->waiting, message, link);
+        target->count--;
+        event_del(&message->deadline);
+        free(message->method);
+        free(message);
+        count_changed(messages, target);
+        drop_idle_target(messages, target);
+}
+
+static void finish(struct message *message, enum message_result result, const cJSON *answer, const char *detail)
+{
+        message_cb cb = message->cb;
+        void *arg = message->arg;
+        bool failed = result != MESSAGE_ANSWERED || cJSON_HasObjectItem(answer, "error");
+
+        record(message, result == MESSAGE_TIMEOUT ? "timeout" : failed ? "failed" : "completed", detail);
+        message_free(message);
+        cb(arg, result, answer, detail);
+}
+
+static void on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+        (void)fd;
+        (void)what;
+        finish(arg, MESSAGE_TIMEOUT, NULL, "the agent did not answer in time");
+}
+
+struct messages *messages_new(struct master *master)
+{
+        struct messages *messages = calloc(1, sizeof *messages);
+
+        if (messages)
+                messages->master = master;
+        return messages;
+}
+
+struct messages *messages_free(struct messages *messages)
+{
+        struct message *message, *next;
+
+        if (!messages)
+                return NULL;
+        HASH_ITER(hh, messages->by_command, message, next)
+                finish(message, MESSAGE_FAILED, NULL, "the daemon ends");
+        free(messages);
+        return NULL;
+}
+
+/* A request's place among those that wait. NULL when out of memory. */
+static struct message *enlist(struct messages *messages, struct agent *agent, const struct command *command,
+        message_cb cb, void *arg)
+{
+        struct timeval tv = { .tv_sec = command->timeout_ms / 1000, .tv_usec = command->timeout_ms % 1000 * 1000 };
+        struct message *message = calloc(1, sizeof *message);
+        struct message_target *target = message ? target_of(messages, agent) : NULL;
+        const char *method = json_string(command->message, "method");
+
+        if (!target) {
+                free(message);
+                return NULL;
+        }
+        *message = (struct message){ .command_id = command->command_id, .messages = messages, .target = target,
+                .method = strdup(method ? method : ""), .sent_wall = clock_wall_ms(), .sent_mono = clock_mono_ms(),
+                .cb = cb, .arg = arg };
+        event_assign(&message->deadline, messages->master->base, -1, 0, on_deadline, message);
+        event_add(&message->deadline, &tv);
+        TAILQ_INSERT_TAIL(&target->waiting, message, link);
+        target->count++;
+        HASH_ADD(hh, messages->by_command, command_id, sizeof message->command_id, message);
+        count_changed(messages, target);
+        return message;
+}
+
+int messages_send(struct messages *messages, struct agent *agent, cJSON *tree, int64_t timeout_ms, message_cb cb,
+        void *arg)
+{
+        struct master *master = messages->master;
+        const char *pool_name = pool_config(agent->pool)->pool_name;
+        struct command command = { .type = COMMAND_MESSAGE, .command_id = id_new(), .agent_id = agent->agent_id,
+                .master_id = master->master_id, .epoch = agent->epoch, .timeout_ms = timeout_ms, .message = tree };
+        struct message *message = NULL;
+        char *text;
+        int r;
+
+        if (HASH_COUNT(messages->by_command) >= MESSAGES_MAX || !agent->worker)
+                return -EAGAIN;
+        command.pool_name = strdup(pool_name);
+        text = command.pool_name ? command_encode(&command) : NULL;
+        free(command.pool_name);
+        if (!text)
+                return -ENOMEM;
+        if (cb && !(message = enlist(messages, agent, &command, cb, arg)))
+                r = -ENOMEM;
+        else
+                r = registry_publish_command(master->registry, pool_name, &agent->worker->process_id, text);
+        free(text);
+        if (r < 0 && message)
+                message_free(message);
+        return r;
+}
+
+void messages_reply(struct messages *messages, const struct reply *reply)
+{
+        struct message *message;
+
+        HASH_FIND(hh, messages->by_command, &reply->command_id, sizeof reply->command_id, message);
+        if (!message)
+                return; /* too late, or a repeat */
+        if (reply->type == REPLY_ANSWER)
+                finish(message, MESSAGE_ANSWERED, reply->message, NULL);
+        else
+                finish(message, MESSAGE_FAILED, NULL, reply->detail ? reply->detail : "no answer");
+}
+
+void messages_agent_gone(struct messages *messages, const struct id *agent_id, const char *why)
+{
+        struct message_target *target;
+
+        /* Looked up each time: the last finish frees it. */
+        while ((target = find_target(messages, agent_id)))
+                finish(TAILQ_FIRST(&target->waiting), MESSAGE_FAILED, NULL, why);
+}
+
+unsigned messages_waiting(const struct messages *messages)
+{
+        return HASH_COUNT(messages->by_command);
+}

@@ -1,0 +1,25 @@
+/* Messages to agents that wait for their answer: one command each, a deadline each, an execution recorded for each. */
+#ifndef MASTER_MESSAGES_H
+#define MASTER_MESSAGES_H
+#include "master/context.h"
+#include "registry/agent.h"
+
+enum message_result {
+        MESSAGE_ANSWERED = 1, /* message is the agent's JSON-RPC response */
+        MESSAGE_FAILED,       /* detail says why none comes */
+        MESSAGE_TIMEOUT,
+};
+typedef void (*message_cb)(void *arg, enum message_result result, const cJSON *message, const char *detail);
+
+struct messages *messages_new(struct master *master);
+struct messages *messages_free(struct messages *messages); /* what waits gets MESSAGE_FAILED */
+/* Hands message (a request: cb follows once; a notification: cb is NULL) to a running agent. 0; -EAGAIN: Redis is away or
+ * too many wait; -ENOMEM. message is borrowed. */
+int messages_send(struct messages *messages, struct agent *agent, cJSON *message, int64_t timeout_ms, message_cb cb,
+        void *arg);
+/* ANSWER and MESSAGE_FAILED from master:<id>:replies. */
+void messages_reply(struct messages *messages, const struct reply *reply);
+/* The agent is gone: what waits for it fails now. */
+void messages_agent_gone(struct messages *messages, const struct id *agent_id, const char *why);
+unsigned messages_waiting(const struct messages *messages);
+#endif

@@ -1,0 +1,449 @@
+#include "master/pools.h"
+
+#include "common/clock.h"
+#include "common/fd.h"
+#include "common/log.h"
+#include "master/messages.h"
+#include "master/pools_act.h"
+#include "master/workers.h"
+#include "registry/agent_exit.h"
+#include "registry/registry_redis.h"
+#include "sql/store.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct pools {
+        struct master *master;
+        struct master_pool *list;
+        size_t count;
+        struct event *settle; /* end of this turn: carry out actions */
+        struct event *tick;   /* the nearest deadline of any pool */
+        struct event *sweep;  /* compare with the registry */
+        struct event *snapshot; /* utilisation over time, into the store */
+        void (*on_closed)(void *arg);
+        void *on_closed_arg;
+};
+
+/* How often utilisation goes into the store, for the timeseries route. */
+#define SNAPSHOT_INTERVAL_S 60
+
+static int64_t earliest_deadline(const struct pools *pools)
+{
+        int64_t earliest = INT64_MAX;
+
+        for (size_t i = 0; i < pools->count; i++) {
+                int64_t deadline = pool_next_deadline(pools->list[i].rules);
+
+                if (deadline < earliest)
+                        earliest = deadline;
+        }
+        return earliest;
+}
+
+static void arm_tick(struct pools *pools)
+{
+        int64_t deadline = earliest_deadline(pools);
+        int64_t wait = deadline - clock_mono_ms();
+        struct timeval tv;
+
+        if (deadline == INT64_MAX) {
+                event_del(pools->tick);
+                return;
+        }
+        if (wait < 0)
+                wait = 0;
+        tv = (struct timeval){ .tv_sec = wait / 1000, .tv_usec = wait % 1000 * 1000 };
+        event_add(pools->tick, &tv);
+}
+
+static void report_closed(struct pools *pools)
+{
+        void (*on_closed)(void *arg) = pools->on_closed;
+
+        for (size_t i = 0; i < pools->count; i++)
+                if (!pool_closed(pools->list[i].rules))
+                        return;
+        pools->on_closed = NULL;
+        if (on_closed)
+                on_closed(pools->on_closed_arg);
+}
+
+static void on_settle(evutil_socket_t fd, short what, void *arg)
+{
+        struct pools *pools = arg;
+
+        (void)fd;
+        (void)what;
+        for (size_t i = 0; i < pools->count; i++) {
+                struct master_pool *pool = &pools->list[i];
+
+                if (!pool->dirty)
+                        continue;
+                pool->dirty = false;
+                pools_act(pools->master, pool);
+        }
+        arm_tick(pools);
+        if (pools->on_closed)
+                report_closed(pools);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+        struct pools *pools = arg;
+        int64_t now = clock_mono_ms();
+
+        (void)fd;
+        (void)what;
+        for (size_t i = 0; i < pools->count; i++) {
+                pool_tick(pools->list[i].rules, now);
+                pools_wake(pools, &pools->list[i]);
+        }
+}
+
+void pools_wake(struct pools *pools, struct master_pool *pool)
+{
+        pool->dirty = true;
+        event_active(pools->settle, 0, 0);
+}
+
+/* What the registry's sweep says of one worker. */
+static void take_swept(struct master_pool *pool, const struct registry_swept *swept)
+{
+        struct pools *pools = pool->pools;
+        struct pool_worker *worker = pool_worker(pool->rules, &swept->process_id);
+        int64_t lease = pool->config->worker_lease_ms;
+        int64_t silent = clock_mono_ms() - workers_last_pong(pools->master->workers, &swept->process_id);
+
+        for (size_t i = 0; i < swept->ended_count; i++)
+                pools_reply_text(pools, swept->ended[i], strlen(swept->ended[i]));
+        if (!worker) {
+                /* Left behind by an earlier life of this daemon: nobody else ends it. */
+                if (swept->result == 0 && id_equal(&swept->master_id, &pools->master->master_id))
+                        registry_reap(pools->master->registry, pool->config->pool_name, &swept->process_id, NULL, NULL);
+                return;
+        }
+        worker->rss_bytes = swept->rss_bytes;
+        worker->cpu_ms = swept->cpu_ms;
+        /* Both must lapse: a slow Redis alone, or a busy loop alone, is no death. */
+        if (worker->state == WORKER_READY && swept->heartbeat_age_ms > lease && silent > lease)
+                pool_worker_suspect(pool->rules, &swept->process_id, clock_mono_ms());
+}
+
+static void on_swept(void *arg, int error, const struct registry_swept *swept, size_t count)
+{
+        struct master_pool *pool = arg;
+
+        if (error < 0)
+                return; /* the next sweep says */
+        for (size_t i = 0; i < count; i++)
+                take_swept(pool, &swept[i]);
+        pools_wake(pool->pools, pool);
+}
+
+static void sweep_pool(struct pools *pools, struct master_pool *pool)
+{
+        if (registry_sweep(pools->master->registry, pool->config->pool_name, pool->confirms, pool->confirm_count,
+                    on_swept, pool) == 0)
+                pool->confirm_count = 0;
+}
+
+static void on_sweep(evutil_socket_t fd, short what, void *arg)
+{
+        struct pools *pools = arg;
+
+        (void)fd;
+        (void)what;
+        for (size_t i = 0; pools->master->registry_up && i < pools->count; i++)
+                sweep_pool(pools, &pools->list[i]);
+}
+
+static void on_snapshot(evutil_socket_t fd, short what, void *arg)
+{
+        struct pools *pools = arg;
+
+        (void)fd;
+        (void)what;
+        for (size_t i = 0; i < pools->count; i++) {
+                struct master_pool *pool = &pools->list[i];
+                struct pool_stats stats;
+                struct store_metric metric;
+
+                pool_stats(pool->rules, &stats);
+                metric = (struct store_metric){ .at = clock_wall_ms(), .pool_name = pool->config->pool_name,
+                        .capacity = stats.capacity, .used = stats.used, .agents = stats.agents,
+                        .workers = stats.workers_ready, .executions = (int64_t)pool->executions,
+                        .executions_ok = (int64_t)pool->executions_ok };
+                pool->executions = pool->executions_ok = 0;
+                store_metric_add(pools->master->store, &metric);
+        }
+}
+
+static int add_timer(struct event **ret_event, struct event_base *base, event_callback_fn fire, struct pools *pools,
+        int64_t every_ms)
+{
+        struct timeval tv = { .tv_sec = every_ms / 1000, .tv_usec = every_ms % 1000 * 1000 };
+
+        *ret_event = event_new(base, -1, every_ms ? EV_PERSIST : 0, fire, pools);
+        if (!*ret_event)
+                return -ENOMEM;
+        return every_ms && event_add(*ret_event, &tv) < 0 ? -ENOMEM : 0;
+}
+
+static int add_pool(struct pools *pools, const struct pool_config *config)
+{
+        struct master_pool *pool = &pools->list[pools->count];
+        struct id seed = id_new();
+        uint64_t random;
+
+        memcpy(&random, seed.b, sizeof random);
+        *pool = (struct master_pool){ .config = config, .pools = pools, .created_at = clock_wall_ms() };
+        pool->rules = pool_new(config, random, clock_mono_ms());
+        if (!pool->rules)
+                return -ENOMEM;
+        pools->count++;
+        pools_wake(pools, pool);
+        return 0;
+}
+
+static int64_t sweep_interval(const struct config *config)
+{
+        int64_t shortest = INT64_MAX;
+
+        for (size_t i = 0; i < config->pool_count; i++)
+                if (config->pools[i]->heartbeat_interval_ms < shortest)
+                        shortest = config->pools[i]->heartbeat_interval_ms;
+        return shortest;
+}
+
+struct pools *pools_new(struct master *master)
+{
+        const struct config *config = master->config;
+        struct pools *pools = calloc(1, sizeof *pools);
+        int r;
+
+        if (!pools)
+                return NULL;
+        pools->master = master;
+        pools->list = calloc(config->pool_count + 1, sizeof *pools->list);
+        r = pools->list ? 0 : -ENOMEM;
+        r = r ? r : add_timer(&pools->settle, master->base, on_settle, pools, 0);
+        r = r ? r : add_timer(&pools->tick, master->base, on_tick, pools, 0);
+        r = r ? r : add_timer(&pools->sweep, master->base, on_sweep, pools, sweep_interval(config));
+        r = r ? r : add_timer(&pools->snapshot, master->base, on_snapshot, pools, SNAPSHOT_INTERVAL_S * 1000);
+        for (size_t i = 0; r == 0 && i < config->pool_count; i++)
+                r = add_pool(pools, config->pools[i]);
+        return r == 0 ? pools : pools_free(pools);
+}
+
+struct pools *pools_free(struct pools *pools)
+{
+        if (!pools)
+                return NULL;
+        for (size_t i = 0; i < pools->count; i++) {
+                pool_free(pools->list[i].rules);
+                free(pools->list[i].confirms);
+        }
+        free(pools->list);
+        if (pools->settle)
+                event_free(pools->settle);
+        if (pools->tick)
+                event_free(pools->tick);
+        if (pools->sweep)
+                event_free(pools->sweep);
+        if (pools->snapshot)
+                event_free(pools->snapshot);
+        free(pools);
+        return NULL;
+}
+
+struct master_pool *pools_find(const struct pools *pools, const char *pool_name)
+{
+        for (size_t i = 0; i < pools->count; i++)
+                if (strcmp(pools->list[i].config->pool_name, pool_name) == 0)
+                        return &pools->list[i];
+        return NULL;
+}
+
+size_t pools_count(const struct pools *pools)
+{
+        return pools->count;
+}
+
+struct master_pool *pools_at(const struct pools *pools, size_t i)
+{
+        return &pools->list[i];
+}
+
+struct agent *pools_agent(const struct pools *pools, const struct id *agent_id)
+{
+        for (size_t i = 0; i < pools->count; i++) {
+                struct agent *agent = pool_agent(pools->list[i].rules, agent_id);
+
+                if (agent)
+                        return agent;
+        }
+        return NULL;
+}
+
+struct master_pool *pools_of(const struct pools *pools, const struct agent *agent)
+{
+        for (size_t i = 0; i < pools->count; i++)
+                if (pools->list[i].rules == agent->pool)
+                        return &pools->list[i];
+        return NULL;
+}
+
+static struct master_pool *pool_of_worker(const struct pools *pools, const struct id *process_id)
+{
+        for (size_t i = 0; i < pools->count; i++)
+                if (pool_worker(pools->list[i].rules, process_id))
+                        return &pools->list[i];
+        return NULL;
+}
+
+void pools_close(struct pools *pools, void (*on_closed)(void *arg), void *arg)
+{
+        pools->on_closed = on_closed;
+        pools->on_closed_arg = arg;
+        event_del(pools->sweep);
+        for (size_t i = 0; i < pools->count; i++) {
+                pool_close(pools->list[i].rules, clock_mono_ms());
+                pools_wake(pools, &pools->list[i]);
+        }
+        event_active(pools->settle, 0, 0);
+}
+
+/* A worker whose pool is not configured any more: ends with its agents. */
+static void refuse_worker(struct pools *pools, const struct id *process_id, const char *pool_name, int take_socket)
+{
+        log_warn("worker.without_pool", "process=%s pool=%s", ID_TEXT(process_id), pool_name);
+        fd_close(take_socket);
+        pools_kill(pools->master, process_id);
+}
+
+void pools_worker_forked(struct pools *pools, const struct id *process_id, const char *pool_name, int pid,
+        int64_t started_at, bool adopted, int take_socket)
+{
+        struct master_pool *pool = pools_find(pools, pool_name);
+        int64_t now = clock_mono_ms();
+        struct pool_worker *worker;
+
+        if (!pool) {
+                refuse_worker(pools, process_id, pool_name, take_socket);
+                return;
+        }
+        if (adopted)
+                pool_worker_adopt(pool->rules, process_id, pid, now);
+        else
+                pool_worker_forked(pool->rules, process_id, pid, now);
+        worker = pool_worker(pool->rules, process_id);
+        if (worker)
+                worker->created_at = started_at;
+        if (workers_add(pools->master->workers, process_id, pool->config, take_socket) < 0)
+                pools_kill(pools->master, process_id); /* its exit follows, and a new one */
+        pools_wake(pools, pool);
+}
+
+void pools_worker_fork_failed(struct pools *pools, const struct id *process_id, int error)
+{
+        struct master_pool *pool = pool_of_worker(pools, process_id);
+
+        if (!pool)
+                return;
+        log_error("worker.fork_failed", "pool=%s error=%s", pool->config->pool_name, LOG_Q(strerror(error)));
+        pool_worker_fork_failed(pool->rules, process_id, error, clock_mono_ms());
+        pools_wake(pools, pool);
+}
+
+/* What waits for an answer from that worker's agents. */
+static void fail_messages(struct pools *pools, const struct master_pool *pool, const struct id *process_id, const char *why)
+{
+        const struct pool_worker *worker = pool_worker(pool->rules, process_id);
+        const struct agent *agent;
+        char detail[256];
+
+        snprintf(detail, sizeof detail, "the agent's worker process ended: %s", why);
+        TAILQ_FOREACH(agent, &worker->agents, on_worker)
+                messages_agent_gone(pools->master->messages, &agent->agent_id, detail);
+}
+
+void pools_worker_exited(struct pools *pools, const struct id *process_id, int status)
+{
+        struct master_pool *pool = pool_of_worker(pools, process_id);
+        const char *reason = workers_failure(pools->master->workers, process_id);
+        struct agent_exit exit = agent_exit_from_status(status);
+        char why[192];
+
+        snprintf(why, sizeof why, "%s", reason ? reason : exit.reason);
+        workers_remove(pools->master->workers, process_id);
+        if (!pool)
+                return;
+        fail_messages(pools, pool, process_id, why);
+        pool_worker_exited(pool->rules, process_id, why, clock_mono_ms());
+        pools_wake(pools, pool);
+}
+
+void pools_worker_ready(struct pools *pools, const struct id *process_id, const struct pool_hosted *hosted, size_t count)
+{
+        struct master_pool *pool = pool_of_worker(pools, process_id);
+
+        if (!pool)
+                return;
+        pool_worker_ready(pool->rules, process_id, hosted, count, clock_mono_ms());
+        pools_wake(pools, pool);
+}
+
+/* Remembers that the registry may drop this end; told with the next sweep. */
+static void confirm_end(struct master_pool *pool, const struct reply *reply)
+{
+        if (pool->confirm_count == pool->confirm_size) {
+                size_t size = pool->confirm_size ? pool->confirm_size * 2 : 64;
+                struct registry_confirm *grown = realloc(pool->confirms, size * sizeof *grown);
+
+                if (!grown)
+                        return; /* it comes again with the next sweep */
+                pool->confirms = grown;
+                pool->confirm_size = size;
+        }
+        pool->confirms[pool->confirm_count++] = (struct registry_confirm){ .process_id = reply->process_id,
+                .agent_id = reply->agent_id, .epoch = reply->epoch };
+}
+
+void pools_reply(struct pools *pools, const struct reply *reply)
+{
+        struct master_pool *pool = pool_of_worker(pools, &reply->process_id);
+
+        if (!pool)
+                return;
+        if (reply->type != REPLY_SPAWNED)
+                confirm_end(pool, reply);
+        if (reply->type == REPLY_EXITED)
+                messages_agent_gone(pools->master->messages, &reply->agent_id, reply->exit.reason);
+        pool_reply(pool->rules, reply, clock_mono_ms());
+        pools_wake(pools, pool);
+}
+
+void pools_reply_text(struct pools *pools, const char *text, size_t len)
+{
+        struct reply reply;
+
+        if (reply_decode(text, len, &reply) < 0) {
+                log_warn("reply.bad", "text=%s", LOG_Q(text));
+                return;
+        }
+        pools_reply(pools, &reply);
+        reply_done(&reply);
+}
+
+void pools_registry_up(struct pools *pools)
+{
+        for (size_t i = 0; i < pools->count; i++) {
+                struct master_pool *pool = &pools->list[i];
+
+                registry_pool_add(pools->master->registry, pool->config->pool_name);
+                sweep_pool(pools, pool);
+        }
+}

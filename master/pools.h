@@ -1,0 +1,56 @@
+/* All pools of this master: feeds events into their rules (registry/pool.h) and carries out the actions that follow:
+ * store, registry, forker, workers, whoever waits for an answer. */
+#ifndef MASTER_POOLS_H
+#define MASTER_POOLS_H
+#include "master/context.h"
+#include "registry/pool.h"
+#include "registry/registry_redis.h"
+
+#include <sys/types.h>
+
+/* Whoever waits for a spawn or terminate: embedded in the caller's struct, agent->waiter points to it. */
+struct waiter {
+        /* Called once. agent may be freed on return; detail is for people, "" when error is POOL_OK. */
+        void (*done)(struct waiter *waiter, const struct agent *agent, enum pool_error error, const char *detail);
+};
+
+struct master_pool {
+        struct pool *rules;
+        const struct pool_config *config;
+        struct pools *pools;
+        int64_t created_at; /* wall ms */
+        bool dirty;         /* actions may wait */
+        uint64_t executions, executions_ok;  /* messages answered since the last snapshot */
+        struct registry_confirm *confirms;   /* owned: ends handled, which the registry may drop */
+        size_t confirm_count, confirm_size;
+};
+
+struct pools *pools_new(struct master *master); /* one per configured pool; NULL when out of memory */
+struct pools *pools_free(struct pools *pools);
+/* Carries out what waits, at the end of this turn of the loop: neighbouring spawns share one registry call. */
+void pools_wake(struct pools *pools, struct master_pool *pool);
+
+struct master_pool *pools_find(const struct pools *pools, const char *pool_name); /* NULL: unknown */
+size_t pools_count(const struct pools *pools);
+struct master_pool *pools_at(const struct pools *pools, size_t i); /* in the configuration's order */
+/* In any pool; NULL: unknown. */
+struct agent *pools_agent(const struct pools *pools, const struct id *agent_id);
+struct master_pool *pools_of(const struct pools *pools, const struct agent *agent);
+
+/* No new work; ends every worker; on_closed once none is left. */
+void pools_close(struct pools *pools, void (*on_closed)(void *arg), void *arg);
+
+/* From the forker. */
+void pools_worker_forked(struct pools *pools, const struct id *process_id, const char *pool_name, int pid,
+        int64_t started_at, bool adopted, int take_socket);
+void pools_worker_fork_failed(struct pools *pools, const struct id *process_id, int error);
+void pools_worker_exited(struct pools *pools, const struct id *process_id, int status);
+/* From its control socket. */
+void pools_worker_ready(struct pools *pools, const struct id *process_id, const struct pool_hosted *hosted, size_t count);
+/* From master:<id>:replies: SPAWNED, SPAWN_FAILED, EXITED. */
+void pools_reply(struct pools *pools, const struct reply *reply);
+/* The same as an envelope; one that is no reply is logged. */
+void pools_reply_text(struct pools *pools, const char *text, size_t len);
+/* The registry answers again. */
+void pools_registry_up(struct pools *pools);
+#endif

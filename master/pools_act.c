@@ -1,0 +1,331 @@
+#include "master/pools_act.h"
+
+#include "common/clock.h"
+#include "common/json.h"
+#include "common/log.h"
+#include "master/forker.h"
+#include "master/workers.h"
+#include "registry/agent_exit.h"
+#include "sql/store.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Spawns that share one registry call. */
+#define RESERVE_BATCH 128
+
+/* Reservations collected from neighbouring actions. */
+struct batch {
+        struct registry_reservation items[RESERVE_BATCH];
+        char *commands[RESERVE_BATCH];
+        size_t count;
+};
+
+/* Which row a store callback speaks of. */
+struct stored {
+        struct master_pool *pool;
+        struct id agent_id;
+        uint64_t epoch;
+};
+
+static void on_reserved(void *arg, int error, const struct registry_placed *placed, size_t count)
+{
+        struct master_pool *pool = arg;
+        int64_t now = clock_mono_ms();
+
+        for (size_t i = 0; i < count; i++)
+                pool_reserved(pool->rules, &placed[i].agent_id, placed[i].epoch, error ? error : placed[i].result,
+                        &placed[i].process_id, now);
+        pools_wake(pool->pools, pool);
+}
+
+static void flush_batch(struct master *master, struct master_pool *pool, struct batch *batch)
+{
+        struct registry_placed failed;
+        int r;
+
+        if (batch->count == 0)
+                return;
+        r = registry_reserve(master->registry, pool->config->pool_name,
+                (enum pool_placement)pool->config->placement, batch->items, batch->count, on_reserved, pool);
+        for (size_t i = 0; i < batch->count; i++) {
+                failed = (struct registry_placed){ .agent_id = batch->items[i].agent_id,
+                        .epoch = batch->items[i].epoch };
+                if (r < 0)
+                        on_reserved(pool, r, &failed, 1);
+                free(batch->commands[i]);
+        }
+        batch->count = 0;
+}
+
+static void reserve(struct master *master, struct master_pool *pool, struct batch *batch, const struct agent *agent)
+{
+        char *command = agent_spawn_command(agent, &master->master_id);
+        struct registry_placed failed = { .agent_id = agent->agent_id, .epoch = agent->epoch };
+
+        if (!command) {
+                on_reserved(pool, -ENOMEM, &failed, 1);
+                return;
+        }
+        batch->commands[batch->count] = command;
+        batch->items[batch->count++] = (struct registry_reservation){
+                .agent_id = agent->agent_id,
+                .project_id = agent->project_id,
+                .epoch = agent->epoch,
+                .command = command,
+                .role_type = agent->role_type,
+                .created_at = agent->created_at,
+                .heartbeat_interval = agent->heartbeat_interval,
+                .max_idle_time = agent->max_idle_time,
+                .restarts = agent->restarts,
+        };
+        if (batch->count == RESERVE_BATCH)
+                flush_batch(master, pool, batch);
+}
+
+static void on_stored(void *arg, int error)
+{
+        struct stored *stored = arg;
+        struct master_pool *pool = stored->pool;
+
+        pool_stored(pool->rules, &stored->agent_id, stored->epoch, error, clock_mono_ms());
+        pools_wake(pool->pools, pool);
+        free(stored);
+}
+
+/* Borrowed from agent. */
+static struct store_agent agent_row(const struct agent *agent)
+{
+        return (struct store_agent){
+                .agent_id = agent->agent_id,
+                .project_id = agent->project_id,
+                .pool_name = pool_config(agent->pool)->pool_name,
+                .role_type = agent->role_type,
+                .state = agent_state_name(agent->state),
+                .labels = agent->labels,
+                .args = agent->args,
+                .epoch = agent->epoch,
+                .heartbeat_interval = agent->heartbeat_interval,
+                .max_idle_time = agent->max_idle_time,
+                .restarts = agent->restarts,
+                .created_at = agent->created_at,
+                .updated_at = agent->updated_at,
+        };
+}
+
+/* insert or update the row; pool_stored follows in any case. */
+static void store_row(struct master *master, struct master_pool *pool, const struct agent *agent,
+        int (*submit)(struct store *, const struct store_agent *, store_cb, void *))
+{
+        struct stored *stored = malloc(sizeof *stored);
+        char *exit_text = agent->last_exit ? agent_exit_encode(agent->last_exit) : NULL;
+        struct store_agent row = agent_row(agent);
+        int r = -ENOMEM;
+
+        row.master_id = ID_TEXT(&master->master_id);
+        row.last_exit = exit_text;
+        if (stored) {
+                *stored = (struct stored){ .pool = pool, .agent_id = agent->agent_id, .epoch = agent->epoch };
+                r = submit(master->store, &row, on_stored, stored);
+        }
+        free(exit_text);
+        if (r == 0)
+                return;
+        free(stored);
+        pool_stored(pool->rules, &agent->agent_id, agent->epoch, r, clock_mono_ms());
+}
+
+/* The command that the agent's state calls for, recorded and published (again). */
+static void send_command(struct master *master, const struct agent *agent)
+{
+        bool stopping = agent->state == AGENT_STOPPING;
+        char *command;
+
+        if (!agent->worker)
+                return;
+        command = stopping ? agent_terminate_command(agent, &master->master_id)
+                           : agent_spawn_command(agent, &master->master_id);
+        if (command)
+                registry_send(master->registry, pool_config(agent->pool)->pool_name, &agent->agent_id, agent->epoch,
+                        agent->state, command, NULL, NULL);
+        free(command); /* not sent for want of memory or Redis: the rules send it again */
+}
+
+static void evict(struct master *master, const struct pool_action *action)
+{
+        struct control control = { .type = CONTROL_COMMAND,
+                .command = { .type = COMMAND_TERMINATE,
+                        .command_id = id_new(),
+                        .agent_id = action->agent_id,
+                        .master_id = master->master_id,
+                        .epoch = action->epoch,
+                        .pool_name = pool_config(action->worker->pool)->pool_name } };
+
+        workers_send(master->workers, &action->worker->process_id, &control);
+}
+
+static void tell_forker(struct master *master, const struct forker_message *message)
+{
+        if (channel_send(master->forker, message, sizeof *message) < 0)
+                log_error("forker.unreachable", "type=%d", (int)message->type);
+}
+
+static void fork_worker(struct master *master, const struct master_pool *pool, const struct pool_worker *worker)
+{
+        struct forker_message message = { .version = FORKER_PROTOCOL, .type = FORKER_FORK,
+                .process_id = worker->process_id };
+
+        snprintf(message.pool_name, sizeof message.pool_name, "%s", pool->config->pool_name);
+        tell_forker(master, &message);
+}
+
+void pools_kill(struct master *master, const struct id *process_id)
+{
+        struct forker_message message = { .version = FORKER_PROTOCOL, .type = FORKER_KILL, .process_id = *process_id,
+                .number = SIGKILL };
+
+        tell_forker(master, &message);
+}
+
+static void stop_worker(struct master *master, const struct pool_worker *worker, enum control_stop how)
+{
+        struct control stop = { .type = CONTROL_STOP, .number = how };
+
+        if (workers_send(master->workers, &worker->process_id, &stop) < 0 && worker->pid)
+                pools_kill(master, &worker->process_id);
+}
+
+/* No new agents from the registry first, then the word to the worker. */
+static void drain_worker(struct master *master, const struct pool_worker *worker)
+{
+        registry_drain(master->registry, &worker->process_id, NULL, NULL);
+        stop_worker(master, worker, CONTROL_STOP_DRAIN);
+}
+
+static void answer(const struct pool_action *action)
+{
+        struct waiter *waiter = action->agent->waiter;
+
+        action->agent->waiter = NULL;
+        if (waiter)
+                waiter->done(waiter, action->agent, action->error, action->detail);
+}
+
+/* {"event":…, "at":…, …} for pool:<name>:events. */
+static char *event_text(const struct master_pool *pool, const struct store_event *event)
+{
+        cJSON *tree = cJSON_CreateObject();
+        char *text = NULL;
+        int r = tree ? 0 : -ENOMEM;
+
+        r = r ? r : json_add_string(tree, "event", event->event);
+        r = r ? r : json_add_time(tree, "at", event->at);
+        r = r ? r : json_add_string(tree, "pool_name", pool->config->pool_name);
+        if (!id_is_zero(&event->agent_id)) {
+                r = r ? r : json_add_string(tree, "agent_id", ID_TEXT(&event->agent_id));
+                r = r ? r : json_add_integer(tree, "epoch", (int64_t)event->epoch);
+        }
+        if (!id_is_zero(&event->process_id))
+                r = r ? r : json_add_string(tree, "process_id", ID_TEXT(&event->process_id));
+        if (event->detail)
+                r = r ? r : json_add_string(tree, "detail", event->detail);
+        if (r == 0)
+                text = json_print(tree);
+        cJSON_Delete(tree);
+        return text;
+}
+
+static void tell_event(struct master *master, const struct master_pool *pool, const struct pool_action *action)
+{
+        const struct pool_worker *worker = action->worker ? action->worker : action->agent ? action->agent->worker : NULL;
+        struct store_event event = { .at = clock_wall_ms(), .pool_name = pool->config->pool_name,
+                .event = action->event, .detail = action->detail[0] ? action->detail : NULL };
+        char *text;
+
+        if (action->agent) {
+                event.agent_id = action->agent->agent_id;
+                event.epoch = action->agent->epoch;
+        }
+        if (worker)
+                event.process_id = worker->process_id;
+        log_info(action->event, "pool=%s agent=%s epoch=%llu process=%s detail=%s", event.pool_name,
+                action->agent ? ID_TEXT(&event.agent_id) : "-", (unsigned long long)event.epoch,
+                worker ? ID_TEXT(&event.process_id) : "-", LOG_Q(action->detail));
+        store_event_add(master->store, &event);
+        text = event_text(pool, &event);
+        if (text)
+                registry_publish_event(master->registry, pool->config->pool_name, text);
+        free(text);
+}
+
+static void act(struct master *master, struct master_pool *pool, struct batch *batch, const struct pool_action *action)
+{
+        static const struct id nowhere; /* zero: wherever it is */
+
+        /* The order of calls to the registry is the order of actions. */
+        if (action->type != POOL_RESERVE)
+                flush_batch(master, pool, batch);
+        switch (action->type) {
+        case POOL_STORE_INSERT:
+                store_row(master, pool, action->agent, store_agent_insert);
+                break;
+        case POOL_STORE_EPOCH:
+        case POOL_STORE_STATE:
+                store_row(master, pool, action->agent, store_agent_update);
+                break;
+        case POOL_STORE_DELETE:
+                store_agent_delete(master->store, &action->agent->agent_id, NULL, NULL);
+                break;
+        case POOL_RESERVE:
+                reserve(master, pool, batch, action->agent);
+                break;
+        case POOL_SEND:
+                send_command(master, action->agent);
+                break;
+        case POOL_RELEASE:
+                registry_release(master->registry, pool->config->pool_name, &action->agent_id, action->epoch, &nowhere,
+                        NULL, NULL);
+                break;
+        case POOL_EVICT:
+                evict(master, action);
+                break;
+        case POOL_FORK:
+                fork_worker(master, pool, action->worker);
+                break;
+        case POOL_DRAIN:
+                drain_worker(master, action->worker);
+                break;
+        case POOL_SHUTDOWN:
+                stop_worker(master, action->worker, master->fast ? CONTROL_STOP_NOW : CONTROL_STOP_END);
+                break;
+        case POOL_KILL:
+                pools_kill(master, &action->worker->process_id);
+                break;
+        case POOL_REAP:
+                registry_reap(master->registry, pool->config->pool_name, &action->worker->process_id, NULL, NULL);
+                break;
+        case POOL_ANSWER:
+                answer(action);
+                break;
+        case POOL_EVENT:
+                tell_event(master, pool, action);
+                break;
+        case POOL_FORGET_AGENT:
+        case POOL_FORGET_WORKER:
+        case POOL_ACTION_COUNT:
+                break;
+        }
+}
+
+void pools_act(struct master *master, struct master_pool *pool)
+{
+        struct batch batch = { .count = 0 };
+        struct pool_action action;
+
+        while (pool_next_action(pool->rules, &action))
+                act(master, pool, &batch, &action);
+        flush_batch(master, pool, &batch);
+}

@@ -1,0 +1,101 @@
+#include "master/restore.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "master/pools.h"
+#include "registry/agent_exit.h"
+#include "sql/store.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct restore {
+        struct master *master;
+        void (*on_done)(void *arg, int error);
+        void *arg;
+        uint64_t restored, skipped;
+};
+
+static char *copy(const char *text)
+{
+        return text ? strdup(text) : NULL;
+}
+
+static struct agent_exit *read_exit(const char *text)
+{
+        struct agent_exit *exit = text ? malloc(sizeof *exit) : NULL;
+
+        if (exit && agent_exit_decode(text, strlen(text), exit) < 0) {
+                free(exit);
+                exit = NULL;
+        }
+        return exit;
+}
+
+static struct agent *agent_of_row(const struct store_agent *row)
+{
+        struct agent *agent = agent_new();
+
+        if (!agent)
+                return NULL;
+        agent->agent_id = row->agent_id;
+        agent->project_id = row->project_id;
+        agent->role_type = copy(row->role_type);
+        agent->labels = copy(row->labels);
+        agent->args = copy(row->args);
+        agent->last_exit = read_exit(row->last_exit);
+        agent->epoch = row->epoch;
+        agent->created_at = row->created_at;
+        agent->updated_at = row->updated_at;
+        agent->restarts = (uint32_t)row->restarts;
+        agent->heartbeat_interval = (int32_t)row->heartbeat_interval;
+        agent->max_idle_time = (int32_t)row->max_idle_time;
+        if (agent_state_parse(row->state, &agent->state) == 0 && agent->role_type)
+                return agent;
+        return agent_free(agent);
+}
+
+static void restore_row(struct restore *restore, const struct store_agent *row)
+{
+        struct master_pool *pool = pools_find(restore->master->pools, row->pool_name);
+        struct agent *agent = pool ? agent_of_row(row) : NULL;
+
+        if (!agent) {
+                log_warn("restore.skipped", "agent=%s pool=%s detail=%s", ID_TEXT(&row->agent_id), row->pool_name,
+                        pool ? "\"cannot be read\"" : "\"no such pool is configured\"");
+                restore->skipped++;
+                return;
+        }
+        pool_restore(pool->rules, agent, clock_mono_ms());
+        restore->restored++;
+}
+
+static void on_rows(void *arg, int error, const struct store_agent *rows, size_t count)
+{
+        struct restore *restore = arg;
+
+        for (size_t i = 0; i < count; i++)
+                restore_row(restore, &rows[i]);
+        if (error == 0 && count > 0)
+                return; /* more follow */
+        if (error == 0)
+                log_info("restore.loaded", "agents=%llu skipped=%llu", (unsigned long long)restore->restored,
+                        (unsigned long long)restore->skipped);
+        restore->on_done(restore->arg, error);
+        free(restore);
+}
+
+int restore_start(struct master *master, void (*on_done)(void *arg, int error), void *arg)
+{
+        struct restore *restore = malloc(sizeof *restore);
+        int r;
+
+        if (!restore)
+                return -ENOMEM;
+        *restore = (struct restore){ .master = master, .on_done = on_done, .arg = arg };
+        r = store_agents_load(master->store, NULL, false, on_rows, restore);
+        if (r < 0)
+                free(restore);
+        return r;
+}

@@ -1,0 +1,256 @@
+#include "master/workers.h"
+
+#include "common/clock.h"
+#include "common/json.h"
+#include "common/log.h"
+#include "master/pools.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+
+#define PING_INTERVAL_MS 1000
+
+struct workers_entry {
+        struct id process_id;
+        struct workers *workers;
+        const struct pool_config *config;
+        struct channel *channel;    /* NULL: its end is closed, its exit is awaited */
+        struct pool_hosted *hosted; /* what it said so far, until READY */
+        size_t hosted_count;
+        char *failure;              /* why it cannot serve; NULL: it did not say so */
+        int64_t last_pong;          /* mono ms */
+        UT_hash_handle hh;
+};
+
+struct workers {
+        struct master *master;
+        struct workers_entry *entries;
+        struct event *ping;
+        int64_t pings;
+};
+
+static struct workers_entry *find(const struct workers *workers, const struct id *process_id)
+{
+        struct workers_entry *entry;
+
+        HASH_FIND(hh, workers->entries, process_id, sizeof *process_id, entry);
+        return entry;
+}
+
+static int send_control(struct workers_entry *entry, const struct control *control)
+{
+        char *text;
+        int r;
+
+        if (!entry->channel)
+                return -EPIPE;
+        text = control_encode(control);
+        if (!text)
+                return -ENOMEM;
+        r = channel_send(entry->channel, text, strlen(text));
+        free(text);
+        return r;
+}
+
+static void take_hosted(struct workers_entry *entry, const struct control *control)
+{
+        size_t count = entry->hosted_count + control->hosted_count;
+        struct pool_hosted *grown = realloc(entry->hosted, (count + 1) * sizeof *grown);
+
+        if (!grown) {
+                log_error("worker.hosted_lost", "process=%s detail=\"out of memory\"", ID_TEXT(&entry->process_id));
+                return;
+        }
+        memcpy(grown + entry->hosted_count, control->hosted, control->hosted_count * sizeof *grown);
+        entry->hosted = grown;
+        entry->hosted_count = count;
+}
+
+static void handle_control(struct workers_entry *entry, const struct control *control)
+{
+        struct pools *pools = entry->workers->master->pools;
+
+        switch (control->type) {
+        case CONTROL_HOSTED:
+                take_hosted(entry, control);
+                break;
+        case CONTROL_READY:
+                pools_worker_ready(pools, &entry->process_id, entry->hosted, entry->hosted_count);
+                entry->hosted_count = 0;
+                break;
+        case CONTROL_FAILED:
+                log_error("worker.failed", "process=%s reason=%s", ID_TEXT(&entry->process_id), LOG_Q(control->reason));
+                free(entry->failure);
+                entry->failure = strdup(control->reason);
+                break;
+        case CONTROL_PONG:
+                entry->last_pong = clock_mono_ms();
+                break;
+        case CONTROL_WELCOME:
+        case CONTROL_COMMAND:
+        case CONTROL_STOP:
+        case CONTROL_PING:
+        case CONTROL_REOPEN_LOGS:
+        case CONTROL_TYPE_COUNT:
+                log_warn("worker.unexpected_control", "process=%s", ID_TEXT(&entry->process_id));
+                break;
+        }
+}
+
+static void on_packet(void *arg, const char *data, size_t len, int fd)
+{
+        struct workers_entry *entry = arg;
+        struct control control;
+        int r = control_decode(data, len, &control);
+
+        (void)fd;
+        if (r < 0) {
+                log_warn("worker.bad_control", "process=%s error=%d", ID_TEXT(&entry->process_id), r);
+                return;
+        }
+        handle_control(entry, &control);
+        control_done(&control);
+}
+
+static void on_closed(void *arg)
+{
+        struct workers_entry *entry = arg;
+
+        entry->channel = channel_free(entry->channel);
+}
+
+static void on_ping(evutil_socket_t fd, short what, void *arg)
+{
+        struct workers *workers = arg;
+        struct control ping = { .type = CONTROL_PING, .number = ++workers->pings };
+        struct workers_entry *entry, *next;
+
+        (void)fd;
+        (void)what;
+        HASH_ITER(hh, workers->entries, entry, next)
+                send_control(entry, &ping);
+}
+
+struct workers *workers_new(struct master *master)
+{
+        struct workers *workers = calloc(1, sizeof *workers);
+        struct timeval interval = { .tv_sec = PING_INTERVAL_MS / 1000 };
+
+        if (!workers)
+                return NULL;
+        workers->master = master;
+        workers->ping = event_new(master->base, -1, EV_PERSIST, on_ping, workers);
+        if (!workers->ping || event_add(workers->ping, &interval) < 0)
+                return workers_free(workers);
+        return workers;
+}
+
+static void entry_free(struct workers_entry *entry)
+{
+        HASH_DEL(entry->workers->entries, entry);
+        channel_free(entry->channel);
+        free(entry->hosted);
+        free(entry->failure);
+        free(entry);
+}
+
+struct workers *workers_free(struct workers *workers)
+{
+        struct workers_entry *entry, *next;
+
+        if (!workers)
+                return NULL;
+        HASH_ITER(hh, workers->entries, entry, next)
+                entry_free(entry);
+        if (workers->ping)
+                event_free(workers->ping);
+        free(workers);
+        return NULL;
+}
+
+/* What a worker needs to know; worker/worker.c reads it. */
+static cJSON *welcome_settings(const struct master *master, const struct pool_config *config)
+{
+        const struct config *all = master->config;
+        cJSON *settings = cJSON_CreateObject();
+        int r = settings ? 0 : -ENOMEM;
+
+        r = r ? r : json_add_item(settings, "pool", pool_config_print(config, false));
+        r = r ? r : json_add_string(settings, "master_id", ID_TEXT(&master->master_id));
+        r = r ? r : json_add_string(settings, "host", master->host);
+        r = r ? r : json_add_string(settings, "run_dir", all->run_dir);
+        r = r ? r : json_add_string(settings, "redis_url", master->redis_url);
+        r = r ? r : json_add_integer(settings, "redis_connect_timeout_ms", all->redis.connect_timeout_ms);
+        r = r ? r : json_add_integer(settings, "redis_request_timeout_ms", all->redis.request_timeout_ms);
+        r = r ? r : json_add_integer(settings, "redis_ping_interval_ms", all->redis.ping_interval_ms);
+        r = r ? r : json_add_string(settings, "log_file", all->log.file ? all->log.file : "");
+        r = r ? r : json_add_integer(settings, "log_level", all->log.level);
+        r = r ? r : json_add_integer(settings, "log_format", all->log.format);
+        if (r == 0)
+                return settings;
+        cJSON_Delete(settings);
+        return NULL;
+}
+
+int workers_add(struct workers *workers, const struct id *process_id, const struct pool_config *config, int take_socket)
+{
+        static const struct channel_events events = { .on_packet = on_packet, .on_closed = on_closed };
+        struct control welcome = { .type = CONTROL_WELCOME };
+        struct workers_entry *entry = calloc(1, sizeof *entry);
+        int r;
+
+        if (!entry)
+                return -ENOMEM;
+        *entry = (struct workers_entry){ .process_id = *process_id, .workers = workers, .config = config,
+                .last_pong = clock_mono_ms() };
+        entry->channel = channel_new(workers->master->base, take_socket, &events, entry);
+        if (!entry->channel) {
+                free(entry);
+                return -ENOMEM;
+        }
+        HASH_ADD(hh, workers->entries, process_id, sizeof entry->process_id, entry);
+        welcome.settings = welcome_settings(workers->master, config);
+        r = welcome.settings ? send_control(entry, &welcome) : -ENOMEM;
+        cJSON_Delete(welcome.settings);
+        return r;
+}
+
+void workers_remove(struct workers *workers, const struct id *process_id)
+{
+        struct workers_entry *entry = find(workers, process_id);
+
+        if (entry)
+                entry_free(entry);
+}
+
+int workers_send(struct workers *workers, const struct id *process_id, const struct control *control)
+{
+        struct workers_entry *entry = find(workers, process_id);
+
+        return entry ? send_control(entry, control) : -ENOENT;
+}
+
+void workers_reopen_logs(struct workers *workers)
+{
+        struct control reopen = { .type = CONTROL_REOPEN_LOGS };
+        struct workers_entry *entry, *next;
+
+        HASH_ITER(hh, workers->entries, entry, next)
+                send_control(entry, &reopen);
+}
+
+const char *workers_failure(const struct workers *workers, const struct id *process_id)
+{
+        const struct workers_entry *entry = find(workers, process_id);
+
+        return entry ? entry->failure : NULL;
+}
+
+int64_t workers_last_pong(const struct workers *workers, const struct id *process_id)
+{
+        const struct workers_entry *entry = find(workers, process_id);
+
+        return entry ? entry->last_pong : 0;
+}

@@ -1,0 +1,21 @@
+/* The workers' control sockets as the master holds them: greets new and adopted workers, collects what they host,
+ * notices hung ones by PING. */
+#ifndef MASTER_WORKERS_H
+#define MASTER_WORKERS_H
+#include "master/context.h"
+#include "registry/control.h"
+
+struct workers *workers_new(struct master *master);
+struct workers *workers_free(struct workers *workers);
+/* A worker's control socket from the forker: takes it over, sends WELCOME. 0 or -ENOMEM. */
+int workers_add(struct workers *workers, const struct id *process_id, const struct pool_config *config, int take_socket);
+/* It has exited. */
+void workers_remove(struct workers *workers, const struct id *process_id);
+/* 0, -ENOENT, or as channel_send. */
+int workers_send(struct workers *workers, const struct id *process_id, const struct control *control);
+void workers_reopen_logs(struct workers *workers);
+/* Why it said that it cannot serve its pool; NULL: it did not. Borrowed until workers_remove. */
+const char *workers_failure(const struct workers *workers, const struct id *process_id);
+/* When its last answer to a PING came, mono ms; 0: unknown worker. */
+int64_t workers_last_pong(const struct workers *workers, const struct id *process_id);
+#endif

@@ -1,0 +1,173 @@
+#include "registry/control.h"
+
+#include "common/json.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const names[CONTROL_TYPE_COUNT] = {
+        [CONTROL_WELCOME] = "welcome",
+        [CONTROL_COMMAND] = "command",
+        [CONTROL_STOP] = "stop",
+        [CONTROL_PING] = "ping",
+        [CONTROL_REOPEN_LOGS] = "reopen_logs",
+        [CONTROL_HOSTED] = "hosted",
+        [CONTROL_READY] = "ready",
+        [CONTROL_FAILED] = "failed",
+        [CONTROL_PONG] = "pong",
+};
+
+/* [[agent id, epoch], …] */
+static cJSON *print_hosted(const struct pool_hosted *hosted, size_t count)
+{
+        cJSON *list = cJSON_CreateArray();
+
+        for (size_t i = 0; list && i < count; i++) {
+                cJSON *pair = cJSON_CreateArray();
+
+                cJSON_AddItemToArray(pair, cJSON_CreateString(ID_TEXT(&hosted[i].agent_id)));
+                cJSON_AddItemToArray(pair, cJSON_CreateNumber((double)hosted[i].epoch));
+                cJSON_AddItemToArray(list, pair);
+        }
+        return list;
+}
+
+static int read_hosted(const cJSON *list, struct control *control)
+{
+        int count = cJSON_GetArraySize(list);
+        const cJSON *pair;
+
+        if (!cJSON_IsArray(list) || count > CONTROL_HOSTED_MAX)
+                return -EINVAL;
+        control->hosted = calloc((size_t)count + 1, sizeof *control->hosted);
+        if (!control->hosted)
+                return -ENOMEM;
+        cJSON_ArrayForEach(pair, list)
+        {
+                const char *id = cJSON_GetStringValue(cJSON_GetArrayItem(pair, 0));
+                const cJSON *epoch = cJSON_GetArrayItem(pair, 1);
+                struct pool_hosted *hosted = &control->hosted[control->hosted_count];
+
+                if (!id || id_parse(id, &hosted->agent_id) < 0 || !cJSON_IsNumber(epoch) || epoch->valuedouble < 0)
+                        return -EINVAL;
+                hosted->epoch = (uint64_t)epoch->valuedouble;
+                control->hosted_count++;
+        }
+        return 0;
+}
+
+/* Adds what this type carries besides its name. */
+static int print_body(cJSON *tree, const struct control *control)
+{
+        char *command;
+        int r;
+
+        switch (control->type) {
+        case CONTROL_WELCOME:
+                return json_add_item(tree, "settings", cJSON_Duplicate(control->settings, true));
+        case CONTROL_COMMAND:
+                command = command_encode(&control->command);
+                r = json_add_item(tree, "command", command ? cJSON_CreateRaw(command) : NULL);
+                free(command);
+                return r;
+        case CONTROL_HOSTED:
+                return json_add_item(tree, "hosted", print_hosted(control->hosted, control->hosted_count));
+        case CONTROL_FAILED:
+                return json_add_string(tree, "reason", control->reason);
+        case CONTROL_STOP:
+        case CONTROL_PING:
+        case CONTROL_PONG:
+                return json_add_integer(tree, "number", control->number);
+        case CONTROL_REOPEN_LOGS:
+        case CONTROL_READY:
+        case CONTROL_TYPE_COUNT:
+                break;
+        }
+        return 0;
+}
+
+char *control_encode(const struct control *control)
+{
+        cJSON *tree = cJSON_CreateObject();
+        char *text = NULL;
+
+        if (tree && json_add_string(tree, "type", names[control->type]) == 0 && print_body(tree, control) == 0)
+                text = json_print(tree);
+        cJSON_Delete(tree);
+        return text;
+}
+
+static int read_body(cJSON *tree, struct control *control)
+{
+        const char *reason;
+        char *command;
+        int r;
+
+        switch (control->type) {
+        case CONTROL_WELCOME:
+                control->settings = cJSON_DetachItemFromObjectCaseSensitive(tree, "settings");
+                return cJSON_IsObject(control->settings) ? 0 : -EINVAL;
+        case CONTROL_COMMAND:
+                command = json_print(cJSON_GetObjectItemCaseSensitive(tree, "command"));
+                r = command ? command_decode(command, strlen(command), &control->command) : -EINVAL;
+                free(command);
+                return r;
+        case CONTROL_HOSTED:
+                return read_hosted(cJSON_GetObjectItemCaseSensitive(tree, "hosted"), control);
+        case CONTROL_FAILED:
+                reason = json_string(tree, "reason");
+                control->reason = reason ? strdup(reason) : NULL;
+                return control->reason ? 0 : -EINVAL;
+        case CONTROL_STOP:
+        case CONTROL_PING:
+        case CONTROL_PONG:
+                return json_integer(tree, "number", &control->number) == 0 ? 0 : -EINVAL;
+        case CONTROL_REOPEN_LOGS:
+        case CONTROL_READY:
+        case CONTROL_TYPE_COUNT:
+                break;
+        }
+        return 0;
+}
+
+static int read_tree(cJSON *tree, struct control *control)
+{
+        const char *name = json_string(tree, "type");
+
+        for (unsigned i = 1; name && i < CONTROL_TYPE_COUNT; i++) {
+                if (strcmp(name, names[i]) == 0) {
+                        control->type = (enum control_type)i;
+                        return read_body(tree, control);
+                }
+        }
+        return -EINVAL;
+}
+
+int control_decode(const char *text, size_t len, struct control *ret_control)
+{
+        struct control control = { 0 };
+        struct json_error error;
+        cJSON *tree;
+        int r = json_parse(text, len, JSON_STRICT, &tree, &error);
+
+        if (r < 0)
+                return r;
+        r = read_tree(tree, &control);
+        cJSON_Delete(tree);
+        if (r < 0)
+                control_done(&control);
+        else
+                *ret_control = control;
+        return r;
+}
+
+void control_done(struct control *control)
+{
+        free(control->reason);
+        cJSON_Delete(control->settings);
+        if (control->type == CONTROL_COMMAND)
+                command_done(&control->command);
+        free(control->hosted);
+        *control = (struct control){ 0 };
+}

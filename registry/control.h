@@ -1,0 +1,46 @@
+/* What master and worker say on the worker's control socket: one compact JSON object per packet, {"type": "…", …}.
+ * It works when Redis does not, and its end is the end of the other side. */
+#ifndef REGISTRY_CONTROL_H
+#define REGISTRY_CONTROL_H
+#include "registry/command.h"
+#include "registry/pool.h"
+
+enum control_type {
+        /* master to worker */
+        CONTROL_WELCOME = 1, /* settings: sent once to a new worker, again by each new master -> HOSTED…, READY | FAILED */
+        CONTROL_COMMAND,     /* a command envelope, acted on as if it came by its channel */
+        CONTROL_STOP,        /* number: enum control_stop */
+        CONTROL_PING,        /* number                               -> PONG with the same number */
+        CONTROL_REOPEN_LOGS,
+        /* worker to master */
+        CONTROL_HOSTED,      /* hosted: agents it runs, in portions, before READY */
+        CONTROL_READY,       /* subscribed and registered */
+        CONTROL_FAILED,      /* reason: cannot serve its pool; it exits */
+        CONTROL_PONG,
+        CONTROL_TYPE_COUNT
+};
+
+enum control_stop {
+        CONTROL_STOP_DRAIN = 0, /* take no new agents, exit when empty */
+        CONTROL_STOP_END,       /* end the agents gracefully, then exit */
+        CONTROL_STOP_NOW,       /* kill the agents, then exit */
+};
+
+#define CONTROL_HOSTED_MAX 500 /* agents per HOSTED packet */
+
+struct control {
+        enum control_type type;
+        int64_t number;
+        char *reason;               /* FAILED */
+        cJSON *settings;            /* WELCOME: see worker/worker.c */
+        struct command command;     /* COMMAND */
+        struct pool_hosted *hosted; /* HOSTED */
+        size_t hosted_count;
+};
+
+/* Compact text, the caller's to free(); NULL when out of memory. Borrows everything. */
+char *control_encode(const struct control *control);
+/* 0, -EINVAL, -ENOMEM. control_done afterwards. */
+int control_decode(const char *text, size_t len, struct control *ret_control);
+void control_done(struct control *control);
+#endif

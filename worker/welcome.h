@@ -1,0 +1,21 @@
+/* The settings that a master sends to each of its workers (master/workers.c writes them). */
+#ifndef WORKER_WELCOME_H
+#define WORKER_WELCOME_H
+#include "common/log.h"
+#include "registry/control.h"
+#include "registry/redis_url.h"
+
+struct welcome {
+        struct pool_config *pool;
+        struct redis_url redis_url;
+        struct id master_id;
+        char *host, *log_file;
+        uint32_t redis_connect_timeout_ms, redis_request_timeout_ms, redis_ping_interval_ms;
+        enum log_level log_level;
+        enum log_format log_format;
+};
+
+/* NULL when a setting is missing or wrong, or out of memory. */
+struct welcome *welcome_read(const cJSON *settings);
+struct welcome *welcome_free(struct welcome *welcome); /* NULL is fine; returns NULL */
+#endif
