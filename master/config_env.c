@@ -281,7 +281,7 @@ static void refuse_unknown(struct env *env, const struct known *known, size_t co
         const char *names[CONFIG_OVERRIDES_MAX + 1] = { NULL };
 
         for (size_t i = 0; i < count; i++)
-                names[i] = known[i].name;
+                names[i] = known[i].name + strlen(PREFIX);
         for (char *const *entry = env->environment; *entry; entry++) {
                 char name[128] = "";
                 bool ours = false;
@@ -291,12 +291,13 @@ static void refuse_unknown(struct env *env, const struct known *known, size_t co
                 for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
                         ours = ours || strncmp(name, prefixes[i], strlen(prefixes[i])) == 0;
                 for (size_t i = 0; i < count; i++)
-                        ours = ours && strcmp(name, names[i]) != 0;
+                        ours = ours && strcmp(name, known[i].name) != 0;
                 if (!ours || is_service_variable(*entry))
                         continue;
-                nearest = schema_nearest(name, names);
+                /* Without the prefix that all share: it would make everything look near. */
+                nearest = schema_nearest(name + strlen(PREFIX), names);
                 config_fail(env->errors, "environment variable %s: unknown%s%s%s", name,
-                        nearest ? "; did you mean " : "", nearest ? nearest : "", nearest ? "?" : "");
+                        nearest ? "; did you mean " PREFIX : "", nearest ? nearest : "", nearest ? "?" : "");
         }
 }
 
