@@ -49,6 +49,8 @@ struct registry *registry_new(struct event_base *base, const struct redis_url *u
 /* Outstanding callbacks get -ECANCELED. Allowed from any callback of its own. NULL is fine; returns NULL. */
 struct registry *registry_free(struct registry *registry);
 bool registry_up(const struct registry *registry);
+/* What Redis said when it last refused something, in its words; "" if it never did. */
+const char *registry_reason(const struct registry *registry);
 
 /* --- master ------------------------------------------------------------------------------------------------------ */
 /* Takes slots and publishes the spawn commands; an agent that an older epoch placed elsewhere is moved. The same epoch
@@ -99,7 +101,8 @@ int registry_withdraw(struct registry *registry, registry_cb cb, void *arg);
 
 /* --- worker ------------------------------------------------------------------------------------------------------ */
 /* Registers (again) with the agents that run here; what Redis has placed here besides stays and is listed by the next
- * heartbeat (revision 0). error: 0, -ESTALE reaped. Results per agent: 0, -ESTALE it belongs elsewhere: end it. */
+ * heartbeat (revision 0). error: 0, -ESTALE reaped. Results per agent: 0, -ESTALE it belongs elsewhere: end it. Refused
+ * at once with -EINVAL when an agent's command is no spawn envelope. */
 int registry_register(struct registry *registry, const struct registry_process *process,
         const struct registry_agent *agents, size_t count, registry_reported_cb cb, void *arg);
 /* error: 0, -ENOENT register first, -ESTALE reaped. Results per agent: 0, -ESTALE fenced: end it, report no more. */

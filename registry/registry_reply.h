@@ -1,0 +1,21 @@
+/* What the scripts answer, as the registry's structs. Nothing is believed: an answer of any other form is -EPROTO. */
+#ifndef REGISTRY_REGISTRY_REPLY_H
+#define REGISTRY_REGISTRY_REPLY_H
+#include "registry/redis_protocol.h"
+#include "registry/registry.h"
+
+/* "OK", "ENOENT", "ESTALE", "ENOSPC" as 0 or -errno; else -EPROTO. */
+int registry_reply_code(const redisReply *reply);
+/* Fill result (and process_id) of count items; 0, or the error of the whole. */
+int registry_reply_placed(const redisReply *reply, struct registry_placed *placed, size_t count);
+int registry_reply_reported(const redisReply *reply, struct registry_reported *reported, size_t count);
+/* 0 and *ret_listing with agents that borrow from reply, in an array the caller frees; else the error. */
+int registry_reply_listing(const redisReply *reply, struct registry_listing *ret_listing,
+        struct registry_listed_agent **ret_agents);
+/* 0 and the workers, whose ends borrow from reply: registry_swept_free; else the error. */
+int registry_reply_swept(const redisReply *reply, struct registry_swept **ret_swept, size_t *ret_count);
+void registry_swept_free(struct registry_swept *swept, size_t count);
+/* The maxmemory-policy in an answer to INFO memory. 0, -EPERM when it may evict keys without TTL, -EPROTO when it is not
+ * there. */
+int registry_reply_policy(const redisReply *reply, char *ret_policy, size_t size);
+#endif
