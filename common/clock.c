@@ -23,10 +23,13 @@ int64_t clock_wall_ms(void)
 
 char *clock_format(int64_t wall_ms, char text[CLOCK_TEXT_SIZE])
 {
-        time_t seconds = (time_t)(wall_ms / 1000);
+        const int64_t last = INT64_C(253402300799999); /* of the year 9999: the form has no more digits */
+        time_t seconds;
         struct tm tm;
         size_t n;
 
+        wall_ms = wall_ms < 0 ? 0 : wall_ms > last ? last : wall_ms;
+        seconds = (time_t)(wall_ms / 1000);
         gmtime_r(&seconds, &tm);
         n = strftime(text, CLOCK_TEXT_SIZE, "%Y-%m-%dT%H:%M:%S", &tm);
         snprintf(text + n, CLOCK_TEXT_SIZE - n, ".%03dZ", (int)(wall_ms % 1000));

@@ -10,7 +10,7 @@
 int64_t clock_mono_ms(void);
 /* Milliseconds since 1970 in UTC: for records that people read, never for deadlines. */
 int64_t clock_wall_ms(void);
-/* RFC 3339 in UTC with milliseconds; returns text. */
+/* RFC 3339 in UTC with milliseconds, from 1970 to the end of 9999; returns text. */
 char *clock_format(int64_t wall_ms, char text[CLOCK_TEXT_SIZE]);
 #define CLOCK_TEXT(wall_ms) clock_format((wall_ms), (char[CLOCK_TEXT_SIZE]){ 0 })
 #endif
