@@ -12,6 +12,7 @@ struct messages;
 struct pools;
 struct registry;
 struct store;
+struct streams;
 struct workers;
 
 struct master {
@@ -23,6 +24,7 @@ struct master {
         struct http_server *http;
         struct pools *pools;       /* pools' rules and the carrying out of their actions */
         struct workers *workers;   /* control sockets */
+        struct streams *streams;   /* who listens to events */
         struct messages *messages; /* messages to agents that wait for their answer */
         struct id master_id;       /* of this run_dir, kept over restarts */
         char *redis_url, *redis_url_masked; /* effective: never "embedded:" */

@@ -11,6 +11,7 @@
 #include "master/pools.h"
 #include "master/pools_act.h"
 #include "master/restore.h"
+#include "master/streams.h"
 #include "master/workers.h"
 #include "registry/registry_redis.h"
 #include "sql/store.h"
@@ -247,6 +248,15 @@ static void on_registry_down(void *arg, int error, const char *why)
                 end(life, EX_CONFIG);
 }
 
+static void tell_emitted(const struct life *life, const struct reply *reply)
+{
+        char *text = json_print(reply->message);
+
+        if (text)
+                streams_emitted(life->master.streams, &reply->agent_id, text);
+        free(text);
+}
+
 static void on_registry_message(void *arg, const char *data, size_t len)
 {
         struct life *life = arg;
@@ -258,6 +268,8 @@ static void on_registry_message(void *arg, const char *data, size_t len)
         }
         if (reply.type == REPLY_ANSWER || reply.type == REPLY_MESSAGE_FAILED)
                 messages_reply(life->master.messages, &reply);
+        else if (reply.type == REPLY_EVENT)
+                tell_emitted(life, &reply);
         else
                 pools_reply(life->master.pools, &reply);
         reply_done(&reply);
@@ -421,7 +433,8 @@ static int start(struct life *life)
         master->pools = pools_new(master);
         master->workers = workers_new(master);
         master->messages = messages_new(master);
-        if (!master->pools || !master->workers || !master->messages)
+        master->streams = streams_new();
+        if (!master->streams || !master->pools || !master->workers || !master->messages)
                 return -ENOMEM;
         r = add_timer(&life->announce, life, on_announce, ANNOUNCE_INTERVAL_S);
         r = r ? r : add_timer(&life->prune, life, on_prune, PRUNE_INTERVAL_S);
@@ -435,6 +448,7 @@ static void life_done(struct life *life)
 
         if (master->messages)
                 messages_free(master->messages);
+        streams_free(master->streams);
         http_server_free(master->http);
         workers_free(master->workers);
         registry_free(master->registry);

@@ -4,6 +4,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "master/forker.h"
+#include "master/streams.h"
 #include "master/workers.h"
 #include "registry/agent_exit.h"
 #include "sql/store.h"
@@ -256,8 +257,10 @@ static void tell_event(struct master *master, const struct master_pool *pool, co
                 worker ? ID_TEXT(&event.process_id) : "-", LOG_Q(action->detail));
         store_event_add(master->store, &event);
         text = event_text(pool, &event);
-        if (text)
+        if (text) {
                 registry_publish_event(master->registry, pool->config->pool_name, text);
+                streams_event(master->streams, event.event, &event.agent_id, text);
+        }
         free(text);
 }
 

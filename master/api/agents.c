@@ -5,7 +5,6 @@
 #include "sql/store.h"
 
 #include <errno.h>
-#include <event2/http.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -161,7 +160,64 @@ void api_agents_get(struct http_request *request, void *arg)
         struct agent *agent = api_path_agent(request, master);
 
         if (agent)
-                api_answer(request, 200, api_agent_print(master, agent));
+                api_answer_with_history(request, master, &agent->agent_id, api_agent_print(master, agent));
+}
+
+/* {"restarts_in_window", "intensity", "period_seconds", "next_try_in_ms"} */
+static cJSON *print_backoff(const struct agent *agent)
+{
+        const struct pool_restart_config *restart = &pool_config(agent->pool)->restart;
+        int64_t wait = agent->phase == PHASE_DELAYED ? agent->deadline - clock_mono_ms() : 0;
+        cJSON *tree = cJSON_CreateObject();
+        int r = tree ? 0 : -ENOMEM;
+
+        r = r ? r : json_add_integer(tree, "restarts_in_window", agent->restarts_in_window);
+        r = r ? r : json_add_integer(tree, "intensity", restart->intensity);
+        r = r ? r : json_add_integer(tree, "period_seconds", restart->period_seconds);
+        r = r ? r : json_add_integer(tree, "next_try_in_ms", wait > 0 ? wait : 0);
+        if (r == 0)
+                return tree;
+        cJSON_Delete(tree);
+        return NULL;
+}
+
+/* Why it is where it is, in one sentence. */
+static const char *placement_reason(const struct agent *agent)
+{
+        static const char *const reasons[PHASE_COUNT] = {
+                [PHASE_NONE] = "it runs where it was placed",
+                [PHASE_STORING] = "its next placement is being written to the store",
+                [PHASE_WAITING] = "it waits for a free slot",
+                [PHASE_RESERVING] = "the registry is choosing its worker",
+                [PHASE_SENT] = "its worker was told to start it and has not acknowledged yet",
+                [PHASE_DELAYED] = "it ended and its restart is being held back",
+                [PHASE_RESTORING] = "the daemon has restarted and looks whether it still runs",
+        };
+
+        if (agent->phase == PHASE_NONE && agent->state != AGENT_IDLE && agent->state != AGENT_BUSY)
+                return agent->state == AGENT_FAILED ? "the restart policy gave up on it" : "it has ended or is ending";
+        return reasons[agent->phase];
+}
+
+void api_agents_why(struct http_request *request, void *arg)
+{
+        struct master *master = arg;
+        const struct agent *agent = api_path_agent(request, master);
+        cJSON *tree;
+        int r;
+
+        if (!agent)
+                return;
+        tree = api_agent_print(master, agent);
+        r = tree ? 0 : -ENOMEM;
+        r = r ? r : json_add_string(tree, "placement", placement_reason(agent));
+        r = r ? r : json_add_string(tree, "start_reason", agent->start_reason ? agent->start_reason : "spawn");
+        r = r ? r : json_add_item(tree, "backoff", print_backoff(agent));
+        if (r < 0) {
+                cJSON_Delete(tree);
+                tree = NULL;
+        }
+        api_answer_with_history(request, master, &agent->agent_id, tree);
 }
 
 /* What a list is narrowed to. */
@@ -246,28 +302,6 @@ static cJSON *page(const struct master *master, const struct filter *filter, siz
         return list;
 }
 
-/* RFC 8288: the same list from where this page ends. */
-static void add_next_link(struct http_request *request, const struct filter *filter, const struct agent *last)
-{
-        char link[512];
-        int n = snprintf(link, sizeof link, "<%s?cursor=%s&limit=%lld", http_request_path(request),
-                ID_TEXT(&last->agent_id), (long long)filter->limit);
-
-        for (size_t i = 0; i < 4; i++) {
-                static const char *const names[] = { "pool_name", "state", "project_id", "label" };
-                const char *value = http_request_query(request, names[i]);
-                char *quoted = value ? evhttp_uriencode(value, -1, 0) : NULL;
-
-                if (quoted && n < (int)sizeof link)
-                        n += snprintf(link + n, sizeof link - (size_t)n, "&%s=%s", names[i], quoted);
-                free(quoted);
-        }
-        if (n < (int)sizeof link - 16) {
-                snprintf(link + n, sizeof link - (size_t)n, ">; rel=\"next\"");
-                http_answer_header(request, "Link", link);
-        }
-}
-
 static void answer_list(struct http_request *request, const struct master *master, const struct filter *filter)
 {
         const struct agent *last;
@@ -281,7 +315,7 @@ static void answer_list(struct http_request *request, const struct master *maste
         }
         list = page(master, filter, pool, agent, &last);
         if (last)
-                add_next_link(request, filter, last);
+                api_next_link(request, ID_TEXT(&last->agent_id));
         api_answer(request, 200, list);
 }
 

@@ -3,6 +3,7 @@
 #include "master/api/idempotency.h"
 
 #include <errno.h>
+#include <event2/http.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -216,4 +217,24 @@ struct master_pool *api_path_pool(struct http_request *request, struct master *m
         if (!pool)
                 api_answer_unknown_pool(request, master, name);
         return pool;
+}
+
+void api_next_link(struct http_request *request, const char *cursor)
+{
+        struct evbuffer *link = evbuffer_new();
+        const char *name;
+
+        if (!link)
+                return;
+        evbuffer_add_printf(link, "<%s?cursor=%s", http_request_path(request), cursor);
+        for (size_t i = 0; (name = http_request_query_name(request, i)); i++) {
+                char *quoted = evhttp_encode_uri(http_request_query(request, name));
+
+                if (quoted && strcmp(name, "cursor") != 0)
+                        evbuffer_add_printf(link, "&%s=%s", name, quoted);
+                free(quoted);
+        }
+        evbuffer_add_printf(link, ">; rel=\"next\"%c", 0);
+        http_answer_header(request, "Link", (const char *)evbuffer_pullup(link, -1));
+        evbuffer_free(link);
 }

@@ -35,6 +35,12 @@ struct master_pool *api_path_pool(struct http_request *request, struct master *m
 /* The 404 of a pool that is not configured, naming the nearest. */
 void api_answer_unknown_pool(struct http_request *request, const struct master *master, const char *pool_name);
 
+/* A Link header (RFC 8288) to the same list from cursor on: the query as it was, but for its cursor. */
+void api_next_link(struct http_request *request, const char *cursor);
+/* 200 with take_tree and "history": the agent's last 20 events from the store, null when the store is away. */
+void api_answer_with_history(struct http_request *request, struct master *master, const struct id *agent_id,
+        cJSON *take_tree);
+
 /* Representations. NULL when out of memory. */
 cJSON *api_agent_summary(const struct agent *agent);                          /* what a spawn answers */
 cJSON *api_agent_print(const struct master *master, const struct agent *agent); /* the whole record */
@@ -54,6 +60,13 @@ void api_pools_list(struct http_request *request, void *arg);
 void api_pools_get(struct http_request *request, void *arg);
 void api_pools_processes(struct http_request *request, void *arg);
 void api_processes(struct http_request *request, void *arg);
+void api_agents_why(struct http_request *request, void *arg);
+void api_agents_events(struct http_request *request, void *arg);
+void api_pools_events(struct http_request *request, void *arg);
+void api_executions_list(struct http_request *request, void *arg);
+void api_executions_get(struct http_request *request, void *arg);
+void api_executions_summary(struct http_request *request, void *arg);
+void api_timeseries(struct http_request *request, void *arg);
 void api_livez(struct http_request *request, void *arg);
 void api_readyz(struct http_request *request, void *arg);
 void api_health(struct http_request *request, void *arg);

@@ -1,0 +1,218 @@
+/* What the store remembers: executions, events, utilisation over time; and the streams of what happens now. */
+#include "common/clock.h"
+#include "master/api/api.h"
+#include "master/streams.h"
+#include "sql/store.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EXECUTIONS "executions"
+
+static void answer_store_error(struct http_request *request, int error)
+{
+        if (error == -ENOENT) {
+                http_answer_problem(request, 404, "no such record");
+        } else if (error == -EINVAL) {
+                http_answer_problem(request, 400, "\"cursor\" is none of ours; start again without it");
+        } else {
+                api_retry_after(request, 1);
+                http_answer_problem(request, 503, "the store is not available; try again");
+        }
+}
+
+/* {"executions": […], "next_cursor": …} becomes the list and a Link header. */
+static void on_executions(void *arg, int error, const char *json)
+{
+        struct http_request *request = arg;
+        struct json_error why;
+        cJSON *tree = NULL;
+        const char *cursor;
+
+        if (error == 0)
+                error = json_parse(json, strlen(json), JSON_STRICT, &tree, &why);
+        if (error < 0) {
+                answer_store_error(request, error);
+                return;
+        }
+        cursor = json_string(tree, "next_cursor");
+        if (cursor)
+                api_next_link(request, cursor);
+        api_answer(request, 200, cJSON_DetachItemFromObjectCaseSensitive(tree, EXECUTIONS));
+        cJSON_Delete(tree);
+}
+
+static void on_object(void *arg, int error, const char *json)
+{
+        struct http_request *request = arg;
+
+        if (error == 0)
+                http_answer(request, 200, "application/json", json, strlen(json));
+        else
+                answer_store_error(request, error);
+}
+
+/* limit, cursor, status, pool_name, project_id of an executions query. False: answered already. */
+static bool read_query(struct http_request *request, struct store_query *query)
+{
+        static const char *const names[] = { "limit", "cursor", "status", "pool_name", "project_id", NULL };
+        int64_t limit;
+
+        if (!api_check_query(request, names) || !api_query_id(request, "project_id", &query->project_id) ||
+                !api_query_integer(request, "limit", 100, 1, 1000, &limit))
+                return false;
+        query->limit = (unsigned)limit;
+        query->cursor = http_request_query(request, "cursor");
+        query->status = http_request_query(request, "status");
+        query->pool_name = http_request_query(request, "pool_name");
+        return true;
+}
+
+void api_executions_list(struct http_request *request, void *arg)
+{
+        struct master *master = arg;
+        struct store_query query = { 0 };
+        int r;
+
+        if (!read_query(request, &query))
+                return;
+        r = store_executions(master->store, &query, on_executions, request);
+        if (r < 0)
+                answer_store_error(request, r);
+}
+
+void api_executions_get(struct http_request *request, void *arg)
+{
+        struct master *master = arg;
+        struct store_query query = { 0 };
+        int r;
+
+        if (id_parse(http_request_param(request, "execution_id"), &query.execution_id) < 0) {
+                http_answer_problem(request, 400, "the execution id in the path is no UUID");
+                return;
+        }
+        r = store_executions(master->store, &query, on_object, request);
+        if (r < 0)
+                answer_store_error(request, r);
+}
+
+void api_executions_summary(struct http_request *request, void *arg)
+{
+        struct master *master = arg;
+        struct store_query query = { 0 };
+        int r;
+
+        if (!read_query(request, &query))
+                return;
+        r = store_executions_summary(master->store, &query, on_object, request);
+        if (r < 0)
+                answer_store_error(request, r);
+}
+
+/* How far back a series goes and how much time one point covers: about 60 to 170 points each. */
+static const struct time_range {
+        const char *name;
+        int64_t range_ms, bucket_ms;
+} time_ranges[] = {
+        { "1h", 3600000, 60000 },
+        { "6h", 6 * 3600000, 300000 },
+        { "24h", 24 * 3600000, 900000 },
+        { "7d", 7 * 86400000LL, 3600000 },
+        { "30d", 30 * 86400000LL, 6 * 3600000 },
+};
+
+static const struct time_range *find_range(const char *name)
+{
+        for (size_t i = 0; i < sizeof time_ranges / sizeof *time_ranges; i++)
+                if (strcmp(time_ranges[i].name, name) == 0)
+                        return &time_ranges[i];
+        return NULL;
+}
+
+static bool known_metric(const char *type)
+{
+        return strcmp(type, "utilization") == 0 || strcmp(type, EXECUTIONS) == 0 || strcmp(type, "success_rate") == 0;
+}
+
+void api_timeseries(struct http_request *request, void *arg)
+{
+        static const char *const names[] = { "metric_type", "time_range", "pool_name", NULL };
+        struct master *master = arg;
+        const char *type = http_request_query(request, "metric_type"), *name = http_request_query(request, "time_range");
+        const struct time_range *range = find_range(name ? name : "24h");
+        struct store_query query = { .metric_type = type ? type : "utilization", .limit = 1000,
+                .pool_name = http_request_query(request, "pool_name") };
+        int r;
+
+        if (!api_check_query(request, names))
+                return;
+        if (!known_metric(query.metric_type)) {
+                http_answer_problem(request, 400, "query parameter \"metric_type\" must be utilization, executions or success_rate");
+        } else if (!range) {
+                http_answer_problem(request, 400, "query parameter \"time_range\" must be 1h, 6h, 24h, 7d or 30d");
+        } else {
+                query.since = clock_wall_ms() - range->range_ms;
+                query.bucket_ms = range->bucket_ms;
+                r = store_timeseries(master->store, &query, on_object, request);
+                if (r < 0)
+                        answer_store_error(request, r);
+        }
+}
+
+/* An agent's record that waits for its history. */
+struct record {
+        struct http_request *request;
+        cJSON *tree;
+};
+
+static void answer_record(struct record *record, cJSON *take_history)
+{
+        json_add_item(record->tree, "history", take_history ? take_history : cJSON_CreateNull());
+        api_answer(record->request, 200, record->tree);
+        free(record);
+}
+
+static void on_history(void *arg, int error, const char *json)
+{
+        struct json_error why;
+        cJSON *tree = NULL, *events = NULL;
+
+        if (error == 0 && json_parse(json, strlen(json), JSON_STRICT, &tree, &why) == 0)
+                events = cJSON_DetachItemFromObjectCaseSensitive(tree, "events");
+        cJSON_Delete(tree);
+        answer_record(arg, events);
+}
+
+void api_answer_with_history(struct http_request *request, struct master *master, const struct id *agent_id, cJSON *take_tree)
+{
+        struct store_query query = { .agent_id = *agent_id, .limit = 20 };
+        struct record *record = malloc(sizeof *record);
+
+        if (!record || !take_tree) {
+                free(record);
+                api_answer(request, 200, take_tree);
+                return;
+        }
+        *record = (struct record){ .request = request, .tree = take_tree };
+        if (store_events(master->store, &query, on_history, record) < 0)
+                answer_record(record, NULL);
+}
+
+void api_pools_events(struct http_request *request, void *arg)
+{
+        static const struct id all;
+        struct master *master = arg;
+
+        streams_add(master->streams, request, &all);
+}
+
+void api_agents_events(struct http_request *request, void *arg)
+{
+        struct master *master = arg;
+        const struct agent *agent = api_path_agent(request, master);
+
+        if (agent)
+                streams_add(master->streams, request, &agent->agent_id);
+}

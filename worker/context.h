@@ -1,0 +1,36 @@
+/* What the parts of a worker know of each other. Owned by worker/worker.c; every part borrows it. */
+#ifndef WORKER_CONTEXT_H
+#define WORKER_CONTEXT_H
+#include "common/channel.h"
+#include "common/id.h"
+#include "registry/registry_redis.h"
+#include "registry/roster.h"
+#include "worker/runtime.h"
+#include "worker/welcome.h"
+
+struct worker {
+        struct id process_id;
+        const char *pool_name;
+        struct event_base *base;
+        struct channel *control;
+        struct welcome *welcome;  /* NULL until the master's first word */
+        struct registry *registry;
+        struct runtime *runtime;
+        struct roster *roster;
+        struct event *settle;     /* end of this turn: carry out actions */
+        struct event *heartbeat;
+        struct event *last_word;  /* exits whatever is left */
+        struct event *sigterm;
+        uint64_t revision;        /* of the registry's list, as last seen */
+        int64_t started_at;       /* wall ms */
+        bool registered, registering;
+        bool now;                 /* end agents without grace */
+        int status;
+};
+
+/* Carries out what the roster asks for, at the end of this turn of the loop. */
+void worker_wake(struct worker *worker);
+void worker_end(struct worker *worker, int status);
+/* Tells the master what runs here and that it may place more. */
+void worker_send_ready(struct worker *worker);
+#endif

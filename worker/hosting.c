@@ -1,0 +1,276 @@
+#include "worker/hosting.h"
+
+#include "common/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Acknowledgements and ends that share one registry call. */
+#define REPORT_BATCH 128
+
+/* An agent between roster and runtime: hosted->runtime points here. */
+struct placed {
+        struct worker *worker;
+        struct hosted *hosted;
+        struct runtime_agent *agent;
+};
+
+static void send_reply(struct worker *worker, const struct id *master_id, const struct reply *reply)
+{
+        char *text = reply_encode(reply);
+
+        if (!text || registry_publish_reply(worker->registry, master_id, text) < 0)
+                log_warn("reply.not_sent", "type=%s agent=%s", reply_type_name(reply->type), ID_TEXT(&reply->agent_id));
+        free(text);
+}
+
+struct batch {
+        struct registry_report items[REPORT_BATCH];
+        char *replies[REPORT_BATCH];
+        size_t count;
+};
+
+static void on_reported(void *arg, int error, const struct registry_reported *reported, size_t count)
+{
+        struct worker *worker = arg;
+
+        if (error == -ENOENT)
+                worker->registered = false; /* the next heartbeat registers again */
+        if (error == -ESTALE)
+                roster_fence(worker->roster);
+        for (size_t i = 0; i < count; i++)
+                roster_reported(worker->roster, &reported[i].agent_id, reported[i].epoch,
+                        error ? error : reported[i].result);
+        worker_wake(worker);
+}
+
+static void flush_reports(struct worker *worker, struct batch *batch)
+{
+        int r;
+
+        if (batch->count == 0)
+                return;
+        r = registry_report(worker->registry, &worker->process_id, batch->items, batch->count, on_reported, worker);
+        for (size_t i = 0; i < batch->count; i++) {
+                if (r < 0)
+                        roster_reported(worker->roster, &batch->items[i].agent_id, batch->items[i].epoch, r);
+                free(batch->replies[i]);
+        }
+        batch->count = 0;
+}
+
+static void report(struct worker *worker, struct batch *batch, const struct reply *reply)
+{
+        char *text = reply_encode(reply);
+
+        if (!text) {
+                roster_reported(worker->roster, &reply->agent_id, reply->epoch, -ENOMEM);
+                return;
+        }
+        batch->replies[batch->count] = text;
+        batch->items[batch->count++] = (struct registry_report){ .agent_id = reply->agent_id,
+                .master_id = worker->welcome->master_id, .epoch = reply->epoch, .type = reply->type, .reply = text };
+        if (batch->count == REPORT_BATCH)
+                flush_reports(worker, batch);
+}
+
+static void report_hosted(struct worker *worker, struct batch *batch, const struct hosted *hosted)
+{
+        struct reply reply = { .agent_id = hosted->agent_id, .process_id = worker->process_id, .epoch = hosted->epoch };
+        char detail[sizeof hosted->exit.reason];
+
+        if (hosted->state != HOSTED_ENDED) {
+                reply.type = REPLY_SPAWNED;
+                reply.command_id = hosted->command_id;
+        } else if (hosted->started) {
+                reply.type = REPLY_EXITED;
+                reply.exit = hosted->exit;
+        } else {
+                reply.type = REPLY_SPAWN_FAILED;
+                reply.command_id = hosted->command_id;
+                reply.detail = strcpy(detail, hosted->exit.reason);
+        }
+        report(worker, batch, &reply);
+}
+
+static void deny(struct worker *worker, struct batch *batch, const struct roster_action *action)
+{
+        char detail[64];
+        struct reply reply = { .type = REPLY_SPAWN_FAILED, .command_id = action->command_id,
+                .agent_id = action->agent_id, .process_id = worker->process_id, .epoch = action->epoch, .detail = detail };
+
+        snprintf(detail, sizeof detail, "%s", action->detail);
+        report(worker, batch, &reply);
+}
+
+static void on_agent_started(void *arg)
+{
+        struct placed *placed = arg;
+
+        roster_started(placed->worker->roster, placed->hosted);
+        worker_wake(placed->worker);
+}
+
+static void on_agent_ended(void *arg, const struct agent_exit *exit)
+{
+        struct placed *placed = arg;
+        struct worker *worker = placed->worker;
+
+        log_info("agent.ended", "agent=%s epoch=%llu reason=%s", ID_TEXT(&placed->hosted->agent_id),
+                (unsigned long long)placed->hosted->epoch, LOG_Q(exit->reason));
+        placed->hosted->runtime = NULL;
+        roster_ended(worker->roster, placed->hosted, exit);
+        runtime_agent_free(placed->agent);
+        free(placed);
+        worker_wake(worker);
+}
+
+static void on_agent_answer(void *arg, const struct id *command_id, const cJSON *message, const char *why)
+{
+        const struct placed *placed = arg;
+        const struct hosted *hosted = placed->hosted;
+        struct reply reply = { .type = message ? REPLY_ANSWER : REPLY_MESSAGE_FAILED, .command_id = *command_id,
+                .agent_id = hosted->agent_id, .process_id = placed->worker->process_id, .epoch = hosted->epoch };
+        cJSON holder;
+
+        if (message) {
+                holder = *message; /* reply_encode only reads */
+                reply.message = &holder;
+        } else {
+                reply.detail = strdup(why);
+        }
+        send_reply(placed->worker, &placed->worker->welcome->master_id, &reply);
+        free(reply.detail);
+}
+
+static void on_agent_event(void *arg, const cJSON *message)
+{
+        const struct placed *placed = arg;
+        const struct hosted *hosted = placed->hosted;
+        cJSON holder = *message;
+        struct reply reply = { .type = REPLY_EVENT, .agent_id = hosted->agent_id,
+                .process_id = placed->worker->process_id, .epoch = hosted->epoch, .message = &holder };
+
+        send_reply(placed->worker, &placed->worker->welcome->master_id, &reply);
+}
+
+static void start_agent(struct worker *worker, struct hosted *hosted)
+{
+        static const struct runtime_events events = { .on_started = on_agent_started, .on_ended = on_agent_ended,
+                .on_answer = on_agent_answer, .on_event = on_agent_event };
+        struct agent_exit exit = { .code = -1, .reason = "out of memory" };
+        struct placed *placed = malloc(sizeof *placed);
+        int r = -ENOMEM;
+
+        if (placed) {
+                *placed = (struct placed){ .worker = worker, .hosted = hosted };
+                r = runtime_start(worker->runtime, hosted->spawn, &events, placed, &placed->agent, exit.reason,
+                        sizeof exit.reason);
+        }
+        if (r == 0) {
+                hosted->runtime = placed;
+                return;
+        }
+        free(placed);
+        roster_ended(worker->roster, hosted, &exit);
+}
+
+static void stop_agent(const struct worker *worker, const struct hosted *hosted, bool graceful)
+{
+        const struct placed *placed = hosted->runtime;
+
+        if (placed)
+                runtime_stop(placed->agent, graceful && !worker->now);
+}
+
+static void act(struct worker *worker, struct batch *batch, const struct roster_action *action)
+{
+        switch (action->type) {
+        case ROSTER_START:
+                start_agent(worker, action->hosted);
+                break;
+        case ROSTER_STOP:
+                stop_agent(worker, action->hosted, action->graceful);
+                break;
+        case ROSTER_REPORT:
+                report_hosted(worker, batch, action->hosted);
+                break;
+        case ROSTER_DENY:
+                deny(worker, batch, action);
+                break;
+        case ROSTER_EXIT:
+                worker_end(worker, EXIT_SUCCESS);
+                break;
+        case ROSTER_FORGET:
+        case ROSTER_ACTION_COUNT:
+                break;
+        }
+}
+
+void hosting_act(struct worker *worker)
+{
+        struct batch batch = { .count = 0 };
+        struct roster_action action;
+
+        while (roster_next_action(worker->roster, &action))
+                act(worker, &batch, &action);
+        flush_reports(worker, &batch);
+}
+
+void hosting_kill(struct worker *worker)
+{
+        worker->now = true;
+        for (struct hosted *h = roster_first(worker->roster); h; h = h->hh.next)
+                stop_agent(worker, h, false);
+}
+
+static void refuse_message(struct worker *worker, const struct command *command, const char *why)
+{
+        struct reply reply = { .type = REPLY_MESSAGE_FAILED, .command_id = command->command_id,
+                .agent_id = command->agent_id, .process_id = worker->process_id, .epoch = command->epoch };
+
+        reply.detail = strdup(why);
+        send_reply(worker, &command->master_id, &reply);
+        free(reply.detail);
+}
+
+static void deliver_message(struct worker *worker, const struct command *command)
+{
+        const struct hosted *hosted = roster_find(worker->roster, &command->agent_id);
+        const struct placed *placed = hosted ? hosted->runtime : NULL;
+        int r;
+
+        if (!placed || hosted->epoch != command->epoch || hosted->state != HOSTED_RUNNING) {
+                refuse_message(worker, command, "the agent does not run here");
+                return;
+        }
+        r = runtime_send(placed->agent, command);
+        if (r == -EAGAIN)
+                refuse_message(worker, command, "the agent does not read its messages: its queue is full; try again later");
+        else if (r < 0)
+                refuse_message(worker, command, r == -EPIPE ? "the agent is ending" : "out of memory");
+}
+
+void hosting_command(struct worker *worker, struct command *command)
+{
+        if (command->type == COMMAND_MESSAGE)
+                deliver_message(worker, command);
+        else if (roster_command(worker->roster, command) < 0)
+                log_error("command.lost", "type=%s detail=\"out of memory\"", command_type_name(command->type));
+        worker_wake(worker);
+}
+
+void hosting_command_text(struct worker *worker, const char *text, size_t len)
+{
+        struct command command;
+
+        if (command_decode(text, len, &command) < 0) {
+                log_warn("command.bad", "text=%s", log_quote(text, len, (char[256]){ 0 }, 256));
+                return;
+        }
+        hosting_command(worker, &command);
+        command_done(&command);
+}
+

@@ -1,0 +1,13 @@
+/* What the roster asks for, carried out: agents started and ended, commands taken, acknowledgements sent. */
+#ifndef WORKER_HOSTING_H
+#define WORKER_HOSTING_H
+#include "worker/context.h"
+
+/* All of the roster's actions that wait now. */
+void hosting_act(struct worker *worker);
+/* A command envelope, from whatever it came by; one that is none is logged. */
+void hosting_command_text(struct worker *worker, const char *text, size_t len);
+void hosting_command(struct worker *worker, struct command *command);
+/* Ends all agents without grace, also those that are ending gracefully already. */
+void hosting_kill(struct worker *worker);
+#endif

@@ -1,0 +1,208 @@
+#include "worker/registration.h"
+
+#include "common/log.h"
+#include "worker/hosting.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+static void on_registered(void *arg, int error, const struct registry_reported *reported, size_t count)
+{
+        struct worker *worker = arg;
+
+        worker->registering = false;
+        if (error == -ESTALE) {
+                roster_fence(worker->roster);
+        } else if (error < 0) {
+                log_warn("worker.not_registered", "error=%s", LOG_Q(strerror(-error)));
+        } else {
+                worker->registered = true;
+                worker->revision = 0; /* the next heartbeat lists everything */
+                for (size_t i = 0; i < count; i++)
+                        if (reported[i].result == -ESTALE)
+                                roster_reported(worker->roster, &reported[i].agent_id, reported[i].epoch, -ESTALE);
+                roster_retry(worker->roster);
+                worker_send_ready(worker);
+        }
+        worker_wake(worker);
+}
+
+static void describe_self(const struct worker *worker, struct registry_process *self)
+{
+        *self = (struct registry_process){ .process_id = worker->process_id, .master_id = worker->welcome->master_id,
+                .pool_name = worker->pool_name, .host = worker->welcome->host, .pid = getpid(),
+                .max_agents = (unsigned)worker->welcome->pool->max_agents_per_worker, .started_at = worker->started_at };
+}
+
+static enum agent_state state_of(const struct hosted *hosted)
+{
+        if (hosted->state == HOSTED_RUNNING)
+                return AGENT_IDLE;
+        return hosted->state == HOSTED_STOPPING ? AGENT_STOPPING : AGENT_STARTING;
+}
+
+/* The agents that run here, each with its command (commands[i]: free()); returns how many, -ENOMEM. */
+static ssize_t list_agents(const struct worker *worker, struct registry_agent *agents, char **commands, size_t size)
+{
+        size_t count = 0;
+
+        for (struct hosted *h = roster_first(worker->roster); h && count < size; h = h->hh.next) {
+                if (h->state == HOSTED_ENDED || h->fenced)
+                        continue;
+                commands[count] = command_encode(h->spawn);
+                if (!commands[count])
+                        return -ENOMEM;
+                agents[count] = (struct registry_agent){ .agent_id = h->agent_id, .epoch = h->epoch,
+                        .command = commands[count], .state = state_of(h) };
+                count++;
+        }
+        return (ssize_t)count;
+}
+
+/* Not done for want of memory or Redis: the next heartbeat tries again. */
+static void register_self(struct worker *worker)
+{
+        size_t size = roster_count(worker->roster);
+        struct registry_agent *agents = calloc(size + 1, sizeof *agents);
+        char **commands = calloc(size + 1, sizeof *commands);
+        struct registry_process self;
+        ssize_t count = agents && commands && !worker->registering ? list_agents(worker, agents, commands, size) : -1;
+
+        describe_self(worker, &self);
+        if (count >= 0)
+                worker->registering = registry_register(worker->registry, &self, agents, (size_t)count, on_registered,
+                                              worker) == 0;
+        for (size_t i = 0; commands && commands[i]; i++)
+                free(commands[i]);
+        free(commands);
+        free(agents);
+}
+
+static void take_listing(struct worker *worker, const struct registry_listing *listing)
+{
+        struct id *ids = calloc(listing->count + 1, sizeof *ids);
+        uint64_t *epochs = calloc(listing->count + 1, sizeof *epochs);
+
+        if (ids && epochs) {
+                for (size_t i = 0; i < listing->count; i++) {
+                        ids[i] = listing->agents[i].agent_id;
+                        epochs[i] = listing->agents[i].epoch;
+                        if (listing->agents[i].command)
+                                hosting_command_text(worker, listing->agents[i].command, listing->agents[i].command_len);
+                }
+                roster_listed(worker->roster, ids, epochs, listing->count);
+                worker->revision = listing->revision;
+        }
+        free(ids);
+        free(epochs);
+}
+
+static void on_listing(void *arg, const struct registry_listing *listing)
+{
+        struct worker *worker = arg;
+
+        if (listing->result == -ENOENT) {
+                worker->registered = false;
+                register_self(worker);
+        } else if (listing->result == -ESTALE) {
+                log_error("worker.fenced", "process=%s", ID_TEXT(&worker->process_id));
+                roster_fence(worker->roster);
+        } else if (listing->result == 0 && listing->changed) {
+                take_listing(worker, listing);
+        }
+        worker_wake(worker);
+}
+
+static uint64_t read_rss(void)
+{
+        unsigned long pages = 0;
+        FILE *file = fopen("/proc/self/statm", "re");
+
+        if (file && fscanf(file, "%*u %lu", &pages) != 1)
+                pages = 0;
+        if (file)
+                fclose(file);
+        return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static uint64_t read_cpu_ms(void)
+{
+        struct rusage usage;
+
+        getrusage(RUSAGE_SELF, &usage);
+        return (uint64_t)((usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000 +
+                          (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1000);
+}
+
+static void on_heartbeat(evutil_socket_t fd, short what, void *arg)
+{
+        struct worker *worker = arg;
+        struct registry_beat beat = { .revision = worker->revision, .rss_bytes = read_rss(), .cpu_ms = read_cpu_ms(),
+                .agent_count = roster_count(worker->roster) };
+
+        (void)fd;
+        (void)what;
+        if (!registry_up(worker->registry))
+                return;
+        if (!worker->registered)
+                register_self(worker);
+        else
+                registry_heartbeat(worker->registry, &worker->process_id, &beat, on_listing, worker);
+}
+
+static void on_registry_up(void *arg)
+{
+        struct worker *worker = arg;
+
+        register_self(worker);
+}
+
+static void on_registry_down(void *arg, int error, const char *why)
+{
+        (void)arg;
+        (void)error;
+        log_warn("registry.down", "why=%s", LOG_Q(why));
+}
+
+static void on_registry_message(void *arg, const char *data, size_t len)
+{
+        hosting_command_text(arg, data, len);
+}
+
+static int connect_registry(struct worker *worker, char *reason, size_t size)
+{
+        static const struct registry_events events = { .on_up = on_registry_up, .on_down = on_registry_down,
+                .on_message = on_registry_message };
+        const struct welcome *welcome = worker->welcome;
+        char channel[64];
+        struct registry_config config = { .channel = channel, .connect_timeout_ms = welcome->redis_connect_timeout_ms,
+                .request_timeout_ms = welcome->redis_request_timeout_ms,
+                .ping_interval_ms = welcome->redis_ping_interval_ms };
+
+        snprintf(channel, sizeof channel, "process:%s:commands", ID_TEXT(&worker->process_id));
+        worker->registry = registry_new(worker->base, &welcome->redis_url, &config, &events, worker);
+        if (worker->registry)
+                return 0;
+        snprintf(reason, size, "out of memory");
+        return -ENOMEM;
+}
+
+static int start_heartbeat(struct worker *worker)
+{
+        int64_t interval = worker->welcome->pool->heartbeat_interval_ms;
+        struct timeval tv = { .tv_sec = interval / 1000, .tv_usec = interval % 1000 * 1000 };
+
+        worker->heartbeat = event_new(worker->base, -1, EV_PERSIST, on_heartbeat, worker);
+        return worker->heartbeat && event_add(worker->heartbeat, &tv) == 0 ? 0 : -ENOMEM;
+}
+
+int registration_start(struct worker *worker, char *reason, size_t size)
+{
+        int r = connect_registry(worker, reason, size);
+
+        return r ? r : start_heartbeat(worker);
+}
