@@ -30,6 +30,18 @@ int json_locate(const char *text, size_t len, unsigned flags, const char *pointe
  * (cJSON's own printer rounds the 16th digit); malformed UTF-8 becomes U+FFFD; raw items are copied as they are. */
 char *json_print(const cJSON *tree);
 
+/* The same made piece by piece, for hot paths that need no tree. Begins zeroed. */
+struct json_text {
+        char *data;
+        size_t len, size;
+        bool failed; /* out of memory; data is kept for the one free() */
+};
+void json_text_put(struct json_text *text, const char *bytes, size_t len); /* as they are */
+void json_text_string(struct json_text *text, const char *value);          /* quoted; what is no UTF-8 becomes U+FFFD */
+void json_text_tree(struct json_text *text, const cJSON *tree);
+/* Ends it: NUL-terminated, the caller's to free(); NULL when memory ran out on the way. */
+char *json_text_take(struct json_text *text);
+
 /* The member's string, or NULL when absent or no string. Borrowed. */
 const char *json_string(const cJSON *object, const char *name);
 /* -ENOENT when absent, -EINVAL when no integer within ±2^53. */

@@ -70,15 +70,9 @@ int json_add_time(cJSON *object, const char *name, int64_t wall_ms)
         return json_add_string(object, name, CLOCK_TEXT(wall_ms));
 }
 
-struct print {
-        char *data;
-        size_t len, size;
-        bool failed; /* out of memory; data is kept for the one free() */
-};
-
-static void put(struct print *p, const char *bytes, size_t len)
+void json_text_put(struct json_text *p, const char *bytes, size_t len)
 {
-        if (p->failed)
+        if (p->failed || len == 0)
                 return;
         if (p->size - p->len < len) {
                 size_t size = (p->len + len) * 2 + 256;
@@ -95,9 +89,9 @@ static void put(struct print *p, const char *bytes, size_t len)
         p->len += len;
 }
 
-static void put_text(struct print *p, const char *text)
+static void put_text(struct json_text *p, const char *text)
 {
-        put(p, text, strlen(text));
+        json_text_put(p, text, strlen(text));
 }
 
 static bool is_plain(char c)
@@ -105,27 +99,27 @@ static bool is_plain(char c)
         return (unsigned char)c >= 0x20 && (unsigned char)c < 0x7f && c != '"' && c != '\\';
 }
 
-static void print_string(struct print *p, const char *text)
+void json_text_string(struct json_text *p, const char *text)
 {
         const char *end = text + strlen(text), *start;
         char escape[UTF8_ESCAPE_SIZE];
 
-        put(p, "\"", 1);
+        json_text_put(p, "\"", 1);
         while (text < end) {
                 for (start = text; text < end && is_plain(*text);)
                         text++;
-                put(p, start, (size_t)(text - start));
+                json_text_put(p, start, (size_t)(text - start));
                 if (text < end) {
                         text += utf8_escape(text, end, escape);
                         put_text(p, escape);
                 }
         }
-        put(p, "\"", 1);
+        json_text_put(p, "\"", 1);
 }
 
 /* The fewest digits that read back as the same double; json_parse takes the result, so beyond 2^53 never without
  * an exponent. */
-static void print_number(struct print *p, const cJSON *node)
+static void print_number(struct json_text *p, const cJSON *node)
 {
         char text[40];
         int64_t value;
@@ -148,26 +142,26 @@ static void print_number(struct print *p, const cJSON *node)
         put_text(p, strchr(text, 'n') ? "null" : text);
 }
 
-static void print_value(struct print *p, const cJSON *node)
+void json_text_tree(struct json_text *p, const cJSON *node)
 {
         bool object = cJSON_IsObject(node);
 
         if (cJSON_IsString(node)) {
-                print_string(p, node->valuestring);
+                json_text_string(p, node->valuestring);
         } else if (cJSON_IsNumber(node)) {
                 print_number(p, node);
         } else if (object || cJSON_IsArray(node)) {
-                put(p, object ? "{" : "[", 1);
+                json_text_put(p, object ? "{" : "[", 1);
                 for (const cJSON *child = node->child; child; child = child->next) {
                         if (object) {
-                                print_string(p, child->string);
-                                put(p, ":", 1);
+                                json_text_string(p, child->string);
+                                json_text_put(p, ":", 1);
                         }
-                        print_value(p, child);
+                        json_text_tree(p, child);
                         if (child->next)
-                                put(p, ",", 1);
+                                json_text_put(p, ",", 1);
                 }
-                put(p, object ? "}" : "]", 1);
+                json_text_put(p, object ? "}" : "]", 1);
         } else if (cJSON_IsRaw(node)) {
                 put_text(p, node->valuestring);
         } else {
@@ -175,15 +169,24 @@ static void print_value(struct print *p, const cJSON *node)
         }
 }
 
+char *json_text_take(struct json_text *p)
+{
+        char *text;
+
+        json_text_put(p, "", 1);
+        if (p->failed) {
+                free(p->data);
+                p->data = NULL;
+        }
+        text = p->data;
+        *p = (struct json_text){ 0 };
+        return text;
+}
+
 char *json_print(const cJSON *tree)
 {
-        struct print p = { 0 };
+        struct json_text text = { 0 };
 
-        print_value(&p, tree);
-        put(&p, "", 1);
-        if (p.failed) {
-                free(p.data);
-                return NULL;
-        }
-        return p.data;
+        json_text_tree(&text, tree);
+        return json_text_take(&text);
 }

@@ -37,180 +37,118 @@ const char *reply_type_name(enum reply_type type)
         return type > 0 && type < REPLY_TYPE_COUNT ? reply_names[type] : NULL;
 }
 
-/* An envelope being written: straight text, because a tree would cost thirty allocations for each of the tens of
- * thousands a second. */
-struct writer {
-        char *text; /* NULL once out of memory */
-        size_t len, size;
-};
-
-static void write_bytes(struct writer *writer, const char *bytes, size_t len)
+/* Envelopes are written straight as text: a tree would cost dozens of allocations for each of the tens of thousands a
+ * second. Member names and types come from this file: nothing in them needs escaping. */
+static void write_text(struct json_text *text, const char *bytes)
 {
-        char *larger;
-
-        if (!writer->text)
-                return;
-        if (writer->len + len > writer->size) {
-                writer->size = 2 * (writer->len + len);
-                larger = realloc(writer->text, writer->size);
-                if (!larger)
-                        free(writer->text);
-                writer->text = larger;
-                if (!larger)
-                        return;
-        }
-        memcpy(writer->text + writer->len, bytes, len);
-        writer->len += len;
+        json_text_put(text, bytes, strlen(bytes));
 }
 
-static void write_text(struct writer *writer, const char *text)
+static void add_name(struct json_text *text, const char *name)
 {
-        write_bytes(writer, text, strlen(text));
+        json_text_put(text, text->len ? ",\"" : "{\"", 2);
+        write_text(text, name);
+        json_text_put(text, "\":", 2);
 }
 
-/* Reasons may hold what an agent wrote, cut anywhere: utf8_escape makes text of it that json_parse takes. */
-static void write_string(struct writer *writer, const char *text)
-{
-        const char *end = text + strlen(text);
-        char escape[UTF8_ESCAPE_SIZE];
-
-        write_bytes(writer, "\"", 1);
-        while (text < end) {
-                size_t plain = 0;
-
-                while (text[plain] >= 0x20 && text[plain] < 0x7f && text[plain] != '"' && text[plain] != '\\')
-                        plain++;
-                write_bytes(writer, text, plain);
-                text += plain;
-                if (text < end) {
-                        text += utf8_escape(text, end, escape);
-                        write_text(writer, escape);
-                }
-        }
-        write_bytes(writer, "\"", 1);
-}
-
-/* Names and types come from this file: nothing in them needs escaping. */
-static void begin(struct writer *writer, const char *type)
-{
-        assert(type);
-        *writer = (struct writer){ .text = malloc(512), .size = 512 };
-        write_text(writer, "{\"type\":\"");
-        write_text(writer, type);
-        write_bytes(writer, "\"", 1);
-}
-
-static char *finish(struct writer *writer)
-{
-        write_bytes(writer, "}", sizeof "}");
-        return writer->text;
-}
-
-static void add_name(struct writer *writer, const char *name)
-{
-        write_bytes(writer, ",\"", 2);
-        write_text(writer, name);
-        write_bytes(writer, "\":", 2);
-}
-
-static void add_string(struct writer *writer, const char *name, const char *value)
+static void add_string(struct json_text *text, const char *name, const char *value)
 {
         assert(value);
-        add_name(writer, name);
-        write_string(writer, value);
+        add_name(text, name);
+        json_text_string(text, value);
 }
 
-static void add_id(struct writer *writer, const char *name, const struct id *id)
+static void add_id(struct json_text *text, const char *name, const struct id *id)
 {
-        char text[ID_TEXT_SIZE];
+        char value[ID_TEXT_SIZE];
 
-        add_name(writer, name);
-        write_bytes(writer, "\"", 1);
-        write_bytes(writer, id_format(id, text), ID_TEXT_SIZE - 1);
-        write_bytes(writer, "\"", 1);
+        add_name(text, name);
+        json_text_put(text, "\"", 1);
+        json_text_put(text, id_format(id, value), ID_TEXT_SIZE - 1);
+        json_text_put(text, "\"", 1);
 }
 
-static void add_integer(struct writer *writer, const char *name, int64_t value)
+static void add_integer(struct json_text *text, const char *name, int64_t value)
 {
-        char text[24];
+        char digits[24];
 
-        add_name(writer, name);
-        write_bytes(writer, text, (size_t)snprintf(text, sizeof text, "%" PRId64, value));
+        add_name(text, name);
+        json_text_put(text, digits, (size_t)snprintf(digits, sizeof digits, "%" PRId64, value));
 }
 
-static void add_tree(struct writer *writer, const char *name, const cJSON *tree)
+static void add_tree(struct json_text *text, const char *name, const cJSON *tree)
 {
-        char *text = tree ? json_print(tree) : NULL;
-
-        if (text) {
-                add_name(writer, name);
-                write_text(writer, text);
-        } else if (tree) { /* out of memory */
-                free(writer->text);
-                writer->text = NULL;
-        }
-        free(text);
+        add_name(text, name);
+        json_text_tree(text, tree);
 }
 
-static void add_spawn(struct writer *writer, const struct command *command)
+static char *finish(struct json_text *text)
 {
-        add_string(writer, "role_type", command->role_type);
-        add_string(writer, "start_reason", command->start_reason);
-        add_id(writer, "project_id", &command->project_id);
-        add_integer(writer, "heartbeat_interval", command->heartbeat_interval);
-        add_integer(writer, "max_idle_time", command->max_idle_time);
-        add_integer(writer, "created_at", command->created_at);
-        add_integer(writer, "restarts", command->restarts);
-        add_tree(writer, "labels", command->labels);
-        add_tree(writer, "args", command->args);
+        json_text_put(text, "}", 1);
+        return json_text_take(text);
+}
+
+static void add_spawn(struct json_text *text, const struct command *command)
+{
+        add_string(text, "role_type", command->role_type);
+        add_string(text, "start_reason", command->start_reason);
+        add_id(text, "project_id", &command->project_id);
+        add_integer(text, "heartbeat_interval", command->heartbeat_interval);
+        add_integer(text, "max_idle_time", command->max_idle_time);
+        add_integer(text, "created_at", command->created_at);
+        add_integer(text, "restarts", command->restarts);
+        if (command->labels)
+                add_tree(text, "labels", command->labels);
+        if (command->args)
+                add_tree(text, "args", command->args);
 }
 
 char *command_encode(const struct command *command)
 {
-        struct writer writer;
+        struct json_text text = { 0 };
 
-        begin(&writer, command_type_name(command->type));
-        add_id(&writer, "command_id", &command->command_id);
-        add_id(&writer, "master_id", &command->master_id);
-        add_string(&writer, "pool_name", command->pool_name);
+        add_string(&text, "type", command_type_name(command->type));
+        add_id(&text, "command_id", &command->command_id);
+        add_id(&text, "master_id", &command->master_id);
+        add_string(&text, "pool_name", command->pool_name);
         if (command->type == COMMAND_DRAIN || command->type == COMMAND_SHUTDOWN)
-                return finish(&writer);
-        add_id(&writer, "agent_id", &command->agent_id);
-        add_integer(&writer, "epoch", (int64_t)command->epoch);
+                return finish(&text);
+        add_id(&text, "agent_id", &command->agent_id);
+        add_integer(&text, "epoch", (int64_t)command->epoch);
         if (command->type == COMMAND_SPAWN) {
-                add_spawn(&writer, command);
+                add_spawn(&text, command);
         } else if (command->type == COMMAND_TERMINATE) {
-                add_name(&writer, "graceful");
-                write_text(&writer, command->graceful ? "true" : "false");
+                add_name(&text, "graceful");
+                write_text(&text, command->graceful ? "true" : "false");
         } else {
                 assert(command->message);
-                add_tree(&writer, "message", command->message);
-                add_integer(&writer, "timeout_ms", command->timeout_ms);
+                add_tree(&text, "message", command->message);
+                add_integer(&text, "timeout_ms", command->timeout_ms);
         }
-        return finish(&writer);
+        return finish(&text);
 }
 
 char *reply_encode(const struct reply *reply)
 {
-        struct writer writer;
+        struct json_text text = { 0 };
 
-        begin(&writer, reply_type_name(reply->type));
+        add_string(&text, "type", reply_type_name(reply->type));
         if (reply->type != REPLY_EXITED && reply->type != REPLY_EVENT)
-                add_id(&writer, "command_id", &reply->command_id);
-        add_id(&writer, "agent_id", &reply->agent_id);
-        add_id(&writer, "process_id", &reply->process_id);
-        add_integer(&writer, "epoch", (int64_t)reply->epoch);
+                add_id(&text, "command_id", &reply->command_id);
+        add_id(&text, "agent_id", &reply->agent_id);
+        add_id(&text, "process_id", &reply->process_id);
+        add_integer(&text, "epoch", (int64_t)reply->epoch);
         if (reply->type == REPLY_SPAWN_FAILED || reply->type == REPLY_MESSAGE_FAILED) {
-                add_string(&writer, "detail", reply->detail);
+                add_string(&text, "detail", reply->detail);
         } else if (reply->type == REPLY_EXITED) {
-                add_integer(&writer, "code", reply->exit.code);
-                add_integer(&writer, "signal", reply->exit.signal);
-                add_string(&writer, "reason", reply->exit.reason);
+                add_integer(&text, "code", reply->exit.code);
+                add_integer(&text, "signal", reply->exit.signal);
+                add_string(&text, "reason", reply->exit.reason);
         } else if (reply->type != REPLY_SPAWNED) {
                 assert(reply->message);
-                add_tree(&writer, "message", reply->message);
+                add_tree(&text, "message", reply->message);
         }
-        return finish(&writer);
+        return finish(&text);
 }
 
 /* An envelope being read. A missing or wrong member makes it wrong; members that we do not know are passed over, because
@@ -283,10 +221,14 @@ static cJSON *read_object(struct reader *reader, const char *name)
 {
         cJSON *item = member(reader, name);
 
-        if (cJSON_IsObject(item))
-                return cJSON_DetachItemViaPointer(reader->tree, item);
-        reader->wrong = true;
-        return NULL;
+        if (!cJSON_IsObject(item)) {
+                reader->wrong = true;
+                return NULL;
+        }
+        cJSON_DetachItemViaPointer(reader->tree, item);
+        free(item->string); /* its name here, which no tree of its own has */
+        item->string = NULL;
+        return item;
 }
 
 /* An object of strings, or NULL when absent. */
