@@ -71,6 +71,14 @@ static void report_closed(struct pools *pools)
                 on_closed(pools->on_closed_arg);
 }
 
+static bool broken(const struct pools *pools)
+{
+        for (size_t i = 0; i < pools->count; i++)
+                if (pool_broken(pools->list[i].rules))
+                        return true;
+        return false;
+}
+
 static void on_settle(evutil_socket_t fd, short what, void *arg)
 {
         struct pools *pools = arg;
@@ -84,6 +92,10 @@ static void on_settle(evutil_socket_t fd, short what, void *arg)
                         continue;
                 pool->dirty = false;
                 pools_act(pools->master, pool);
+        }
+        if (broken(pools)) {
+                log_error("pools.out_of_memory", "detail=\"a new master takes over\"");
+                abort();
         }
         arm_tick(pools);
         if (pools->on_closed)

@@ -105,7 +105,6 @@ static struct store_agent agent_row(const struct agent *agent)
                 .project_id = agent->project_id,
                 .pool_name = pool_config(agent->pool)->pool_name,
                 .role_type = agent->role_type,
-                .state = agent_state_name(agent->state),
                 .labels = agent->labels,
                 .args = agent->args,
                 .epoch = agent->epoch,
@@ -118,9 +117,10 @@ static struct store_agent agent_row(const struct agent *agent)
 }
 
 /* insert or update the row; pool_stored follows in any case. */
-static void store_row(struct master *master, struct master_pool *pool, const struct agent *agent,
+static void store_row(struct master *master, struct master_pool *pool, const struct pool_action *action,
         int (*submit)(struct store *, const struct store_agent *, store_cb, void *))
 {
+        const struct agent *agent = action->agent;
         struct stored *stored = malloc(sizeof *stored);
         char *exit_text = agent->last_exit ? agent_exit_encode(agent->last_exit) : NULL;
         struct store_agent row = agent_row(agent);
@@ -128,6 +128,7 @@ static void store_row(struct master *master, struct master_pool *pool, const str
 
         row.master_id = ID_TEXT(&master->master_id);
         row.last_exit = exit_text;
+        row.state = agent_state_name(action->state);
         if (stored) {
                 *stored = (struct stored){ .pool = pool, .agent_id = agent->agent_id, .epoch = agent->epoch };
                 r = submit(master->store, &row, on_stored, stored);
@@ -139,16 +140,12 @@ static void store_row(struct master *master, struct master_pool *pool, const str
         pool_stored(pool->rules, &agent->agent_id, agent->epoch, r, clock_mono_ms());
 }
 
-/* The command that the agent's state calls for, recorded and published (again). */
+/* The command that the agent's phase calls for, recorded and published (again). */
 static void send_command(struct master *master, const struct agent *agent)
 {
-        bool stopping = agent->state == AGENT_STOPPING;
-        char *command;
+        char *command = agent->phase == PHASE_SENT ? agent_spawn_command(agent, &master->master_id)
+                                                   : agent_terminate_command(agent, &master->master_id);
 
-        if (!agent->worker)
-                return;
-        command = stopping ? agent_terminate_command(agent, &master->master_id)
-                           : agent_spawn_command(agent, &master->master_id);
         if (command)
                 registry_send(master->registry, pool_config(agent->pool)->pool_name, &agent->agent_id, agent->epoch,
                         agent->state, command, NULL, NULL);
@@ -208,9 +205,8 @@ static void drain_worker(struct master *master, const struct pool_worker *worker
 
 static void answer(const struct pool_action *action)
 {
-        struct waiter *waiter = action->agent->waiter;
+        struct waiter *waiter = action->waiter;
 
-        action->agent->waiter = NULL;
         if (waiter)
                 waiter->done(waiter, action->agent, action->error, action->detail);
 }
@@ -273,11 +269,11 @@ static void act(struct master *master, struct master_pool *pool, struct batch *b
                 flush_batch(master, pool, batch);
         switch (action->type) {
         case POOL_STORE_INSERT:
-                store_row(master, pool, action->agent, store_agent_insert);
+                store_row(master, pool, action, store_agent_insert);
                 break;
         case POOL_STORE_EPOCH:
         case POOL_STORE_STATE:
-                store_row(master, pool, action->agent, store_agent_update);
+                store_row(master, pool, action, store_agent_update);
                 break;
         case POOL_STORE_DELETE:
                 store_agent_delete(master->store, &action->agent->agent_id, NULL, NULL);

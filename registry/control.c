@@ -18,7 +18,7 @@ static const char *const names[CONTROL_TYPE_COUNT] = {
         [CONTROL_PONG] = "pong",
 };
 
-/* [[agent id, epoch], …] */
+/* [[agent id, epoch, starting], …] */
 static cJSON *print_hosted(const struct pool_hosted *hosted, size_t count)
 {
         cJSON *list = cJSON_CreateArray();
@@ -28,6 +28,7 @@ static cJSON *print_hosted(const struct pool_hosted *hosted, size_t count)
 
                 cJSON_AddItemToArray(pair, cJSON_CreateString(ID_TEXT(&hosted[i].agent_id)));
                 cJSON_AddItemToArray(pair, cJSON_CreateNumber((double)hosted[i].epoch));
+                cJSON_AddItemToArray(pair, cJSON_CreateBool(hosted[i].starting));
                 cJSON_AddItemToArray(list, pair);
         }
         return list;
@@ -52,6 +53,7 @@ static int read_hosted(const cJSON *list, struct control *control)
                 if (!id || id_parse(id, &hosted->agent_id) < 0 || !cJSON_IsNumber(epoch) || epoch->valuedouble < 0)
                         return -EINVAL;
                 hosted->epoch = (uint64_t)epoch->valuedouble;
+                hosted->starting = cJSON_IsTrue(cJSON_GetArrayItem(pair, 2));
                 control->hosted_count++;
         }
         return 0;

@@ -59,7 +59,8 @@ void worker_send_ready(struct worker *worker)
         for (struct hosted *h = roster_first(worker->roster); h; h = h->hh.next) {
                 if (h->state == HOSTED_ENDED)
                         continue;
-                portion[message.hosted_count++] = (struct pool_hosted){ .agent_id = h->agent_id, .epoch = h->epoch };
+                portion[message.hosted_count++] = (struct pool_hosted){ .agent_id = h->agent_id, .epoch = h->epoch,
+                        .starting = h->state == HOSTED_STARTING };
                 if (message.hosted_count < CONTROL_HOSTED_MAX)
                         continue;
                 send_control(worker, &message);
