@@ -79,7 +79,7 @@ $(BUILD)/example-agent: $(BUILD)/etc/examples/agent.o
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs libcjson)
 $(BUILD)/example-module.so: etc/examples/module.c worker/agentpool_module.h
 	@mkdir -p $(@D)
-	$(CC) $(filter-out -fPIE,$(ALL_CPPFLAGS) $(ALL_CFLAGS)) -fPIC -shared -o $@ $<
+	$(CC) $(filter-out -fPIE,$(ALL_CPPFLAGS) $(ALL_CFLAGS)) -fPIC -Iworker -shared -o $@ $<
 $(BUILD)/loadgen: $(call objects,$(wildcard test/load/*.c)) $(BUILD)/libagentpool.a
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LIBS)
 $(BUILD)/test/unit/%: $(BUILD)/test/unit/%.o $(BUILD)/libagentpool.a
