@@ -236,7 +236,7 @@ static bool begins(const char *text, const char *prefix)
 
 static void check_database(const struct config_database *database, struct schema_errors *errors)
 {
-        bool postgresql = begins(database->url, "postgresql://");
+        bool postgresql = begins(database->url, "postgresql://") || begins(database->url, "postgres://");
 
         if (!postgresql && strcmp(database->url, "none:") != 0 &&
                 !(begins(database->url, "sqlite:") && database->url[strlen("sqlite:")]))

@@ -319,11 +319,11 @@ END_TEST
 START_TEST(test_takes_common_variables_when_no_own_one_is_set)
 {
         struct config *config = load_good("{ \"redis\": { \"url\": \"redis://file/3\" } }",
-                ENV("MAX_CONNECTIONS=77", "DATABASE_URL=postgresql://plain/d", "REDIS_URL=redis://url:2",
+                ENV("MAX_CONNECTIONS=77", "DATABASE_URL=postgres://plain/d", "REDIS_URL=redis://url:2",
                         "REDIS_HOST=ignored", "LOG_LEVEL=WARNING"));
 
         ck_assert_int_eq(config->server.max_connections, 77);
-        ck_assert_str_eq(config->database.url, "postgresql://plain/d");
+        ck_assert_str_eq(config->database.url, "postgres://plain/d");
         ck_assert(!config->database.pooled);
         ck_assert_str_eq(config->redis.url, "redis://url:2");
         ck_assert_int_eq(config->log.level, LOG_WARN);
