@@ -104,6 +104,7 @@ void registry_memory_flush(struct registry_memory *memory)
 
         HASH_ITER(hh, memory->processes, process, next_process) {
                 process_empty(memory, process);
+                withdraw(process);
                 HASH_DEL(memory->processes, process);
                 free(process);
         }

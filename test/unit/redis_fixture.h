@@ -43,7 +43,7 @@ struct redis_fixture {
 __attribute__((unused)) static void redis_fixture_init(struct redis_fixture *f)
 {
         signal(SIGPIPE, SIG_IGN);
-        *f = (struct redis_fixture){ .dir = "/tmp/agentpool-XXXXXX" };
+        *f = (struct redis_fixture){ .dir = "/tmp/agentpool-redis-XXXXXX" };
         ck_assert_ptr_nonnull(mkdtemp(f->dir));
         snprintf(f->socket, sizeof f->socket, "%s/redis.sock", f->dir);
 }
