@@ -13,6 +13,7 @@ enum forker_message_type {
         FORKER_FORK = 1, /* process_id, pool_name: fork a worker              -> FORKER_WORKER | FORKER_FORK_FAILED */
         FORKER_KILL,     /* process_id, number: send that signal              -> FORKER_EXITED once it is gone */
         FORKER_BYE,      /* the master has ended everything in order; it exits next, do not start another */
+        FORKER_READY,    /* the master serves: should it die from now on, the next one starts without back-off */
         /* forker to master */
         FORKER_LISTENER, /* number: index in server.listen; with the socket */
         FORKER_WORKER,   /* process_id, pid, pool_name, adopted; with the master's end of its control socket */
@@ -33,26 +34,47 @@ struct forker_message {
         char pool_name[FORKER_NAME_SIZE];
 };
 #define FORKER_PROTOCOL 1
+/* The channel's end of file tells a master to go at once and leave the workers alone: its forker executes a new
+ * program (USR2), or is gone and the workers end by themselves. */
 
 /* What the forker runs in the children it forks; each returns the exit status. forker: the child's end of the channel
- * (master); control: the worker's end of its control socket. Everything else the forker held is closed already. */
+ * (master); control: the worker's end of its control socket. Everything else the forker held is closed already, but
+ * for standard input, output, error and the log. SIGTERM comes when the forker dies; SIGPIPE is ignored. */
 struct forker_roles {
         int (*master)(int forker, void *arg);
         int (*worker)(int control, const struct id *process_id, const char *pool_name, void *arg);
         void *arg;
 };
 
+#define FORKER_LISTENERS_MAX 16
+
 struct forker_config {
-        const int *listeners; /* listening sockets, in the order of server.listen */
+        const int *listeners; /* listening sockets, in the order of server.listen; at most FORKER_LISTENERS_MAX */
         unsigned listener_count;
+        int lock;                   /* a descriptor that is kept open over an upgrade; -1: none */
         unsigned max_workers;       /* size of its table, all pools together */
         char *const *redis_argv;    /* embedded Redis to run; NULL: none */
         int shutdown_timeout_ms;
-        char *const *upgrade_argv;  /* what USR2 executes: the argv this process was started with */
-        const char *upgrade_path;   /* absolute path of the program */
+        const char *upgrade_path;   /* the program that USR2 executes */
+        char *const *upgrade_argv;  /* with these arguments */
+        char *const *check_argv;    /* run first, with these: the upgrade goes on only when this exits with 0; NULL: none */
 };
 
-/* Runs until everything below is gone. Returns the daemon's exit status. state: the descriptor of the table that an
- * earlier program of this pid left at USR2, -1 at a first start. */
+/* The environment variable with the state's descriptor, for the program that USR2 executes (and for its check). */
+#define FORKER_STATE_VARIABLE "AGENTPOOL_FORKER_STATE"
+
+/* What an earlier program of this pid left in state at USR2. */
+struct forker_inheritance {
+        int lock; /* -1: none */
+        int listeners[FORKER_LISTENERS_MAX];
+        unsigned listener_count;
+};
+/* 0; -EPROTO: state is not of this version of the table, or damaged. */
+int forker_inherit(int state, struct forker_inheritance *ret_inheritance);
+
+/* Runs until everything below is gone. Returns the daemon's exit status: the master's after BYE; 0 when it ended all by
+ * itself in order; 1 when the master had to be killed, or when it cannot begin. state: the descriptor of the table that
+ * an earlier program of this pid left at USR2 (closed here), -1 at a first start. Signals: TERM, INT, QUIT end (a second
+ * one hurries), HUP and USR1 go to the master, USR2 upgrades. */
 int forker_run(const struct forker_config *config, const struct forker_roles *roles, int state);
 #endif

@@ -1,0 +1,496 @@
+#include "master/forker.h"
+
+#include "common/clock.h"
+#include "common/fd.h"
+#include "common/log.h"
+#include "master/forker_child.h"
+#include "master/forker_link.h"
+#include "master/forker_upgrade.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define RESTART_BASE_MS 100
+#define RESTART_CAP_MS 10000
+#define FREE_RESTARTS 30        /* deaths in a series of masters that served which cost no back-off */
+#define SHUTDOWN_MARGIN_MS 2000 /* the master's own budget is shutdown_timeout: it is to end first */
+#define FAST_MS 5000            /* INT, QUIT; Redis; what SIGKILL should have ended */
+#define HURRY_MS 1000           /* a second TERM, INT or QUIT */
+#define REQUESTS_PER_WAKE 64
+
+struct forker {
+        const struct forker_config *config;
+        const struct forker_roles *roles;
+        struct forker_table table;
+        struct forker_link link;
+        struct forker_child master, redis;
+        pid_t pid, check_pid; /* its own; of the check before an upgrade, 0: none */
+        int children_fd;      /* /proc: its children; -1 where the kernel does not tell */
+        bool ready, bye;      /* the master serves; has said BYE */
+        bool leaving;         /* the master is one of the program before this; start_at is when it is killed */
+        unsigned free_restarts;
+        bool ending, dismissed, redis_told, killed, childless;
+        int64_t deadline;     /* mono ms: what still runs then is killed; INT64_MAX: none */
+        int status;
+};
+
+static const int SIGNALS[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD };
+#define SIGNAL_COUNT (sizeof SIGNALS / sizeof SIGNALS[0])
+
+static volatile sig_atomic_t caught[NSIG];
+
+static void on_signal(int number)
+{
+        caught[number] = 1;
+}
+
+static int exit_status(int status)
+{
+        return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static int exit_signal(int status)
+{
+        return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+static void start_master(struct forker *f)
+{
+        int end;
+        pid_t pid = forker_fork_linked(&end);
+
+        if (pid == 0)
+                _exit(f->roles->master(end, f->roles->arg));
+        if (pid < 0) {
+                log_error("master.fork_failed", "error=%s", strerrorname_np(-pid));
+                forker_child_again(&f->master, false);
+                return;
+        }
+        forker_child_began(&f->master, pid);
+        f->ready = false;
+        forker_link_open(&f->link, end, &f->table);
+        log_debug("master.forked", "pid=%d", pid);
+}
+
+static void start_redis(struct forker *f)
+{
+        pid_t pid = forker_fork();
+
+        if (pid == 0) {
+                execvp(f->config->redis_argv[0], f->config->redis_argv);
+                log_error("redis.exec_failed", "program=%s error=%s", f->config->redis_argv[0], strerrorname_np(errno));
+                _exit(127);
+        }
+        if (pid < 0) {
+                log_error("redis.fork_failed", "error=%s", strerrorname_np(-pid));
+                forker_child_again(&f->redis, false);
+                return;
+        }
+        forker_child_began(&f->redis, pid);
+        log_debug("redis.forked", "pid=%d", pid);
+}
+
+static void start_due(struct forker *f)
+{
+        int64_t now = clock_mono_ms();
+
+        if (f->ending)
+                return;
+        if (now >= f->redis.start_at)
+                start_redis(f);
+        if (now < f->master.start_at)
+                return;
+        f->master.start_at = INT64_MAX;
+        if (f->master.pid)
+                kill(f->master.pid, SIGKILL); /* it should have left long ago */
+        else
+                start_master(f);
+}
+
+/* 0 or -errno. */
+static int start_worker(struct forker *f, const struct forker_message *request)
+{
+        struct forker_worker *w = forker_table_take(&f->table);
+        pid_t pid;
+        int end;
+
+        if (!w)
+                return -ENOSPC;
+        pid = forker_fork_linked(&end);
+        if (pid == 0)
+                _exit(f->roles->worker(end, &request->process_id, request->pool_name, f->roles->arg));
+        if (pid < 0) {
+                forker_table_release(&f->table, w);
+                return pid;
+        }
+        w->process_id = request->process_id;
+        w->control = end;
+        w->pid = pid;
+        w->started_at = clock_wall_ms();
+        memcpy(w->pool_name, request->pool_name, sizeof w->pool_name);
+        forker_table_add(&f->table, w);
+        forker_table_owe(&f->table, w, TELL_WORKER);
+        log_debug("worker.forked", "process=%s pid=%d pool=%s", ID_TEXT(&w->process_id), pid, w->pool_name);
+        return 0;
+}
+
+static void fork_or_refuse(struct forker *f, const struct forker_message *request)
+{
+        int r = start_worker(f, request);
+
+        if (r < 0)
+                f->link.refusal = (struct forker_message){ .type = FORKER_FORK_FAILED,
+                        .process_id = request->process_id, .number = -r };
+}
+
+static void end_by(struct forker *f, int64_t ms)
+{
+        int64_t deadline = clock_mono_ms() + ms;
+
+        f->ending = true;
+        if (deadline < f->deadline)
+                f->deadline = deadline;
+}
+
+static void handle_request(struct forker *f, const struct forker_message *request)
+{
+        const struct forker_worker *w;
+
+        switch ((int)request->type) {
+        case FORKER_FORK:
+                fork_or_refuse(f, request);
+                break;
+        case FORKER_KILL:
+                w = forker_table_by_id(&f->table, &request->process_id);
+                if (w && kill(w->pid, request->number) < 0)
+                        log_error("worker.kill_failed", "pid=%d error=%s", w->pid, strerrorname_np(errno));
+                break;
+        case FORKER_BYE:
+                f->bye = true;
+                end_by(f, f->config->shutdown_timeout_ms);
+                break;
+        case FORKER_READY:
+                f->ready = true;
+                break;
+        default:
+                log_error("master.bad_request", "type=%d", (int)request->type);
+        }
+}
+
+static void handle_requests(struct forker *f)
+{
+        struct forker_message request;
+        int r = 0;
+
+        for (unsigned i = 0; r == 0 && i < REQUESTS_PER_WAKE; i++) {
+                r = forker_link_read(&f->link, &request);
+                if (r == 0)
+                        handle_request(f, &request);
+        }
+        if (r != -EPIPE)
+                return;
+        forker_link_close(&f->link);
+        /* Without its channel it is of no use; when it is exiting already, this changes nothing. */
+        if (!f->bye && f->master.pid)
+                kill(f->master.pid, SIGKILL);
+}
+
+static void on_master_exit(struct forker *f, int status)
+{
+        struct forker_message last;
+        pid_t pid = f->master.pid;
+        bool at_once = f->leaving || forker_child_was_healthy(&f->master);
+        uint32_t pause;
+
+        f->link.refusal.type = 0;
+        while (forker_link_read(&f->link, &last) == 0)
+                if (last.type != FORKER_FORK)
+                        handle_request(f, &last);
+        forker_link_close(&f->link);
+        f->master.pid = 0;
+        if (f->ending) {
+                end_by(f, f->config->shutdown_timeout_ms);
+                if (!f->leaving)
+                        f->status = f->bye && WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAILURE;
+                return;
+        }
+        if (at_once)
+                f->free_restarts = FREE_RESTARTS;
+        else if (f->ready && f->free_restarts > 0)
+                at_once = f->free_restarts-- > 0;
+        pause = forker_child_again(&f->master, at_once);
+        if (!f->leaving)
+                log_error("master.died", "pid=%d status=%d signal=%d restart_in_ms=%u", pid, exit_status(status),
+                        exit_signal(status), pause);
+        f->leaving = false;
+}
+
+static void on_redis_exit(struct forker *f, int status)
+{
+        uint32_t pause = forker_child_again(&f->redis, forker_child_was_healthy(&f->redis));
+
+        if (!f->ending)
+                log_error("redis.died", "status=%d signal=%d restart_in_ms=%u", exit_status(status),
+                        exit_signal(status), pause);
+}
+
+static void on_worker_exit(struct forker *f, struct forker_worker *w, int status)
+{
+        log_debug("worker.reaped", "process=%s pid=%d status=%d signal=%d", ID_TEXT(&w->process_id), w->pid,
+                exit_status(status), exit_signal(status));
+        forker_table_gone(&f->table, w, status);
+        if (f->link.fd < 0)
+                forker_table_release(&f->table, w); /* the next master is told of the living only */
+        else
+                forker_table_owe(&f->table, w, TELL_EXITED);
+}
+
+/* There is no way back from exec: the new program is tried in a child first. */
+static void start_upgrade(struct forker *f)
+{
+        if (f->check_pid)
+                kill(f->check_pid, SIGKILL); /* it hangs; the next USR2 begins anew */
+        else if (f->config->check_argv)
+                f->check_pid = forker_upgrade_check(f->config, &f->table);
+        else
+                forker_upgrade_exec(f->config, &f->table, f->master.pid, f->redis.pid);
+}
+
+static void on_check_exit(struct forker *f, int status)
+{
+        f->check_pid = 0;
+        if (status != 0)
+                log_error("upgrade.refused", "program=%s status=%d signal=%d detail=\"its check failed; nothing changed\"",
+                        f->config->upgrade_path, exit_status(status), exit_signal(status));
+        else if (!f->ending)
+                forker_upgrade_exec(f->config, &f->table, f->master.pid, f->redis.pid);
+}
+
+static bool is_known(const void *arg, pid_t pid)
+{
+        const struct forker *f = arg;
+
+        return pid == f->pid || pid == f->master.pid || pid == f->redis.pid || pid == f->check_pid ||
+                forker_table_by_pid(&f->table, pid);
+}
+
+static void reap(struct forker *f)
+{
+        struct forker_worker *w;
+        bool reaped = false;
+        int status;
+        pid_t pid;
+
+        while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+                reaped = true;
+                w = forker_table_by_pid(&f->table, pid);
+                if (w)
+                        on_worker_exit(f, w, status);
+                else if (pid == f->master.pid)
+                        on_master_exit(f, status);
+                else if (pid == f->redis.pid)
+                        on_redis_exit(f, status);
+                else if (pid == f->check_pid)
+                        on_check_exit(f, status);
+        }
+        f->childless = pid < 0 && errno == ECHILD;
+        if (reaped)
+                forker_kill_strays(f->children_fd, is_known, f);
+}
+
+static void handle_signal(struct forker *f, int number)
+{
+        switch (number) {
+        case SIGTERM:
+                end_by(f, f->ending ? HURRY_MS : f->config->shutdown_timeout_ms + SHUTDOWN_MARGIN_MS);
+                break;
+        case SIGINT:
+        case SIGQUIT:
+                end_by(f, f->ending ? HURRY_MS : FAST_MS);
+                break;
+        case SIGUSR1:
+                log_reopen();
+                break;
+        case SIGUSR2:
+                if (!f->ending)
+                        start_upgrade(f);
+                return;
+        case SIGCHLD: /* reap follows */
+                return;
+        default:
+                break;
+        }
+        f->link.signals |= 1u << number;
+}
+
+static void handle_signals(struct forker *f)
+{
+        for (unsigned i = 0; i < SIGNAL_COUNT; i++)
+                if (caught[SIGNALS[i]]) {
+                        caught[SIGNALS[i]] = 0;
+                        handle_signal(f, SIGNALS[i]);
+                }
+}
+
+static void kill_workers(const struct forker *f, int number)
+{
+        for (uint32_t i = 0; i < f->table.capacity; i++)
+                if (f->table.workers[i].state == FORKER_WORKER_LIVE)
+                        kill(f->table.workers[i].pid, number);
+}
+
+/* Once the master is gone: the workers see their control sockets close; after the last of them it is Redis's turn. */
+static void end_in_order(struct forker *f)
+{
+        if (f->master.pid)
+                return;
+        if (!f->dismissed) {
+                f->dismissed = true;
+                for (uint32_t i = 0; i < f->table.capacity; i++)
+                        f->table.workers[i].control = fd_close(f->table.workers[i].control);
+                kill_workers(f, SIGTERM);
+                if (f->check_pid)
+                        kill(f->check_pid, SIGKILL);
+        }
+        if (f->table.live == 0 && f->redis.pid && !f->redis_told) {
+                f->redis_told = true;
+                f->deadline = clock_mono_ms() + FAST_MS;
+                kill(f->redis.pid, SIGTERM);
+        }
+}
+
+static void kill_all(struct forker *f)
+{
+        log_error("shutdown.killing", "master=%d workers=%u redis=%d", f->master.pid, f->table.live,
+                f->redis_told ? f->redis.pid : 0);
+        f->killed = f->redis_told || !f->redis.pid; /* Redis goes last, with a deadline of its own */
+        f->deadline = clock_mono_ms() + FAST_MS;
+        kill_workers(f, SIGKILL);
+        if (f->master.pid)
+                kill(f->master.pid, SIGKILL);
+        if (f->redis_told)
+                kill(f->redis.pid, SIGKILL);
+}
+
+/* True when all is over; also when something is left that not even SIGKILL ends. */
+static bool ended(struct forker *f)
+{
+        if (!f->ending)
+                return false;
+        end_in_order(f);
+        if (!f->master.pid && f->table.live == 0 && !f->redis.pid && (f->childless || f->children_fd < 0))
+                return true;
+        if (clock_mono_ms() < f->deadline)
+                return false;
+        if (f->killed) {
+                f->status = EXIT_FAILURE;
+                return true;
+        }
+        kill_all(f);
+        return false;
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+        return a < b ? a : b;
+}
+
+static void wait_for_events(struct forker *f, const sigset_t *unblocked)
+{
+        struct pollfd channel = { .fd = f->link.fd,
+                .events = (short)((f->link.refusal.type ? 0 : POLLIN) | (f->link.blocked ? POLLOUT : 0)) };
+        int64_t now = clock_mono_ms(), due = f->ending ? f->deadline : earlier(f->master.start_at, f->redis.start_at);
+        struct timespec timeout, *wait = NULL;
+
+        if (f->link.retry_at)
+                due = earlier(due, f->link.retry_at);
+        if (due != INT64_MAX) {
+                due = due > now ? due - now : 0;
+                timeout = (struct timespec){ .tv_sec = due / 1000, .tv_nsec = due % 1000 * 1000000 };
+                wait = &timeout;
+        }
+        if (ppoll(&channel, 1, wait, unblocked) <= 0)
+                return;
+        if (channel.revents & (POLLHUP | POLLERR))
+                f->link.refusal.type = 0; /* no one is left to hear it */
+        if (channel.revents & (POLLIN | POLLHUP | POLLERR))
+                handle_requests(f);
+}
+
+/* What the program before this one left: its master goes by itself, and one of ours follows. */
+static int take_over(struct forker *f, int state)
+{
+        pid_t master_pid, redis_pid;
+        int r = forker_upgrade_load(state, f->config, &f->table, &master_pid, &redis_pid);
+
+        if (r < 0)
+                return r;
+        if (master_pid) {
+                forker_child_began(&f->master, master_pid);
+                f->master.start_at = clock_mono_ms() + f->config->shutdown_timeout_ms + SHUTDOWN_MARGIN_MS;
+                f->leaving = true;
+        }
+        if (redis_pid)
+                forker_child_began(&f->redis, redis_pid);
+        log_info("upgrade.done", "version=%s workers=%u", AGENTPOOL_VERSION, f->table.live);
+        return 0;
+}
+
+/* Blocks the signals except in ppoll. */
+static void catch_signals(sigset_t *ret_unblocked)
+{
+        struct sigaction action = { .sa_handler = on_signal };
+        sigset_t blocked;
+
+        signal(SIGPIPE, SIG_IGN);
+        sigemptyset(ret_unblocked);
+        sigemptyset(&blocked);
+        for (unsigned i = 0; i < SIGNAL_COUNT; i++) {
+                sigaddset(&blocked, SIGNALS[i]);
+                sigaction(SIGNALS[i], &action, NULL);
+        }
+        sigprocmask(SIG_BLOCK, &blocked, NULL);
+}
+
+static int begin(struct forker *f, int state)
+{
+        int r = forker_upgrade_init();
+
+        if (r < 0)
+                return r;
+        f->children_fd = forker_adopt_orphans();
+        r = state < 0 ? forker_table_init(&f->table, f->config->max_workers) : take_over(f, state);
+        fd_close(state);
+        return r;
+}
+
+int forker_run(const struct forker_config *config, const struct forker_roles *roles, int state)
+{
+        struct backoff backoff = { .base_ms = RESTART_BASE_MS, .cap_ms = RESTART_CAP_MS };
+        struct forker f = { .config = config, .roles = roles, .pid = getpid(), .link.fd = -1,
+                .master.backoff = backoff, .redis.backoff = backoff, .free_restarts = FREE_RESTARTS,
+                .redis.start_at = config->redis_argv ? 0 : INT64_MAX, .deadline = INT64_MAX };
+        sigset_t unblocked;
+        int r;
+
+        catch_signals(&unblocked);
+        r = begin(&f, state);
+        if (r < 0) {
+                log_error("forker.cannot_begin", "error=%s", strerrorname_np(-r));
+                return EXIT_FAILURE;
+        }
+        for (reap(&f); !ended(&f); reap(&f)) {
+                start_due(&f);
+                forker_link_tell(&f.link, &f.table, config);
+                wait_for_events(&f, &unblocked);
+                handle_signals(&f);
+        }
+        fd_close(f.children_fd);
+        forker_table_done(&f.table);
+        return f.status;
+}
