@@ -31,7 +31,7 @@ struct draft {
 #define LOG(field) offsetof(struct config_log, field)
 #define TOP(field) offsetof(struct draft, config.field)
 #define INTEGER(field, at, low, high, text) \
-        { .name = #field, .type = SCHEMA_INTEGER, .offset = at(field), .min = low, .max = high, .fallback = text }
+        { .name = #field, .type = SCHEMA_INTEGER, .offset = at(field), .min = (low), .max = (high), .fallback = (text) }
 
 static const char *const level_words[] = { "debug", "info", "warn", "error", NULL };
 static const char *const format_words[] = { "text", "json", NULL };
@@ -154,7 +154,7 @@ static void tell_error(const struct source *source, const struct schema_error *e
                 return;
         }
         /* What is missing has no place: take that of what should have held it. */
-        strcpy(pointer, error->pointer);
+        memcpy(pointer, error->pointer, sizeof pointer);
         while (json_locate(source->text, source->len, JSON_COMMENTS, pointer, &line, &column) < 0 && *pointer)
                 *strrchr(pointer, '/') = '\0';
         config_fail(errors, "%s:%zu:%zu: %s%s", source->path, line, column, name, error->detail);
@@ -250,14 +250,12 @@ static void check_pools(const struct config *config, struct schema_errors *error
         int64_t least = 0;
         char pointer[128];
 
-        for (size_t i = 0; i < config->pool_count; i++) {
-                const struct pool_config *pool = config->pools[i];
-
-                least += pool->min_workers;
-                snprintf(pointer, sizeof pointer, "/pools/%s/max_workers", pool->pool_name);
-                if (pool->max_workers > config->max_workers_total)
+        for (struct pool_config *const *pool = config->pools; *pool; pool++) {
+                least += (*pool)->min_workers;
+                snprintf(pointer, sizeof pointer, "/pools/%s/max_workers", (*pool)->pool_name);
+                if ((*pool)->max_workers > config->max_workers_total)
                         schema_fail(errors, pointer, "is %lld, more than max_workers_total %lld",
-                                (long long)pool->max_workers, (long long)config->max_workers_total);
+                                (long long)(*pool)->max_workers, (long long)config->max_workers_total);
         }
         if (least > config->max_workers_total)
                 schema_fail(errors, "/max_workers_total", "is %lld, less than all min_workers together, %lld",
@@ -297,12 +295,14 @@ static int read_pools(const cJSON *pools, struct config *config, struct schema_e
         if (!cJSON_IsObject(pools))
                 return 0;
         cJSON_ArrayForEach(settings, pools) {
+                struct pool_config *pool = NULL;
+
                 schema_pointer("/pools", settings->string, pointer, sizeof pointer);
-                r = pool_config_read(settings->string, settings, pointer, &config->pools[config->pool_count], errors);
+                r = pool_config_read(settings->string, settings, pointer, &pool, errors);
                 if (r == -ENOMEM)
                         return r;
-                if (r == 0)
-                        config->pool_count++;
+                if (pool)
+                        config->pools[config->pool_count++] = pool;
         }
         return 0;
 }

@@ -46,7 +46,7 @@ struct config {
         int64_t shutdown_timeout_ms; /* the same in ms */
         int64_t max_workers_total;  /* of all pools together: the size of the forker's table */
         int64_t idempotency_ttl_seconds;
-        struct pool_config **pools; /* in the file's order */
+        struct pool_config **pools; /* in the file's order, NULL-terminated */
         size_t pool_count;
 };
 

@@ -13,7 +13,7 @@
 #define RESTART(field) offsetof(struct pool_restart_config, field)
 #define POOL(field) offsetof(struct pool_config, field)
 #define INTEGER(field, at, low, high, text) \
-        { .name = #field, .type = SCHEMA_INTEGER, .offset = at(field), .min = low, .max = high, .fallback = text }
+        { .name = #field, .type = SCHEMA_INTEGER, .offset = at(field), .min = (low), .max = (high), .fallback = (text) }
 
 static const char *const runtime_words[] = { "command", "module", NULL };
 static const char *const policy_words[] = { "permanent", "transient", "temporary", NULL };

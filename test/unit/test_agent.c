@@ -3,6 +3,7 @@
 
 #include <check.h>
 #include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -141,8 +142,8 @@ START_TEST(test_names_agents_differently_when_their_ids_differ)
                 space = strchr(agent_human_name(&id, name, sizeof name), ' ');
                 ck_assert_ptr_nonnull(space);
                 *space = '\0';
-                strcpy(names[i][0], name);
-                strcpy(names[i][1], space + 1);
+                snprintf(names[i][0], sizeof names[i][0], "%s", name);
+                snprintf(names[i][1], sizeof names[i][1], "%s", space + 1);
                 for (unsigned list = 0; list < 2; list++) {
                         ck_assert_uint_gt(strlen(names[i][list]), 1);
                         for (const char *p = names[i][list]; *p; p++)

@@ -316,13 +316,12 @@ END_TEST
 START_TEST(test_carries_a_message_when_it_is_as_deep_as_clients_may_send)
 {
         struct command command = { .type = COMMAND_MESSAGE, .pool_name = (char[]){ "p" } }, again;
-        char deep[3 * JSON_DEPTH + 64], *text;
+        char opening[JSON_DEPTH] = "", closing[JSON_DEPTH] = "", deep[3 * JSON_DEPTH], *text;
         struct json_error error;
-        size_t len = (size_t)sprintf(deep, "{\"method\":\"m\",\"params\":");
 
-        memset(deep + len, '[', JSON_DEPTH - 1);
-        memset(deep + len + JSON_DEPTH - 1, ']', JSON_DEPTH - 1);
-        strcpy(deep + len + 2 * JSON_DEPTH - 2, "}");
+        memset(opening, '[', JSON_DEPTH - 1);
+        memset(closing, ']', JSON_DEPTH - 1);
+        snprintf(deep, sizeof deep, "{\"method\":\"m\",\"params\":%s%s}", opening, closing);
         ck_assert_int_eq(json_parse(deep, strlen(deep), JSON_STRICT, &command.message, &error), 0);
         text = command_encode(&command);
         ck_assert_int_eq(command_decode(text, strlen(text), &again), 0);

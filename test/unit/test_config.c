@@ -185,8 +185,7 @@ START_TEST(test_reports_all_at_their_places_when_several_are_wrong)
                 "3:12: log.level: must be one of \"debug\", \"info\", \"warn\", \"error\", is \"inform\"; did you mean \"info\"?",
                 "3:33: shutdown_timeout: must be a number from 0 to 3600, is -1",
                 "5:5: pools.a.runtime: the field \"runtime\" is required",
-                "6:5: pools.b c: the pool's name \"b c\" is no name: 1 to 64 letters, digits, '_', '.', '-', "
-                "beginning with a letter or digit",
+                "6:5: pools.b c: the pool's name \"b c\" is no name: 1 to 64 letters, digits, '_', '.', '-', beginning with a letter or digit",
                 "7:5: pools.d: expected an object, found a number");
 }
 END_TEST
