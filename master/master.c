@@ -167,10 +167,7 @@ static void handle_forker(struct life *life, const struct forker_message *messag
         case FORKER_SYNCED:
                 tell_forker(life, FORKER_READY);
                 log_info("master.ready", "pools=%zu", pools_count(pools));
-                for (size_t i = 0; i < pools_count(pools); i++) {
-                        pool_restored(pools_at(pools, i)->rules, clock_mono_ms());
-                        pools_wake(pools, pools_at(pools, i));
-                }
+                pools_synced(pools);
                 break;
         case FORKER_FORK_FAILED:
                 pools_worker_fork_failed(pools, &message->process_id, message->number);

@@ -23,6 +23,7 @@ struct pools {
         struct event *tick;   /* the nearest deadline of any pool */
         struct event *sweep;  /* compare with the registry */
         struct event *snapshot; /* utilisation over time, into the store */
+        bool synced;          /* every worker from before this master is known */
         void (*on_closed)(void *arg);
         void *on_closed_arg;
 };
@@ -168,7 +169,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 
         (void)fd;
         (void)what;
-        for (size_t i = 0; pools->master->registry_up && i < pools->count; i++)
+        for (size_t i = 0; pools->synced && pools->master->registry_up && i < pools->count; i++)
                 sweep_pool(pools, &pools->list[i]);
 }
 
@@ -456,6 +457,18 @@ void pools_registry_up(struct pools *pools)
                 struct master_pool *pool = &pools->list[i];
 
                 registry_pool_add(pools->master->registry, pool->config->pool_name);
-                sweep_pool(pools, pool);
+                if (pools->synced)
+                        sweep_pool(pools, pool);
         }
+}
+
+void pools_synced(struct pools *pools)
+{
+        pools->synced = true;
+        for (size_t i = 0; i < pools->count; i++) {
+                pool_restored(pools->list[i].rules, clock_mono_ms());
+                pools_wake(pools, &pools->list[i]);
+        }
+        if (pools->master->registry_up)
+                pools_registry_up(pools);
 }

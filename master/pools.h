@@ -51,6 +51,9 @@ void pools_worker_ready(struct pools *pools, const struct id *process_id, const 
 void pools_reply(struct pools *pools, const struct reply *reply);
 /* The same as an envelope; one that is no reply is logged. */
 void pools_reply_text(struct pools *pools, const char *text, size_t len);
+/* Every worker from before this master was handed over: what the registry knows besides is left behind, what the store
+ * wants besides is placed. */
+void pools_synced(struct pools *pools);
 /* The registry answers again. */
 void pools_registry_up(struct pools *pools);
 #endif
