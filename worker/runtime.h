@@ -9,7 +9,8 @@
 struct runtime;       /* of one worker: a pool's settings made ready to start agents */
 struct runtime_agent; /* one running agent */
 
-/* What a runtime tells its worker. All come from the event loop, never from inside runtime_start or runtime_send. */
+/* What a runtime tells its worker. All come from the event loop, never from inside a function below. From within one,
+ * all of those may be called for any agent, but runtime_agent_free only from on_ended (runtime_free then, too). */
 struct runtime_events {
         void (*on_started)(void *arg);                         /* it runs (and answered its probe, if asked to) */
         void (*on_ended)(void *arg, const struct agent_exit *exit); /* last call: certainly gone, whole tree */
@@ -19,7 +20,9 @@ struct runtime_events {
         void (*on_event)(void *arg, const cJSON *message);     /* a notification it emitted */
 };
 
-/* -EINVAL with a reason (at most size bytes) when the pool's runtime cannot work: no such module, wrong ABI. */
+/* -EINVAL with a reason (at most size bytes) when the pool's runtime cannot work: no such module, wrong ABI. config is
+ * borrowed until runtime_free. For command agents the process must be a child subreaper (PR_SET_CHILD_SUBREAPER), ignore
+ * SIGPIPE, keep 0, 1 and 2 open, have no other children and let libevent handle SIGCHLD on base. */
 int runtime_new(struct event_base *base, const struct pool_config *config, struct runtime **ret_runtime, char *reason,
         size_t size);
 struct runtime *runtime_free(struct runtime *runtime); /* after its last agent; NULL is fine */
@@ -27,12 +30,15 @@ struct runtime *runtime_free(struct runtime *runtime); /* after its last agent; 
 /* 0: on_started or on_ended follows; -errno with a reason when it cannot even begin (then no callback follows). */
 int runtime_start(struct runtime *runtime, const struct command *spawn, const struct runtime_events *events, void *arg,
         struct runtime_agent **ret_agent, char *reason, size_t size);
-/* A MESSAGE command. Request: on_answer follows, once. Notification: nothing follows. 0; -EAGAIN: its queue is full;
- * -EPIPE: it is ending; -ENOMEM. */
+/* A MESSAGE command; the id inside message->message is taken out. Request: on_answer follows, once. Notification:
+ * nothing follows. 0; -EINVAL: neither of them; -EAGAIN: its queue is full; -EMSGSIZE: the message alone would not fit
+ * into queue_bytes; -EPIPE: it is ending; -ENOMEM. */
 int runtime_send(struct runtime_agent *agent, const struct command *message);
 /* Ends it: gracefully (stdin closed, TERM after stop_grace, KILL after kill_grace) or at once. on_ended follows.
  * Repeating is fine; a later "at once" hurries an earlier graceful one. */
 void runtime_stop(struct runtime_agent *agent, bool graceful);
+/* Back-pressure: while held, nothing more is taken from it (a little that was read already may follow). */
+void runtime_hold(struct runtime_agent *agent, bool hold);
 /* Frees it; from on_ended only. */
 void runtime_agent_free(struct runtime_agent *agent);
 int runtime_agent_pid(const struct runtime_agent *agent); /* 0: it has no process of its own */

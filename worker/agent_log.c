@@ -1,0 +1,45 @@
+#include "worker/agent_log.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+
+#include <inttypes.h>
+
+#define SECOND_MS 1000
+/* What a line costs beside its text: an agent that prints empty lines costs something, too. */
+#define LINE_OVERHEAD 16
+
+void agent_log_init(struct agent_log *log, const struct id *agent_id, const char *event, int64_t bytes_per_second)
+{
+        *log = (struct agent_log){ .agent_id = *agent_id, .event = event, .bytes_per_second = bytes_per_second };
+}
+
+void agent_log_report(struct agent_log *log)
+{
+        if (log->dropped_lines == 0)
+                return;
+        log_warn("agent.log_dropped", "agent=%s event=%s lines=%" PRIu64 " bytes=%" PRIu64, ID_TEXT(&log->agent_id),
+                log->event, log->dropped_lines, log->dropped_bytes);
+        log->dropped_lines = log->dropped_bytes = 0;
+}
+
+bool agent_log_line(struct agent_log *log, const char *line, size_t len)
+{
+        int64_t now = clock_mono_ms();
+        char quoted[LOG_LINE_MAX];
+
+        if (now - log->second >= SECOND_MS) {
+                agent_log_report(log);
+                log->second = now;
+                log->used = 0;
+        }
+        if (log->used + (int64_t)len + LINE_OVERHEAD > log->bytes_per_second) {
+                log->dropped_lines++;
+                log->dropped_bytes += len;
+                return true;
+        }
+        log->used += (int64_t)len + LINE_OVERHEAD;
+        log_info(log->event, "agent=%s line=%s", ID_TEXT(&log->agent_id),
+                log_quote(line, len, quoted, LOG_LINE_MAX - 256));
+        return false;
+}

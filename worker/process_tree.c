@@ -1,0 +1,268 @@
+#define HASH_NONFATAL_OOM 1
+#include "worker/process_tree.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Processes seen below one agent that are kept in mind; more are found in turns. */
+#define MARKS_MAX 4096
+
+/* A pid alone may be used again. */
+struct process_mark {
+        pid_t pid;
+        unsigned long long started; /* clock ticks after boot */
+};
+
+struct process_stat {
+        pid_t session;
+        unsigned long long started;
+};
+
+struct pid_list {
+        pid_t *pids;
+        size_t count, size;
+};
+
+static int pid_list_add(struct pid_list *list, pid_t pid)
+{
+        size_t size = list->size > 0 ? list->size * 2 : 64;
+        pid_t *pids;
+
+        if (list->count == list->size) {
+                pids = reallocarray(list->pids, size, sizeof *pids);
+                if (!pids)
+                        return -ENOMEM;
+                list->pids = pids;
+                list->size = size;
+        }
+        list->pids[list->count++] = pid;
+        return 0;
+}
+
+static FILE *open_proc(pid_t pid, const char *file)
+{
+        char path[320];
+
+        snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, file);
+        return fopen(path, "re");
+}
+
+static int add_children_of_thread(pid_t pid, const char *thread, struct pid_list *list)
+{
+        char name[300];
+        FILE *file;
+        int child, r = 0;
+
+        snprintf(name, sizeof name, "task/%s/children", thread);
+        file = open_proc(pid, name);
+        if (!file)
+                return errno == ESRCH ? 0 : -errno; /* that thread has ended */
+        while (r == 0 && fscanf(file, "%d", &child) == 1)
+                r = pid_list_add(list, child);
+        fclose(file);
+        return r;
+}
+
+static int add_children(pid_t pid, struct pid_list *list)
+{
+        char path[64];
+        DIR *threads;
+        struct dirent *entry;
+        int r = 0;
+
+        snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+        threads = opendir(path);
+        if (!threads)
+                return -errno;
+        while (r == 0 && (entry = readdir(threads)))
+                if (entry->d_name[0] != '.')
+                        r = add_children_of_thread(pid, entry->d_name, list);
+        closedir(threads);
+        return r;
+}
+
+static int read_stat(pid_t pid, struct process_stat *ret_stat)
+{
+        FILE *file = open_proc(pid, "stat");
+        char line[1024];
+        const char *p = NULL;
+        int session, n = 0;
+
+        if (!file)
+                return -errno;
+        if (fgets(line, sizeof line, file))
+                p = strrchr(line, ')');
+        fclose(file);
+        /* After the name: state ppid pgrp session, then 15 more, then the start. */
+        if (!p || sscanf(p, ") %*c %*d %*d %d%n", &session, &n) != 1)
+                return -ESRCH;
+        p += n;
+        if (sscanf(p, "%*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu", &ret_stat->started) != 1)
+                return -ESRCH;
+        ret_stat->session = session;
+        return 0;
+}
+
+static int read_agent_id(pid_t pid, struct id *ret_agent_id)
+{
+        static const char name[] = "AGENTPOOL_AGENT_ID=";
+        FILE *file = open_proc(pid, "environ");
+        char *variable = NULL;
+        size_t size = 0;
+        int r = -ENOENT;
+
+        if (!file)
+                return -ENOENT;
+        while (r == -ENOENT && getdelim(&variable, &size, '\0', file) > 0)
+                if (strncmp(variable, name, sizeof name - 1) == 0)
+                        r = id_parse(variable + sizeof name - 1, ret_agent_id);
+        free(variable);
+        fclose(file);
+        return r;
+}
+
+int process_tree_init(struct process_tree *tree, struct process_trees *trees, pid_t leader, const struct id *agent_id)
+{
+        *tree = (struct process_tree){ .leader = leader, .agent_id = *agent_id };
+        HASH_ADD_INT(trees->by_leader, leader, tree);
+        return tree->hh.tbl ? 0 : -ENOMEM;
+}
+
+void process_tree_done(struct process_tree *tree, struct process_trees *trees)
+{
+        HASH_DEL(trees->by_leader, tree);
+        free(tree->marks);
+        tree->marks = NULL;
+        tree->mark_count = tree->mark_size = 0;
+}
+
+void process_tree_terminate(struct process_tree *tree)
+{
+        kill(-tree->leader, SIGTERM);
+        kill(-tree->leader, SIGCONT);
+}
+
+static bool is_marked(const struct process_tree *tree, pid_t pid, unsigned long long started)
+{
+        for (size_t i = 0; i < tree->mark_count; i++)
+                if (tree->marks[i].pid == pid && tree->marks[i].started == started)
+                        return true;
+        return false;
+}
+
+static void mark(struct process_tree *tree, pid_t pid)
+{
+        size_t size = tree->mark_size > 0 ? tree->mark_size * 2 : 16;
+        struct process_mark *marks;
+        struct process_stat stat;
+
+        if (read_stat(pid, &stat) < 0 || is_marked(tree, pid, stat.started) || tree->mark_count == MARKS_MAX)
+                return;
+        if (tree->mark_count == tree->mark_size) {
+                marks = reallocarray(tree->marks, size, sizeof *marks);
+                if (!marks)
+                        return;
+                tree->marks = marks;
+                tree->mark_size = size;
+        }
+        tree->marks[tree->mark_count++] = (struct process_mark){ pid, stat.started };
+}
+
+/* Marks all that is below pid now: once its parent is dead, a process may have nothing left to know it by. */
+static void mark_below(struct process_tree *tree, pid_t pid)
+{
+        struct pid_list list = { 0 };
+
+        add_children(pid, &list);
+        for (size_t i = 0; i < list.count && i < MARKS_MAX; i++) {
+                mark(tree, list.pids[i]);
+                add_children(list.pids[i], &list);
+        }
+        free(list.pids);
+}
+
+static bool leads_a_tree(const struct process_trees *trees, pid_t pid)
+{
+        const struct process_tree *tree;
+
+        HASH_FIND_INT(trees->by_leader, &pid, tree);
+        return tree;
+}
+
+/* *ret_owner is NULL when it cannot be told. */
+static int find_owner(const struct process_trees *trees, pid_t pid, const struct process_tree **ret_owner)
+{
+        const struct process_tree *tree;
+        struct process_stat stat;
+        struct id agent_id;
+        bool named;
+        int r;
+
+        r = read_stat(pid, &stat);
+        if (r < 0)
+                return r;
+        named = read_agent_id(pid, &agent_id) == 0;
+        for (tree = trees->by_leader; tree; tree = tree->hh.next)
+                if (tree->leader == stat.session || is_marked(tree, pid, stat.started) ||
+                        (named && id_equal(&agent_id, &tree->agent_id)))
+                        break;
+        *ret_owner = tree;
+        return 0;
+}
+
+/* 1: it is still there, 0: reaped, -EPERM. */
+static int kill_child(struct process_tree *tree, pid_t pid)
+{
+        bool refused;
+
+        mark_below(tree, pid);
+        refused = kill(pid, SIGKILL) < 0 && errno == EPERM;
+        if (waitpid(pid, NULL, WNOHANG) != 0)
+                return 0;
+        return refused ? -EPERM : 1;
+}
+
+int process_tree_kill(struct process_tree *tree, const struct process_trees *trees)
+{
+        bool last = HASH_COUNT(trees->by_leader) == 1;
+        struct pid_list children = { 0 };
+        const struct process_tree *owner;
+        int left = 0, refused = 0, r;
+
+        mark_below(tree, tree->leader);
+        kill(-tree->leader, SIGKILL);
+        r = add_children(getpid(), &children);
+        for (size_t i = 0; i < children.count && r >= 0; i++) {
+                if (leads_a_tree(trees, children.pids[i]))
+                        continue;
+                r = find_owner(trees, children.pids[i], &owner);
+                if (r < 0 || (owner != tree && (owner || !last)))
+                        continue;
+                r = kill_child(tree, children.pids[i]);
+                left += r > 0;
+                refused += r == -EPERM;
+                r = 0;
+        }
+        free(children.pids);
+        if (r < 0)
+                return r;
+        return left == 0 && refused > 0 ? -EPERM : left;
+}
+
+int process_trees_reap(const struct process_trees *trees)
+{
+        struct pid_list children = { 0 };
+        int r = add_children(getpid(), &children);
+
+        for (size_t i = 0; i < children.count; i++)
+                if (!leads_a_tree(trees, children.pids[i]))
+                        waitpid(children.pids[i], NULL, WNOHANG);
+        free(children.pids);
+        return r;
+}

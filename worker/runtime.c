@@ -1,0 +1,145 @@
+#include "common/clock.h"
+#include "common/fault.h"
+#include "worker/runtime_kind.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+int runtime_new(struct event_base *base, const struct pool_config *config, struct runtime **ret_runtime, char *reason,
+        size_t size)
+{
+        const struct runtime_kind *kind =
+                config->runtime.type == POOL_RUNTIME_MODULE ? &runtime_module : &runtime_command;
+        int r;
+
+        r = kind->open(base, config, ret_runtime, reason, size);
+        if (r < 0)
+                return r;
+        (*ret_runtime)->kind = kind;
+        (*ret_runtime)->base = base;
+        (*ret_runtime)->config = config;
+        return 0;
+}
+
+struct runtime *runtime_free(struct runtime *runtime)
+{
+        if (runtime)
+                runtime->kind->close(runtime);
+        return NULL;
+}
+
+int runtime_start(struct runtime *runtime, const struct command *spawn, const struct runtime_events *events, void *arg,
+        struct runtime_agent **ret_agent, char *reason, size_t size)
+{
+        int r = FAULT_POINT("runtime.start");
+
+        if (r < 0) {
+                snprintf(reason, size, "cannot start: %s", strerror(-r));
+                return r;
+        }
+        return runtime->kind->start(runtime, spawn, events, arg, ret_agent, reason, size);
+}
+
+int runtime_send(struct runtime_agent *agent, const struct command *message)
+{
+        const char *why;
+        enum jsonrpc_kind kind = jsonrpc_classify(message->message, &why);
+
+        if (kind != JSONRPC_REQUEST && kind != JSONRPC_NOTIFICATION)
+                return -EINVAL;
+        return agent->runtime->kind->send(agent, message, kind);
+}
+
+void runtime_stop(struct runtime_agent *agent, bool graceful)
+{
+        agent->runtime->kind->stop(agent, graceful);
+}
+
+void runtime_hold(struct runtime_agent *agent, bool hold)
+{
+        agent->runtime->kind->hold(agent, hold);
+}
+
+void runtime_agent_free(struct runtime_agent *agent)
+{
+        agent->runtime->kind->free(agent);
+}
+
+int runtime_agent_pid(const struct runtime_agent *agent)
+{
+        return agent->runtime->kind->pid(agent);
+}
+
+void runtime_agent_init(struct runtime_agent *agent, struct runtime *runtime, const struct command *spawn,
+        const struct runtime_events *events, void *arg)
+{
+        *agent = (struct runtime_agent){ .runtime = runtime, .events = events, .arg = arg,
+                .agent_id = spawn->agent_id };
+        jsonrpc_pending_init(&agent->pending);
+}
+
+void runtime_agent_done(struct runtime_agent *agent)
+{
+        jsonrpc_pending_done(&agent->pending);
+}
+
+int runtime_note_request(struct runtime_agent *agent, const struct command *message, uint64_t *ret_number)
+{
+        struct jsonrpc_request *request;
+        int r;
+
+        r = jsonrpc_pending_add(&agent->pending, clock_mono_ms() + message->timeout_ms, &request);
+        if (r < 0)
+                return r;
+        request->command_id = message->command_id;
+        jsonrpc_id_rewrite(message->message, request->number, &request->client);
+        *ret_number = request->number;
+        return 0;
+}
+
+void runtime_answer(struct runtime_agent *agent, struct jsonrpc_request *take_request, cJSON *response)
+{
+        jsonrpc_id_restore(response, &take_request->client);
+        agent->events->on_answer(agent->arg, &take_request->command_id, response, NULL);
+}
+
+static void give_up(struct runtime_agent *agent, int64_t now, const char *why)
+{
+        struct jsonrpc_request request;
+
+        while (jsonrpc_pending_expire(&agent->pending, now, &request) == 0) {
+                jsonrpc_id_done(&request.client);
+                if (!id_is_zero(&request.command_id))
+                        agent->events->on_answer(agent->arg, &request.command_id, NULL, why);
+        }
+}
+
+void runtime_expire(struct runtime_agent *agent, int64_t now)
+{
+        give_up(agent, now, "the agent did not answer within the message's timeout");
+}
+
+void runtime_give_up(struct runtime_agent *agent, const struct agent_exit *exit)
+{
+        char why[sizeof exit->reason + 32];
+
+        snprintf(why, sizeof why, "the agent has ended: %s", exit->reason);
+        give_up(agent, INT64_MAX, why);
+}
+
+void runtime_arm(struct event *timer, int64_t at)
+{
+        int64_t delay = at - clock_mono_ms();
+        struct timeval tv = { 0 };
+
+        if (at == INT64_MAX) {
+                event_del(timer);
+                return;
+        }
+        if (delay > 0) {
+                tv.tv_sec = delay / 1000;
+                tv.tv_usec = delay % 1000 * 1000;
+        }
+        event_add(timer, &tv);
+}

@@ -1,0 +1,50 @@
+/* Inside the runtimes: what each kind provides, and what they share. */
+#ifndef WORKER_RUNTIME_KIND_H
+#define WORKER_RUNTIME_KIND_H
+#include "worker/jsonrpc.h"
+#include "worker/runtime.h"
+
+/* The functions of worker/runtime.h, one struct per kind. */
+struct runtime_kind {
+        int (*open)(struct event_base *base, const struct pool_config *config, struct runtime **ret_runtime, char *reason,
+                size_t size);
+        void (*close)(struct runtime *runtime);
+        int (*start)(struct runtime *runtime, const struct command *spawn, const struct runtime_events *events, void *arg,
+                struct runtime_agent **ret_agent, char *reason, size_t size);
+        int (*send)(struct runtime_agent *agent, const struct command *message, enum jsonrpc_kind kind);
+        void (*stop)(struct runtime_agent *agent, bool graceful);
+        void (*hold)(struct runtime_agent *agent, bool hold);
+        void (*free)(struct runtime_agent *agent);
+        int (*pid)(const struct runtime_agent *agent);
+};
+extern const struct runtime_kind runtime_command;
+extern const struct runtime_kind runtime_module;
+
+/* First member of each kind's own struct. */
+struct runtime {
+        const struct runtime_kind *kind;
+        struct event_base *base;
+        const struct pool_config *config;
+};
+struct runtime_agent {
+        struct runtime *runtime;
+        const struct runtime_events *events;
+        void *arg;
+        struct id agent_id;
+        struct jsonrpc_pending pending; /* requests that it has not answered */
+};
+
+void runtime_agent_init(struct runtime_agent *agent, struct runtime *runtime, const struct command *spawn,
+        const struct runtime_events *events, void *arg);
+void runtime_agent_done(struct runtime_agent *agent);
+/* Gives the request in message a number of ours and notes whom to answer. 0, -EAGAIN, -ENOMEM. */
+int runtime_note_request(struct runtime_agent *agent, const struct command *message, uint64_t *ret_number);
+/* Hands response, whose request was taken out of pending, to whom it is for. */
+void runtime_answer(struct runtime_agent *agent, struct jsonrpc_request *take_request, cJSON *response);
+/* Gives up the requests whose deadline has passed. */
+void runtime_expire(struct runtime_agent *agent, int64_t now);
+/* Gives up all of them, as the agent has ended. */
+void runtime_give_up(struct runtime_agent *agent, const struct agent_exit *exit);
+/* Arms timer (without EV_PERSIST) for mono ms at; INT64_MAX: not at all. */
+void runtime_arm(struct event *timer, int64_t at);
+#endif
