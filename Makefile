@@ -74,7 +74,7 @@ $(BUILD)/libagentpool.a: $(CORE_OBJ)
 $(BUILD)/agentpoold: $(BUILD)/master/main.o $(BUILD)/libagentpool.a
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LIBS)
 $(BUILD)/agentpool: $(call objects,$(CLI_SRC)) $(BUILD)/libagentpool.a
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LIBS)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs libcurl) $(ALL_LIBS)
 $(BUILD)/example-agent: $(BUILD)/etc/examples/agent.o
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs libcjson)
 $(BUILD)/example-module.so: etc/examples/module.c worker/agentpool_module.h
