@@ -80,10 +80,12 @@ static void start_master(struct forker *f)
 static void start_redis(struct forker *f)
 {
         pid_t pid = forker_fork();
+        char *const *argv;
 
         if (pid == 0) {
-                execvp(f->config->redis_argv[0], f->config->redis_argv);
-                log_error("redis.exec_failed", "program=%s error=%s", f->config->redis_argv[0], strerrorname_np(errno));
+                memcpy(&argv, &f->config->redis_argv, sizeof argv); /* execvp changes nothing, its type does not say so */
+                execvp(argv[0], argv);
+                log_error("redis.exec_failed", "program=%s error=%s", argv[0], strerrorname_np(errno));
                 _exit(127);
         }
         if (pid < 0) {

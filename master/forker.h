@@ -53,7 +53,7 @@ struct forker_config {
         unsigned listener_count;
         int lock;                   /* a descriptor that is kept open over an upgrade; -1: none */
         unsigned max_workers;       /* size of its table, all pools together */
-        char *const *redis_argv;    /* embedded Redis to run; NULL: none */
+        const char *const *redis_argv; /* embedded Redis to run; NULL: none */
         int shutdown_timeout_ms;
         const char *upgrade_path;   /* the program that USR2 executes */
         char *const *upgrade_argv;  /* with these arguments */

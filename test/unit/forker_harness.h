@@ -45,7 +45,8 @@ static struct {
         int leash_listener;
         int listeners[LISTENERS];
         pid_t pid;
-        char *const *redis_argv, *const *check_argv;
+        const char *const *redis_argv;
+        char *const *check_argv;
         int shutdown_timeout_ms;
         unsigned max_workers;
         rlim_t process_limit; /* as a user of its own with so many processes; 0: no */

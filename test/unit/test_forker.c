@@ -337,8 +337,7 @@ END_TEST
 
 START_TEST(test_restarts_redis_when_it_dies)
 {
-        char name[] = "sleep", seconds[] = "1000";
-        char *argv[] = { name, seconds, NULL };
+        const char *argv[] = { "sleep", "1000", NULL };
         struct master master;
         pid_t known[2], redis;
 

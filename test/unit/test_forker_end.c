@@ -135,9 +135,8 @@ END_TEST
 
 START_TEST(test_ends_redis_last_when_ending)
 {
-        char shell[] = "sh", option[] = "-c", script[500];
-        char *argv[] = { shell, option, script, NULL };
-        char path[128];
+        char script[500], path[128];
+        const char *argv[] = { "sh", "-c", script, NULL };
         struct master master;
         struct worker worker;
         FILE *file;
@@ -219,8 +218,7 @@ static void expect_channel_closed(const struct master *master)
 
 static void upgrade_three_times(char *const *check_argv)
 {
-        char name[] = "sleep", seconds[] = "1000";
-        char *redis[] = { name, seconds, NULL };
+        const char *redis[] = { "sleep", "1000", NULL };
         struct worker workers[3];
         struct master master;
         unsigned descriptors;

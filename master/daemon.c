@@ -1,0 +1,343 @@
+#include "master/daemon.h"
+
+#include "common/fd.h"
+#include "common/log.h"
+#include "master/forker.h"
+#include "master/listen.h"
+#include "master/master.h"
+#include "master/run_lock.h"
+#include "worker/worker.h"
+
+#include <bsd/unistd.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+struct daemon {
+        struct config *config;
+        const char *config_path;
+        char lock_path[PATH_MAX], listen_path[PATH_MAX], redis_socket[PATH_MAX], redis_log[PATH_MAX];
+        char program[PATH_MAX]; /* absolute */
+        char **check_argv;      /* argv with -t */
+        int lock;
+        int listeners[FORKER_LISTENERS_MAX];
+        unsigned listener_count;
+        int state; /* what the program before this one left; -1: nothing */
+};
+
+static void fill(char path[PATH_MAX], const char *directory, const char *name)
+{
+        if (snprintf(path, PATH_MAX, "%s/%s", directory, name) >= PATH_MAX)
+                path[0] = '\0'; /* no file has that name: opening it says so */
+}
+
+/* Creates run_dir when it is missing, and makes its name absolute. */
+static int make_run_dir(struct config *config)
+{
+        char *absolute = NULL;
+
+        if (mkdir(config->run_dir, 0700) == 0 || errno == EEXIST)
+                absolute = realpath(config->run_dir, NULL);
+        if (!absolute) {
+                int error = errno;
+
+                log_error("run_dir.unusable", "path=%s error=%s", LOG_Q(config->run_dir), LOG_Q(strerror(error)));
+                return -error;
+        }
+        free(config->run_dir);
+        config->run_dir = absolute;
+        return 0;
+}
+
+/* ---- what the children are ---- */
+
+/* The master reads the file again: what was reloaded since this process began outlives the master that reloaded it. */
+static struct config *read_again(const struct daemon *d)
+{
+        struct config_errors errors = { 0 };
+        struct config *config;
+
+        if (config_load(d->config_path, environ, &config, &errors) == 0) {
+                if (make_run_dir(config) == 0 && strcmp(config->run_dir, d->config->run_dir) == 0)
+                        return config;
+                config_free(config);
+        }
+        for (unsigned i = 0; i < errors.count; i++)
+                log_error("config.invalid", "error=%s", LOG_Q(errors.lines[i]));
+        log_error("config.kept", "file=%s detail=\"going on with the settings of the start\"", LOG_Q(d->config_path));
+        return NULL;
+}
+
+static int run_master(int forker, void *arg)
+{
+        struct daemon *d = arg;
+        struct config *config;
+        int status;
+
+        setproctitle("-agentpoold: master");
+        log_set_role("master");
+        config = read_again(d);
+        status = master_run(forker, config ? config : d->config);
+        config_free(config);
+        return status;
+}
+
+static int run_worker(int control, const struct id *process_id, const char *pool_name, void *arg)
+{
+        (void)arg;
+        setproctitle("-agentpoold: worker %s %s", pool_name, ID_TEXT(process_id));
+        log_set_role("worker");
+        return worker_run(control, process_id, pool_name);
+}
+
+/* ---- listening ---- */
+
+/* The sockets that the program before this one listened on, where they are still wanted. */
+static int take_inherited(const struct forker_inheritance *inheritance, bool *taken, const char *text)
+{
+        for (unsigned i = 0; i < inheritance->listener_count; i++)
+                if (!taken[i] && listen_matches(inheritance->listeners[i], text)) {
+                        taken[i] = true;
+                        return inheritance->listeners[i];
+                }
+        return -1;
+}
+
+static int open_listeners(struct daemon *d, const struct forker_inheritance *inheritance)
+{
+        bool taken[FORKER_LISTENERS_MAX] = { false };
+        char reason[512];
+
+        for (char **text = d->config->server.listen; *text; text++) {
+                int fd = -1, r = -E2BIG;
+
+                snprintf(reason, sizeof reason, "server.listen has more than %d addresses", FORKER_LISTENERS_MAX);
+                if (d->listener_count < FORKER_LISTENERS_MAX) {
+                        fd = take_inherited(inheritance, taken, *text);
+                        r = fd >= 0 ? 0 : listen_open(*text, &fd, reason, sizeof reason);
+                }
+                if (r == 0)
+                        d->listeners[d->listener_count++] = fd;
+                else
+                        log_error("listen.failed", "reason=%s", LOG_Q(reason));
+                /* In an upgrade there is no way back: the rest goes on. */
+                if (r < 0 && d->state < 0)
+                        return r;
+        }
+        for (unsigned i = 0; i < inheritance->listener_count; i++)
+                if (!taken[i])
+                        listen_close(inheritance->listeners[i]);
+        return 0;
+}
+
+/* Where it listens, one address a line, in a file that is there whole or not at all. */
+static int write_listen_file(const struct daemon *d)
+{
+        char text[LISTEN_TEXT_SIZE], first[LISTEN_TEXT_SIZE] = "", path[PATH_MAX + 4];
+        FILE *file;
+        int r = 0;
+
+        snprintf(path, sizeof path, "%s.new", d->listen_path);
+        file = fopen(path, "we");
+        if (!file)
+                return -errno;
+        for (unsigned i = 0; i < d->listener_count; i++)
+                if (listen_describe(d->listeners[i], text) == 0) {
+                        fprintf(file, "%s\n", text);
+                        log_info("listening", "address=%s", text);
+                        memcpy(first, first[0] ? first : text, sizeof first);
+                }
+        if (ferror(file))
+                r = -EIO;
+        if (fclose(file) != 0 || (r == 0 && rename(path, d->listen_path) < 0))
+                r = -errno;
+        return r ? r : run_lock_write(d->lock, first);
+}
+
+/* ---- the surroundings ---- */
+
+/* Standard input is nothing, and no descriptor of ours takes the place of a standard one that was closed. */
+static void settle_standard_descriptors(void)
+{
+        int fd = open("/dev/null", O_RDWR);
+
+        while (fd >= 0 && fd < 3)
+                fd = dup(fd);
+        dup2(fd, STDIN_FILENO);
+        fd_close(fd);
+}
+
+static void raise_descriptor_limit(void)
+{
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+                return;
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* As execvp would find it, absolute. 0 or -ENOENT. */
+static int find_program(const char *name, char ret_path[PATH_MAX])
+{
+        const char *list = getenv("PATH"), *end;
+        char current[PATH_MAX];
+
+        if (strchr(name, '/')) {
+                if (name[0] == '/')
+                        fill(ret_path, "", name + 1);
+                else if (getcwd(current, sizeof current))
+                        fill(ret_path, current, name);
+                return access(ret_path, X_OK) == 0 ? 0 : -ENOENT;
+        }
+        for (list = list ? list : "/usr/local/bin:/usr/bin:/bin"; *list; list = *end ? end + 1 : end) {
+                end = strchrnul(list, ':');
+                snprintf(ret_path, PATH_MAX, "%.*s/%s", (int)(end - list), list, name);
+                if (ret_path[0] == '/' && access(ret_path, X_OK) == 0)
+                        return 0;
+        }
+        return -ENOENT;
+}
+
+static bool has_embedded_redis(const struct daemon *d)
+{
+        return strcmp(d->config->redis.url, "embedded:") == 0;
+}
+
+static int check_redis(const struct daemon *d)
+{
+        char path[PATH_MAX];
+
+        if (!has_embedded_redis(d) || find_program("redis-server", path) == 0)
+                return 0;
+        log_error("redis.missing", "detail=\"redis.url is embedded: and there is no redis-server in PATH; install it, or "
+                "set redis.url to one that runs\"");
+        return -ENOENT;
+}
+
+/* What USR2 executes is found now: the name may mean something else then, as it should, but not the directory. */
+static int prepare_upgrade(struct daemon *d, int argc, char **argv)
+{
+        static char option[] = "-t";
+
+        d->check_argv = calloc((size_t)argc + 2, sizeof *d->check_argv);
+        if (!d->check_argv)
+                return -ENOMEM;
+        d->check_argv[0] = argv[0];
+        d->check_argv[1] = option;
+        memcpy(d->check_argv + 2, argv + 1, (size_t)(argc - 1) * sizeof *argv);
+        if (find_program(argv[0], d->program) < 0)
+                log_warn("upgrade.impossible", "program=%s detail=\"not found: USR2 will not work\"", LOG_Q(argv[0]));
+        return 0;
+}
+
+static int find_state(void)
+{
+        const char *text = getenv(FORKER_STATE_VARIABLE);
+
+        return text ? atoi(text) : -1;
+}
+
+int daemon_check_state(void)
+{
+        struct forker_inheritance inheritance;
+        int state = find_state();
+
+        return state < 0 ? 0 : forker_inherit(state, &inheritance);
+}
+
+/* ---- life ---- */
+
+/* 0 and everything that the forker needs, or the exit status. */
+static int begin(struct daemon *d, int argc, char **argv)
+{
+        struct forker_inheritance inheritance = { .lock = -1 };
+        char reason[1024];
+        int r;
+
+        if (make_run_dir(d->config) < 0)
+                return EXIT_FAILURE;
+        fill(d->lock_path, d->config->run_dir, "agentpoold.lock");
+        fill(d->listen_path, d->config->run_dir, "agentpoold.listen");
+        fill(d->redis_socket, d->config->run_dir, "redis.sock");
+        fill(d->redis_log, d->config->run_dir, "redis.log");
+        if (d->state >= 0 && forker_inherit(d->state, &inheritance) < 0) {
+                log_error("upgrade.state_unknown", "detail=\"the program before this one left what this one cannot read\"");
+                return EXIT_FAILURE;
+        }
+        d->lock = inheritance.lock;
+        if (d->lock < 0 && run_lock_take(d->lock_path, &d->lock, reason, sizeof reason) < 0) {
+                log_error("run_dir.locked", "reason=%s", LOG_Q(reason));
+                return EXIT_FAILURE;
+        }
+        if (check_redis(d) < 0)
+                return EX_CONFIG;
+        if (d->state < 0 && has_embedded_redis(d))
+                unlink(d->redis_socket);
+        if (open_listeners(d, &inheritance) < 0 || prepare_upgrade(d, argc, argv) < 0)
+                return EXIT_FAILURE;
+        r = write_listen_file(d);
+        if (r < 0)
+                log_error("run_dir.unusable", "path=%s error=%s", LOG_Q(d->listen_path), LOG_Q(strerror(-r)));
+        return r < 0 ? EXIT_FAILURE : 0;
+}
+
+static int run_forker(struct daemon *d, char **argv)
+{
+        const char *redis[] = { "redis-server", "--port", "0", "--unixsocket", d->redis_socket, "--unixsocketperm", "700",
+                "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction", "--dir", d->config->run_dir,
+                "--daemonize", "no", "--logfile", d->redis_log, NULL };
+        struct forker_roles roles = { .master = run_master, .worker = run_worker, .arg = d };
+        struct forker_config config = { .listeners = d->listeners, .listener_count = d->listener_count,
+                .lock = d->lock, .max_workers = (unsigned)d->config->max_workers_total,
+                .redis_argv = has_embedded_redis(d) ? redis : NULL,
+                .shutdown_timeout_ms = (int)d->config->shutdown_timeout_ms, .upgrade_path = d->program,
+                .upgrade_argv = argv, .check_argv = d->check_argv };
+
+        return forker_run(&config, &roles, d->state);
+}
+
+/* Whatever way it went, nothing is left in run_dir that says it runs. */
+static void end(struct daemon *d)
+{
+        for (unsigned i = 0; i < d->listener_count; i++)
+                listen_close(d->listeners[i]);
+        if (d->lock >= 0) {
+                unlink(d->listen_path);
+                if (has_embedded_redis(d))
+                        unlink(d->redis_socket);
+        }
+        d->lock = run_lock_drop(d->lock_path, d->lock);
+        free(d->check_argv);
+}
+
+int daemon_run(struct config *config, const char *config_path, int argc, char **argv)
+{
+        struct daemon d = { .config = config, .config_path = config_path, .lock = -1, .state = find_state() };
+        int r, status;
+
+        settle_standard_descriptors();
+        log_set_role("forker");
+        r = log_open(config->log.file, (enum log_level)config->log.level, (enum log_format)config->log.format);
+        if (r < 0) {
+                log_error("log.unusable", "file=%s error=%s", LOG_Q(config->log.file), LOG_Q(strerror(-r)));
+                return EXIT_FAILURE;
+        }
+        raise_descriptor_limit();
+        status = begin(&d, argc, argv);
+        if (status == 0) {
+                log_info("daemon.begins", "version=%s pid=%d run_dir=%s", AGENTPOOL_VERSION, (int)getpid(),
+                        LOG_Q(config->run_dir));
+                status = run_forker(&d, argv);
+                log_info("daemon.ended", "status=%d", status);
+        }
+        end(&d);
+        return status;
+}

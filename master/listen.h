@@ -1,0 +1,18 @@
+/* Listening sockets: opened once by the daemon, kept by the forker over masters and upgrades. */
+#ifndef MASTER_LISTEN_H
+#define MASTER_LISTEN_H
+#include <stdbool.h>
+#include <stddef.h>
+
+#define LISTEN_TEXT_SIZE 300
+
+/* text as in server.listen. 0 and *ret_fd (close-on-exec, non-blocking); else -errno, and reason names the address, what
+ * is wrong and the remedy. A socket file that nobody listens on any more is replaced. */
+int listen_open(const char *text, int *ret_fd, char *reason, size_t size);
+/* Where fd really listens, as in server.listen: with the port that 0 became. 0 or -errno. */
+int listen_describe(int fd, char text[LISTEN_TEXT_SIZE]);
+/* fd, opened by an earlier program, is what listen_open(text) would open. */
+bool listen_matches(int fd, const char *text);
+/* Closes it and removes its socket file. Returns -1. */
+int listen_close(int fd);
+#endif
