@@ -1,6 +1,8 @@
 #include "common/clock.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 static int64_t read_ms(clockid_t clock)
@@ -34,4 +36,17 @@ char *clock_format(int64_t wall_ms, char text[CLOCK_TEXT_SIZE])
         n = strftime(text, CLOCK_TEXT_SIZE, "%Y-%m-%dT%H:%M:%S", &tm);
         snprintf(text + n, CLOCK_TEXT_SIZE - n, ".%03dZ", (int)(wall_ms % 1000));
         return text;
+}
+
+int clock_parse(const char *text, int64_t *ret_wall_ms)
+{
+        struct tm tm = { 0 };
+        const char *end = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+        unsigned ms;
+        int n = 0;
+
+        if (!end || sscanf(end, ".%3uZ%n", &ms, &n) != 1 || n != 5 || end[n])
+                return -EINVAL;
+        *ret_wall_ms = (int64_t)timegm(&tm) * 1000 + ms;
+        return 0;
 }

@@ -12,5 +12,7 @@ int64_t clock_mono_ms(void);
 int64_t clock_wall_ms(void);
 /* RFC 3339 in UTC with milliseconds, from 1970 to the end of 9999; returns text. */
 char *clock_format(int64_t wall_ms, char text[CLOCK_TEXT_SIZE]);
+/* What clock_format writes. 0 or -EINVAL. */
+int clock_parse(const char *text, int64_t *ret_wall_ms);
 #define CLOCK_TEXT(wall_ms) clock_format((wall_ms), (char[CLOCK_TEXT_SIZE]){ 0 })
 #endif

@@ -97,14 +97,14 @@ static void on_stored(void *arg, int error)
         free(stored);
 }
 
-/* Borrowed from agent. */
-static struct store_agent agent_row(const struct agent *agent)
+struct store_agent pools_agent_row(const struct agent *agent, const char *pool_name)
 {
         return (struct store_agent){
                 .agent_id = agent->agent_id,
                 .project_id = agent->project_id,
-                .pool_name = pool_config(agent->pool)->pool_name,
+                .pool_name = pool_name,
                 .role_type = agent->role_type,
+                .state = agent_state_name(agent->state),
                 .labels = agent->labels,
                 .args = agent->args,
                 .epoch = agent->epoch,
@@ -123,7 +123,7 @@ static void store_row(struct master *master, struct master_pool *pool, const str
         const struct agent *agent = action->agent;
         struct stored *stored = malloc(sizeof *stored);
         char *exit_text = agent->last_exit ? agent_exit_encode(agent->last_exit) : NULL;
-        struct store_agent row = agent_row(agent);
+        struct store_agent row = pools_agent_row(agent, pool->config->pool_name);
         int r = -ENOMEM;
 
         row.master_id = ID_TEXT(&master->master_id);

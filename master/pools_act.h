@@ -2,9 +2,12 @@
 #ifndef MASTER_POOLS_ACT_H
 #define MASTER_POOLS_ACT_H
 #include "master/pools.h"
+#include "sql/store.h"
 
 /* All actions that wait now. */
 void pools_act(struct master *master, struct master_pool *pool);
 /* Asks the forker for SIGKILL; POOL_REAP and the rest follow from the exit. */
 void pools_kill(struct master *master, const struct id *process_id);
+/* An agent as the store's row, without last_exit and master_id. Borrowed from agent and pool_name. */
+struct store_agent pools_agent_row(const struct agent *agent, const char *pool_name);
 #endif

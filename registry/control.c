@@ -151,7 +151,7 @@ int control_decode(const char *text, size_t len, struct control *ret_control)
         struct control control = { 0 };
         struct json_error error;
         cJSON *tree;
-        int r = json_parse(text, len, JSON_STRICT, &tree, &error);
+        int r = json_parse(text, len, JSON_ENVELOPE, &tree, &error);
 
         if (r < 0)
                 return r;

@@ -49,6 +49,7 @@ cJSON *api_worker_print(const struct master *master, const struct pool_worker *w
 
 /* Handlers, by file. */
 void api_agents_spawn(struct http_request *request, void *arg);
+void api_agents_import(struct http_request *request, void *arg);
 void api_agents_terminate(struct http_request *request, void *arg);
 void api_agents_restart(struct http_request *request, void *arg);
 void api_agents_get(struct http_request *request, void *arg);

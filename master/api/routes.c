@@ -5,6 +5,7 @@
 const struct http_route api_routes[] = {
         { HTTP_POST, V1 "/agents/spawn", api_agents_spawn },
         { HTTP_POST, V1 "/agents/terminate", api_agents_terminate },
+        { HTTP_POST, V1 "/agents/import", api_agents_import },
         { HTTP_GET, V1 "/agents", api_agents_list },
         { HTTP_GET, V1 "/agents/health", api_agents_health },
         { HTTP_GET, V1 "/agents/project/{project_id}", api_agents_by_project },
