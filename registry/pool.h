@@ -18,6 +18,7 @@ struct pool_worker {
         int64_t created_at;         /* wall ms */
         int64_t idle_since;         /* mono ms since it hosts nothing; 0: hosts something */
         int64_t deadline;           /* mono ms by which it must be ready or gone; 0: none */
+        int64_t look_at;            /* mono ms when to see whether it is still needed; 0: hosts something */
         int64_t timer_at;           /* when its pool looks at it next; 0: not among the timers */
         uint64_t rss_bytes, cpu_ms; /* as of its last heartbeat; the shell's */
         TAILQ_HEAD(, agent) agents; /* by agent.on_worker */

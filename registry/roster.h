@@ -24,8 +24,13 @@ struct hosted {
         bool reported;         /* the registry knows the present state */
         bool fenced;           /* not ours any more: end without a report */
         bool started;          /* it ran (its end is EXITED, else SPAWN_FAILED) */
+        bool telling_end;      /* what is on its way to the registry is its end */
+        bool graceful;         /* of a ROSTER_STOP that waits */
+        bool listed;           /* on the list being compared (roster_listed) */
+        unsigned todo;         /* actions that wait, a bit each */
         struct agent_exit exit; /* HOSTED_ENDED */
         struct command *spawn;  /* owned: what it was started with; a new registration needs it */
+        struct command *next;   /* owned: its spawn under a higher epoch, once this one has ended; NULL: none */
         void *runtime;          /* the shell's */
         TAILQ_ENTRY(hosted) link;
         UT_hash_handle hh;
@@ -35,7 +40,8 @@ enum roster_action_type {
         ROSTER_START = 1, /* hosted: start it                               -> roster_started | roster_ended */
         ROSTER_STOP,      /* hosted, graceful: end it                       -> roster_ended */
         ROSTER_REPORT,    /* hosted: tell the registry its state            -> roster_reported (batch neighbours) */
-        ROSTER_DENY,      /* agent_id, epoch, command_id, detail: cannot take this spawn (draining, full) */
+        ROSTER_DENY,      /* agent_id, epoch, command_id, detail: it does not run here and will not under this epoch (draining,
+                             full, ended before; a terminate of what is not here): report SPAWN_FAILED, refused */
         ROSTER_FORGET,    /* hosted: last mention; freed at the next roster_next_action */
         ROSTER_EXIT,      /* nothing is left and it should end */
         ROSTER_ACTION_COUNT
@@ -64,8 +70,9 @@ void roster_ended(struct roster *roster, struct hosted *hosted, const struct age
 void roster_reported(struct roster *roster, const struct id *agent_id, uint64_t epoch, int result);
 /* The registry answers again: report what it does not know. */
 void roster_retry(struct roster *roster);
-/* The registry's list of what belongs here: ends what is not on it (unless it is newer than the list: since_report).
- * Agents on it that are not hosted come as commands (roster_command), in any order. */
+/* The registry's list of what belongs here: ends what is not on it, unless its start has not been reported yet (it may be
+ * newer than the list; its own report then says). Needs answers in the order of requests. Agents on it that are not
+ * hosted come as commands (roster_command), in any order. */
 void roster_listed(struct roster *roster, const struct id *agent_ids, const uint64_t *epochs, size_t count);
 /* This worker was declared dead: end every agent, report nothing, exit. */
 void roster_fence(struct roster *roster);
