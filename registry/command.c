@@ -140,6 +140,10 @@ char *reply_encode(const struct reply *reply)
         add_integer(&text, "epoch", (int64_t)reply->epoch);
         if (reply->type == REPLY_SPAWN_FAILED || reply->type == REPLY_MESSAGE_FAILED) {
                 add_string(&text, "detail", reply->detail);
+                if (reply->refused) {
+                        add_name(&text, "refused");
+                        write_text(&text, "true");
+                }
         } else if (reply->type == REPLY_EXITED) {
                 add_integer(&text, "code", reply->exit.code);
                 add_integer(&text, "signal", reply->exit.signal);
@@ -333,6 +337,7 @@ static void read_reply(struct reader *reader, struct reply *reply)
         read_id(reader, "agent_id", &reply->agent_id);
         read_id(reader, "process_id", &reply->process_id);
         reply->epoch = (uint64_t)read_integer(reader, "epoch", 0, JSON_INTEGER_MAX);
+        reply->refused = json_bool(reader->tree, "refused", false);
         if (reply->type == REPLY_SPAWN_FAILED || reply->type == REPLY_MESSAGE_FAILED)
                 reply->detail = read_string(reader, "detail");
         else if (reply->type == REPLY_EXITED)
