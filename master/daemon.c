@@ -26,6 +26,7 @@ struct daemon {
         char lock_path[PATH_MAX], listen_path[PATH_MAX], redis_socket[PATH_MAX], redis_log[PATH_MAX];
         char program[PATH_MAX]; /* absolute */
         char **check_argv;      /* argv with -t */
+        int name_len;           /* of argv[0] */
         int lock;
         int listeners[FORKER_LISTENERS_MAX];
         unsigned listener_count;
@@ -81,7 +82,8 @@ static int run_master(int forker, void *arg)
         struct config *config;
         int status;
 
-        setproctitle("-agentpoold: master");
+        /* libbsd marks the end of a title that is shorter than argv[0]: pad to that. */
+        setproctitle("-%-*s", d->name_len, "agentpoold: master");
         log_set_role("master");
         config = read_again(d);
         status = master_run(forker, config ? config : d->config);
@@ -91,8 +93,11 @@ static int run_master(int forker, void *arg)
 
 static int run_worker(int control, const struct id *process_id, const char *pool_name, void *arg)
 {
-        (void)arg;
-        setproctitle("-agentpoold: worker %s %s", pool_name, ID_TEXT(process_id));
+        const struct daemon *d = arg;
+        char title[160];
+
+        snprintf(title, sizeof title, "agentpoold: worker %s %s", pool_name, ID_TEXT(process_id));
+        setproctitle("-%-*s", d->name_len, title);
         log_set_role("worker");
         return worker_run(control, process_id, pool_name);
 }
@@ -320,10 +325,13 @@ static void end(struct daemon *d)
 
 int daemon_run(struct config *config, const char *config_path, int argc, char **argv)
 {
-        struct daemon d = { .config = config, .config_path = config_path, .lock = -1, .state = find_state() };
+        struct daemon d = { .config = config, .config_path = config_path, .lock = -1, .state = find_state(),
+                .name_len = (int)strlen(argv[0]) };
         int r, status;
 
         settle_standard_descriptors();
+        if (d.state < 0)
+                fd_close_all_but(NULL, 0); /* what a careless parent left open is not for Redis either */
         log_set_role("forker");
         r = log_open(config->log.file, (enum log_level)config->log.level, (enum log_format)config->log.format);
         if (r < 0) {
