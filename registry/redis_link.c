@@ -54,7 +54,7 @@ struct redis_link {
         struct backoff backoff;
         enum link_state state;
         unsigned connection;        /* counts connections: a callback may have ended the one at work */
-        unsigned entered;           /* depth of event callbacks: freed only at 0 */
+        bool entered;               /* within a callback of the loop: not the moment to free it */
         bool freed;
         size_t pending;             /* bytes of unanswered requests */
         size_t partial;             /* bytes read since the last whole answer */
@@ -75,9 +75,21 @@ static void link_destroy(struct redis_link *link)
         free(link);
 }
 
-static void link_leave(struct redis_link *link)
+/* Around whatever may call back: the link is freed only when the outermost one leaves. */
+static bool link_enter(struct redis_link *link)
 {
-        if (--link->entered == 0 && link->freed)
+        bool outermost = !link->entered;
+
+        link->entered = true;
+        return outermost;
+}
+
+static void link_leave(struct redis_link *link, bool outermost)
+{
+        if (!outermost)
+                return;
+        link->entered = false;
+        if (link->freed)
                 link_destroy(link);
 }
 
@@ -122,14 +134,13 @@ static void link_drop_requests(struct redis_link *link, int error)
         }
 }
 
-void redis_link_fail(struct redis_link *link, int error, const char *why)
+static void link_lose(struct redis_link *link, int error, const char *why)
 {
         int64_t now = clock_mono_ms();
         char text[512];
 
         if (link->state == LINK_DOWN)
                 return;
-        link->entered++;
         snprintf(text, sizeof text, "Redis at %s: %s", link->name, why); /* why may lie in what is freed now */
         link_close(link);
         /* Only a connection that lasted counts as a success: one that is cut at once must not be hammered. */
@@ -140,11 +151,17 @@ void redis_link_fail(struct redis_link *link, int error, const char *why)
         link_drop_requests(link, -EAGAIN);
         if (!link->freed)
                 link->events.on_down(link->arg, error, text);
-        link_leave(link);
 }
 
-static void link_failf(struct redis_link *link, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
-static void link_failf(struct redis_link *link, int error, const char *format, ...)
+void redis_link_fail(struct redis_link *link, int error, const char *why)
+{
+        bool outermost = link_enter(link);
+
+        link_lose(link, error, why);
+        link_leave(link, outermost);
+}
+
+__attribute__((format(printf, 3, 4))) static void link_failf(struct redis_link *link, int error, const char *format, ...)
 {
         char why[256];
         va_list args;
@@ -152,7 +169,7 @@ static void link_failf(struct redis_link *link, int error, const char *format, .
         va_start(args, format);
         vsnprintf(why, sizeof why, format, args);
         va_end(args);
-        redis_link_fail(link, error, why);
+        link_lose(link, error, why);
 }
 
 static int link_enqueue(struct redis_link *link, const struct redis_command *command, redis_link_cb cb, void *arg)
@@ -208,7 +225,7 @@ static void on_greeted(void *arg, int error, const redisReply *reply)
         if (error == -EACCES)
                 link_failf(link, error, "%s (check the user and password in redis.url)", reply->str);
         else if (error)
-                redis_link_fail(link, error, reply->str);
+                link_lose(link, error, reply->str);
 }
 
 static void on_greeting_done(void *arg, int error, const redisReply *reply)
@@ -219,7 +236,7 @@ static void on_greeting_done(void *arg, int error, const redisReply *reply)
         if (error || link->state != LINK_GREETING)
                 return;
         if (reply->type != REDIS_REPLY_STATUS || strcmp(reply->str, "PONG") != 0) {
-                redis_link_fail(link, -EPROTO, "answers PING with something else; is it a Redis server?");
+                link_lose(link, -EPROTO, "answers PING with something else; is it a Redis server?");
                 return;
         }
         link->state = LINK_UP;
@@ -263,7 +280,7 @@ static void link_dispatch(struct redis_link *link, const redisReply *reply)
                 return;
         }
         if (!request) {
-                redis_link_fail(link, -EPROTO, "sent an answer that nothing asked for");
+                link_lose(link, -EPROTO, "sent an answer that nothing asked for");
                 return;
         }
         TAILQ_REMOVE(&link->requests, request, link);
@@ -272,7 +289,7 @@ static void link_dispatch(struct redis_link *link, const redisReply *reply)
                 request->cb(request->arg, redis_reply_error(reply), reply);
         free(request);
         if (connection == link->connection && redis_reply_fatal(reply))
-                redis_link_fail(link, redis_reply_error(reply), reply->str);
+                link_lose(link, redis_reply_error(reply), reply->str);
 }
 
 /* Handles the whole answers that were read. */
@@ -299,15 +316,15 @@ static void on_read(struct bufferevent *bev, void *arg)
 {
         struct evbuffer *input = bufferevent_get_input(bev);
         struct redis_link *link = arg;
+        bool outermost = link_enter(link);
         unsigned connection = link->connection;
         struct evbuffer_iovec chunk;
 
-        link->entered++;
         while (connection == link->connection && evbuffer_get_length(input) > 0) {
                 evbuffer_peek(input, -1, NULL, &chunk, 1);
                 link->partial += chunk.iov_len;
                 if (redisReaderFeed(link->reader, chunk.iov_base, chunk.iov_len) != REDIS_OK)
-                        redis_link_fail(link, -ENOMEM, "out of memory");
+                        link_lose(link, -ENOMEM, "out of memory");
                 else if (link->partial > REDIS_REPLY_MAX)
                         link_failf(link, -EPROTO, "sent an answer over %lu MiB", REDIS_REPLY_MAX >> 20);
                 else {
@@ -315,31 +332,31 @@ static void on_read(struct bufferevent *bev, void *arg)
                         link_parse(link);
                 }
         }
-        link_leave(link);
+        link_leave(link, outermost);
 }
 
 static void on_event(struct bufferevent *bev, short what, void *arg)
 {
         struct redis_link *link = arg;
         int on = 1, dns_error = bufferevent_socket_get_dns_error(bev), error = EVUTIL_SOCKET_ERROR();
+        bool outermost = link_enter(link);
 
-        link->entered++;
         if (what & BEV_EVENT_CONNECTED) {
                 fcntl(bufferevent_getfd(bev), F_SETFD, FD_CLOEXEC);
                 if (!link->url.path)
                         setsockopt(bufferevent_getfd(bev), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
                 if (link_greet(link) < 0)
-                        redis_link_fail(link, -ENOMEM, "out of memory");
+                        link_lose(link, -ENOMEM, "out of memory");
         } else if (dns_error) {
                 link_failf(link, -EAGAIN, "cannot resolve the host: %s", evutil_gai_strerror(dns_error));
         } else if (link->state == LINK_CONNECTING) {
                 link_failf(link, -EAGAIN, "cannot connect: %s", evutil_socket_error_to_string(error));
         } else if (what & BEV_EVENT_EOF) {
-                redis_link_fail(link, -EAGAIN, "closed the connection");
+                link_lose(link, -EAGAIN, "closed the connection");
         } else {
                 link_failf(link, -EAGAIN, "connection lost: %s", evutil_socket_error_to_string(error));
         }
-        link_leave(link);
+        link_leave(link, outermost);
 }
 
 static int connect_unix(struct redis_link *link)
@@ -377,7 +394,7 @@ static void link_connect(struct redis_link *link)
         link->bev = bufferevent_socket_new(link->base, -1, BEV_OPT_CLOSE_ON_FREE);
         link->reader = redis_reader_new();
         if (!link->bev || !link->reader) {
-                redis_link_fail(link, -ENOMEM, "out of memory");
+                link_lose(link, -ENOMEM, "out of memory");
                 return;
         }
         bufferevent_setcb(link->bev, on_read, NULL, on_event, link);
@@ -404,7 +421,7 @@ static void link_watch(struct redis_link *link, int64_t now)
         }
         if (!oldest && ping_at <= now) {
                 if (LINK_SAY(link, NULL, "PING") < 0) {
-                        redis_link_fail(link, -ENOMEM, "out of memory");
+                        link_lose(link, -ENOMEM, "out of memory");
                         return;
                 }
                 oldest = TAILQ_FIRST(&link->requests);
@@ -415,17 +432,17 @@ static void link_watch(struct redis_link *link, int64_t now)
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
         struct redis_link *link = arg;
+        bool outermost = link_enter(link);
 
         (void)fd;
         (void)what;
-        link->entered++;
         if (link->state == LINK_DOWN)
                 link_connect(link);
         else if (link->state == LINK_CONNECTING)
                 link_failf(link, -EAGAIN, "cannot connect within %u ms", link->config.connect_timeout_ms);
         else
                 link_watch(link, clock_mono_ms());
-        link_leave(link);
+        link_leave(link, outermost);
 }
 
 static int copy_url(struct redis_url *to, const struct redis_url *from)
@@ -464,14 +481,16 @@ struct redis_link *redis_link_new(struct event_base *base, const struct redis_ur
 
 struct redis_link *redis_link_free(struct redis_link *link)
 {
+        bool outermost;
+
         if (!link || link->freed)
                 return NULL;
-        link->entered++;
+        outermost = link_enter(link);
         link->freed = true;
         link_close(link);
         event_del(link->timer);
         link_drop_requests(link, -ECANCELED);
-        link_leave(link);
+        link_leave(link, outermost);
         return NULL;
 }
 

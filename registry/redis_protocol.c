@@ -43,7 +43,8 @@ void redis_command_add(struct redis_command *command, const void *data, size_t l
         p += head;
         if (len > 0)
                 memcpy(p, data, len);
-        memcpy(p + len, "\r\n", 2);
+        p[len] = '\r';
+        p[len + 1] = '\n';
         command->end += (size_t)head + len + 2;
         command->arguments++;
 }

@@ -10,7 +10,8 @@
 #define SHA_SIZE 41 /* of a script, as SCRIPT LOAD names it */
 
 struct redis_session {
-        struct registry_config config; /* channel is owned */
+        bool refuse_eviction;
+        char *channel;
         struct registry_events events;
         void *arg;
         struct redis_link *commands, *subscription;
@@ -110,7 +111,7 @@ static void on_commands_up(void *arg)
 {
         struct redis_session *session = arg;
 
-        if (!session->config.refuse_eviction)
+        if (!session->refuse_eviction)
                 session_load_all(session);
         else if (SESSION_SAY(session->commands, on_policy, session, "INFO", "memory") < 0)
                 redis_link_fail(session->commands, -ENOMEM, "out of memory");
@@ -147,7 +148,7 @@ static void on_subscription_up(void *arg)
 {
         struct redis_session *session = arg;
 
-        if (SESSION_SAY(session->subscription, on_subscribed, session, "SUBSCRIBE", session->config.channel) < 0)
+        if (SESSION_SAY(session->subscription, on_subscribed, session, "SUBSCRIBE", session->channel) < 0)
                 redis_link_fail(session->subscription, -ENOMEM, "out of memory");
 }
 
@@ -182,13 +183,13 @@ struct redis_session *redis_session_new(struct event_base *base, const struct re
 
         if (!session)
                 return NULL;
-        session->config = *config;
+        session->refuse_eviction = config->refuse_eviction;
         session->events = *events;
         session->arg = arg;
-        session->config.channel = strdup(config->channel);
+        session->channel = strdup(config->channel);
         session->commands = redis_link_new(base, url, &link_config, &commands, session);
         session->subscription = redis_link_new(base, url, &link_config, &subscription, session);
-        if (!session->config.channel || !session->commands || !session->subscription)
+        if (!session->channel || !session->commands || !session->subscription)
                 return redis_session_free(session);
         return session;
 }
@@ -199,7 +200,7 @@ struct redis_session *redis_session_free(struct redis_session *session)
                 return NULL;
         redis_link_free(session->commands);
         redis_link_free(session->subscription);
-        free((char *)(uintptr_t)session->config.channel); /* its own copy */
+        free(session->channel);
         free(session);
         return NULL;
 }

@@ -25,10 +25,7 @@ struct call {
         void *arg;
         int error; /* why it cannot be sent */
         size_t count;
-        struct call_item {
-                struct id agent_id;
-                uint64_t epoch;
-        } *items; /* follow in the same allocation */
+        void *results; /* of a batch: count registry_placed or registry_reported, in the same allocation */
 };
 
 struct registry {
@@ -78,7 +75,7 @@ static void call_free(struct call *call)
 
 static void on_answer(void *arg, int error, const redisReply *reply);
 
-/* The server has lost its scripts (SCRIPT FLUSH): load this one and call it again, once. */
+/* The server has lost its scripts (SCRIPT FLUSH) and did nothing: load this one and call it again, once. */
 static bool call_reload(struct call *call)
 {
         struct redis_session *session = call->registry->session;
@@ -98,35 +95,43 @@ static void on_answer(void *arg, int error, const redisReply *reply)
                 return;
         if (error && reply)
                 snprintf(call->registry->reason, sizeof call->registry->reason, "%s", reply->str);
-        call->finish(call, error == -ENOEXEC ? -EPROTO : error, reply);
+        call->finish(call, error == -ENOEXEC ? -EAGAIN : error, reply);
         call_free(call);
 }
 
 /* keys: how many of the arguments that follow are keys. Never NULL: see refused. */
 static struct call *call_new(struct registry *registry, enum script script, int keys, size_t count)
 {
-        struct call *call = calloc(1, sizeof *call + count * sizeof call->items[0]);
-        bool ready = redis_session_ready(registry->session);
+        struct call *call = calloc(1, sizeof *call + count * sizeof(struct registry_placed));
 
-        if (!call || !ready) {
+        _Static_assert(sizeof(struct registry_placed) >= sizeof(struct registry_reported), "the larger one");
+        if (!call || !redis_session_ready(registry->session)) {
+                registry->refused = (struct call){ .error = call ? -EAGAIN : -ENOMEM, .command.failed = true };
                 free(call);
-                registry->refused = (struct call){ .error = ready ? -ENOMEM : -EAGAIN, .command.failed = true };
                 return &registry->refused;
         }
         call->registry = registry;
         call->script = script;
         call->count = count;
-        call->items = (struct call_item *)(call + 1);
+        call->results = call + 1;
         redis_session_call(registry->session, script, keys, &call->command);
         return call;
 }
 
-static void call_add_item(struct call *call, size_t i, const struct id *agent_id, uint64_t epoch)
+static void call_add_agent(struct call *call, const struct id *agent_id, uint64_t epoch)
 {
-        if (i < call->count)
-                call->items[i] = (struct call_item){ *agent_id, epoch };
         redis_command_add_id(&call->command, agent_id);
         redis_command_add_integer(&call->command, (int64_t)epoch);
+}
+
+/* The same, as item i of a batch whose results say so. */
+static void call_add_reported(struct call *call, size_t i, const struct id *agent_id, uint64_t epoch)
+{
+        struct registry_reported *reported = call->results;
+
+        if (reported)
+                reported[i] = (struct registry_reported){ .agent_id = *agent_id, .epoch = epoch };
+        call_add_agent(call, agent_id, epoch);
 }
 
 /* Consumes call. */
@@ -154,40 +159,26 @@ static void finish_done(struct call *call, int error, const redisReply *reply)
 
 static void finish_placed(struct call *call, int error, const redisReply *reply)
 {
-        struct registry_placed *placed = calloc(call->count + 1, sizeof *placed);
+        struct registry_placed *placed = call->results;
 
-        if (!placed)
-                error = -ENOMEM;
         if (error == 0)
                 error = registry_reply_placed(reply, placed, call->count);
-        for (size_t i = 0; placed && i < call->count; i++) {
-                placed[i].agent_id = call->items[i].agent_id;
-                placed[i].epoch = call->items[i].epoch;
-                if (error)
-                        placed[i].result = error;
-        }
+        for (size_t i = 0; error && i < call->count; i++)
+                placed[i].result = error;
         if (call->cb.placed)
-                call->cb.placed(call->arg, error, placed, placed ? call->count : 0);
-        free(placed);
+                call->cb.placed(call->arg, error, placed, call->count);
 }
 
 static void finish_reported(struct call *call, int error, const redisReply *reply)
 {
-        struct registry_reported *reported = calloc(call->count + 1, sizeof *reported);
+        struct registry_reported *reported = call->results;
 
-        if (!reported)
-                error = -ENOMEM;
         if (error == 0)
                 error = registry_reply_reported(reply, reported, call->count);
-        for (size_t i = 0; reported && i < call->count; i++) {
-                reported[i].agent_id = call->items[i].agent_id;
-                reported[i].epoch = call->items[i].epoch;
-                if (error)
-                        reported[i].result = error;
-        }
+        for (size_t i = 0; error && i < call->count; i++)
+                reported[i].result = error;
         if (call->cb.reported)
-                call->cb.reported(call->arg, error, reported, reported ? call->count : 0);
-        free(reported);
+                call->cb.reported(call->arg, error, reported, call->count);
 }
 
 static void finish_listing(struct call *call, int error, const redisReply *reply)
@@ -212,7 +203,7 @@ static void finish_swept(struct call *call, int error, const redisReply *reply)
                 error = registry_reply_swept(reply, &swept, &count);
         if (call->cb.swept)
                 call->cb.swept(call->arg, error, swept, count);
-        registry_swept_free(swept, count);
+        free(swept);
 }
 
 /* --- operations -------------------------------------------------------------------------------------------------- */
@@ -222,13 +213,16 @@ int registry_reserve(struct registry *registry, const char *pool_name, enum pool
 {
         struct call *call = call_new(registry, SCRIPT_RESERVE, 1, count);
         struct redis_command *command = &call->command;
+        struct registry_placed *placed = call->results;
 
         call->cb.placed = cb;
         redis_command_add_key(command, "pool:", pool_name, ":processes");
         redis_command_add_text(command, pool_name);
         redis_command_add_text(command, placement == POOL_SPREAD ? "spread" : "pack");
         for (size_t i = 0; i < count; i++) {
-                call_add_item(call, i, &items[i].agent_id, items[i].epoch);
+                if (placed)
+                        placed[i] = (struct registry_placed){ .agent_id = items[i].agent_id, .epoch = items[i].epoch };
+                call_add_agent(call, &items[i].agent_id, items[i].epoch);
                 redis_command_add_id(command, &items[i].project_id);
                 redis_command_add_text(command, items[i].role_type);
                 redis_command_add_integer(command, items[i].created_at);
@@ -247,7 +241,7 @@ int registry_send(struct registry *registry, const char *pool_name, const struct
 
         call->cb.done = cb;
         redis_command_add_id_key(&call->command, "agent:", agent_id, "");
-        call_add_item(call, 0, agent_id, epoch);
+        call_add_agent(call, agent_id, epoch);
         redis_command_add_text(&call->command, pool_name);
         redis_command_add_text(&call->command, agent_state_name(state));
         redis_command_add_text(&call->command, command);
@@ -262,7 +256,7 @@ int registry_release(struct registry *registry, const char *pool_name, const str
         call->cb.done = cb;
         redis_command_add_id_key(&call->command, "agent:", agent_id, "");
         redis_command_add_key(&call->command, "pool:", pool_name, ":agents");
-        call_add_item(call, 0, agent_id, epoch);
+        call_add_agent(call, agent_id, epoch);
         redis_command_add_text(&call->command, id_is_zero(process_id) ? "" : ID_TEXT(process_id));
         return call_send(registry, call, finish_done, arg);
 }
@@ -316,7 +310,7 @@ int registry_sweep(struct registry *registry, const char *pool_name, const struc
         redis_command_add_key(&call->command, "pool:", pool_name, ":processes");
         for (size_t i = 0; i < count; i++) {
                 redis_command_add_id(&call->command, &confirms[i].process_id);
-                call_add_item(call, i, &confirms[i].agent_id, confirms[i].epoch);
+                call_add_agent(call, &confirms[i].agent_id, confirms[i].epoch);
         }
         return call_send(registry, call, finish_swept, arg);
 }
@@ -367,7 +361,7 @@ static int add_agent(struct call *call, size_t i, const struct registry_agent *a
 
         if (r < 0)
                 return r;
-        call_add_item(call, i, &agent->agent_id, agent->epoch);
+        call_add_reported(call, i, &agent->agent_id, agent->epoch);
         redis_command_add_text(command, agent_state_name(agent->state));
         redis_command_add_id(command, &spawn.project_id);
         redis_command_add_text(command, spawn.role_type);
@@ -414,7 +408,7 @@ int registry_report(struct registry *registry, const struct id *process_id, cons
         redis_command_add_id_key(command, "process:", process_id, ":ended");
         redis_command_add_id(command, process_id);
         for (size_t i = 0; i < count; i++) {
-                call_add_item(call, i, &items[i].agent_id, items[i].epoch);
+                call_add_reported(call, i, &items[i].agent_id, items[i].epoch);
                 redis_command_add_text(command, items[i].type == REPLY_SPAWNED ? "spawned" : "ended");
                 redis_command_add_id(command, &items[i].master_id);
                 redis_command_add_text(command, items[i].reply);
@@ -441,7 +435,7 @@ int registry_agent_status(struct registry *registry, const struct id *process_id
 
         redis_command_add_id(&call->command, process_id);
         for (size_t i = 0; i < count; i++) {
-                call_add_item(call, i, &items[i].agent_id, items[i].epoch);
+                call_add_agent(call, &items[i].agent_id, items[i].epoch);
                 redis_command_add_text(&call->command, agent_state_name(items[i].state));
         }
         return call_send(registry, call, finish_done, NULL);

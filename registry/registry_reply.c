@@ -72,12 +72,13 @@ int registry_reply_placed(const redisReply *reply, struct registry_placed *place
         int r = check_batch(reply, count);
 
         for (size_t i = 0; r == 0 && i < count; i++) {
+                int result = registry_reply_code(reply->element[i]);
+
                 if (read_id(reply->element[i], &placed[i].process_id) == 0)
-                        placed[i].result = 0;
-                else if ((placed[i].result = registry_reply_code(reply->element[i])) == 0)
+                        result = 0;
+                else if (result == 0 || result == -EPROTO)
                         r = -EPROTO;
-                else if (placed[i].result == -EPROTO)
-                        r = -EPROTO;
+                placed[i].result = result;
         }
         return r;
 }
@@ -137,10 +138,10 @@ int registry_reply_listing(const redisReply *reply, struct registry_listing *ret
         return 0;
 }
 
-static int read_swept(const redisReply *row, struct registry_swept *ret_swept)
+/* ended has room for what follows the row's numbers. */
+static int read_swept(const redisReply *row, const char **ended, struct registry_swept *ret_swept)
 {
         uint64_t age, agent_count;
-        const char **ended;
 
         if (row->type != REDIS_REPLY_ARRAY || row->elements < 6 || read_id(row->element[0], &ret_swept->process_id) < 0
                 || read_id(row->element[1], &ret_swept->master_id) < 0 || read_number(row->element[2], &age) < 0
@@ -150,9 +151,6 @@ static int read_swept(const redisReply *row, struct registry_swept *ret_swept)
                 return -EPROTO;
         ret_swept->heartbeat_age_ms = (int64_t)age;
         ret_swept->agent_count = (unsigned)agent_count;
-        ended = calloc(row->elements - 5, sizeof *ended);
-        if (!ended)
-                return -ENOMEM;
         ret_swept->ended = ended;
         for (size_t i = 6; i < row->elements; i++) {
                 if (!is_text(row->element[i]))
@@ -165,32 +163,29 @@ static int read_swept(const redisReply *row, struct registry_swept *ret_swept)
 int registry_reply_swept(const redisReply *reply, struct registry_swept **ret_swept, size_t *ret_count)
 {
         struct registry_swept *swept;
+        size_t texts = 0;
+        const char **ended;
         int r = 0;
 
         if (reply->type != REDIS_REPLY_ARRAY)
                 return -EPROTO;
-        swept = calloc(reply->elements + 1, sizeof *swept);
+        for (size_t i = 0; i < reply->elements; i++)
+                texts += reply->element[i]->type == REDIS_REPLY_ARRAY ? reply->element[i]->elements : 0;
+        swept = calloc(1, (reply->elements + 1) * sizeof *swept + texts * sizeof *ended);
         if (!swept)
                 return -ENOMEM;
-        for (size_t i = 0; r == 0 && i < reply->elements; i++)
-                r = read_swept(reply->element[i], &swept[i]);
+        ended = (const char **)(void *)(swept + reply->elements + 1);
+        for (size_t i = 0; r == 0 && i < reply->elements; i++) {
+                r = read_swept(reply->element[i], ended, &swept[i]);
+                ended += swept[i].ended_count;
+        }
         if (r < 0) {
-                registry_swept_free(swept, reply->elements);
+                free(swept);
                 return r;
         }
         *ret_swept = swept;
         *ret_count = reply->elements;
         return 0;
-}
-
-void registry_swept_free(struct registry_swept *swept, size_t count)
-{
-        for (size_t i = 0; i < count; i++) {
-                const char *const *ended = swept[i].ended;
-
-                free((void *)(uintptr_t)ended);
-        }
-        free(swept);
 }
 
 int registry_reply_policy(const redisReply *reply, char *ret_policy, size_t size)

@@ -12,9 +12,8 @@ int registry_reply_reported(const redisReply *reply, struct registry_reported *r
 /* 0 and *ret_listing with agents that borrow from reply, in an array the caller frees; else the error. */
 int registry_reply_listing(const redisReply *reply, struct registry_listing *ret_listing,
         struct registry_listed_agent **ret_agents);
-/* 0 and the workers, whose ends borrow from reply: registry_swept_free; else the error. */
+/* 0 and the workers, whose ends borrow from reply, in one piece that the caller frees; else the error. */
 int registry_reply_swept(const redisReply *reply, struct registry_swept **ret_swept, size_t *ret_count);
-void registry_swept_free(struct registry_swept *swept, size_t count);
 /* The maxmemory-policy in an answer to INFO memory. 0, -EPERM when it may evict keys without TTL, -EPROTO when it is not
  * there. */
 int registry_reply_policy(const redisReply *reply, char *ret_policy, size_t size);

@@ -49,7 +49,7 @@ static void read_as_everything(const redisReply *reply)
                 for (size_t i = 0; i < count; i++)
                         for (size_t k = 0; k < swept[i].ended_count; k++)
                                 assert(swept[i].ended[k]);
-                registry_swept_free(swept, count);
+                free(swept);
         }
 }
 

@@ -441,7 +441,7 @@ START_TEST(test_drops_the_connection_when_the_server_is_hostile)
         struct redis_url url = redis_fixture_url(&redis);
         int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-        strcpy(address.sun_path, redis.socket);
+        snprintf(address.sun_path, sizeof address.sun_path, "%s", redis.socket);
         ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, sizeof address), 0);
         ck_assert_int_eq(listen(listener, 5), 0);
         connect_to(&url);
