@@ -211,28 +211,48 @@ static void answer(const struct pool_action *action)
                 waiter->done(waiter, action->agent, action->error, action->detail);
 }
 
-/* {"event":…, "at":…, …} for pool:<name>:events. */
-static char *event_text(const struct master_pool *pool, const struct store_event *event)
+static void put_member(struct json_text *text, const char *name, const char *value)
 {
-        cJSON *tree = cJSON_CreateObject();
-        char *text = NULL;
-        int r = tree ? 0 : -ENOMEM;
+        json_text_put(text, text->len > 1 ? "," : "", text->len > 1);
+        json_text_string(text, name);
+        json_text_put(text, ":", 1);
+        json_text_string(text, value);
+}
 
-        r = r ? r : json_add_string(tree, "event", event->event);
-        r = r ? r : json_add_time(tree, "at", event->at);
-        r = r ? r : json_add_string(tree, "pool_name", pool->config->pool_name);
+/* {"event":…, "at":…, …} for pool:<name>:events. */
+static char *event_text(const struct store_event *event)
+{
+        struct json_text text = { 0 };
+        char epoch[32];
+
+        json_text_put(&text, "{", 1);
+        put_member(&text, "event", event->event);
+        put_member(&text, "at", CLOCK_TEXT(event->at));
+        put_member(&text, "pool_name", event->pool_name);
         if (!id_is_zero(&event->agent_id)) {
-                r = r ? r : json_add_string(tree, "agent_id", ID_TEXT(&event->agent_id));
-                r = r ? r : json_add_integer(tree, "epoch", (int64_t)event->epoch);
+                put_member(&text, "agent_id", ID_TEXT(&event->agent_id));
+                json_text_put(&text, epoch,
+                        (size_t)snprintf(epoch, sizeof epoch, ",\"epoch\":%llu", (unsigned long long)event->epoch));
         }
         if (!id_is_zero(&event->process_id))
-                r = r ? r : json_add_string(tree, "process_id", ID_TEXT(&event->process_id));
+                put_member(&text, "process_id", ID_TEXT(&event->process_id));
         if (event->detail)
-                r = r ? r : json_add_string(tree, "detail", event->detail);
-        if (r == 0)
-                text = json_print(tree);
-        cJSON_Delete(tree);
-        return text;
+                put_member(&text, "detail", event->detail);
+        json_text_put(&text, "}", 1);
+        return json_text_take(&text);
+}
+
+/* One line of log per event; what happens with every spawn is for debugging. */
+static void log_event(const struct store_event *event)
+{
+        bool routine = strcmp(event->event, "agent_spawned") == 0 || strcmp(event->event, "agent_terminated") == 0;
+        enum log_level level = routine ? LOG_DEBUG : LOG_INFO;
+
+        if (log_enabled(level))
+                log_write(level, event->event, "pool=%s agent=%s epoch=%llu process=%s detail=%s", event->pool_name,
+                        id_is_zero(&event->agent_id) ? "-" : ID_TEXT(&event->agent_id), (unsigned long long)event->epoch,
+                        id_is_zero(&event->process_id) ? "-" : ID_TEXT(&event->process_id),
+                        event->detail ? LOG_Q(event->detail) : "-");
 }
 
 static void tell_event(struct master *master, const struct master_pool *pool, const struct pool_action *action)
@@ -248,11 +268,9 @@ static void tell_event(struct master *master, const struct master_pool *pool, co
         }
         if (worker)
                 event.process_id = worker->process_id;
-        log_info(action->event, "pool=%s agent=%s epoch=%llu process=%s detail=%s", event.pool_name,
-                action->agent ? ID_TEXT(&event.agent_id) : "-", (unsigned long long)event.epoch,
-                worker ? ID_TEXT(&event.process_id) : "-", LOG_Q(action->detail));
+        log_event(&event);
         store_event_add(master->store, &event);
-        text = event_text(pool, &event);
+        text = event_text(&event);
         if (text) {
                 registry_publish_event(master->registry, pool->config->pool_name, text);
                 streams_event(master->streams, event.event, &event.agent_id, text);
