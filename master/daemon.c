@@ -86,7 +86,7 @@ static int run_master(int forker, void *arg)
         setproctitle("-%-*s", d->name_len, "agentpoold: master");
         log_set_role("master");
         config = read_again(d);
-        status = master_run(forker, config ? config : d->config);
+        status = master_run(forker, config ? config : d->config, d->config_path);
         config_free(config);
         return status;
 }

@@ -28,15 +28,18 @@
 #define ANNOUNCE_TTL_MS 30000
 #define ANNOUNCE_INTERVAL_S 10
 #define PRUNE_INTERVAL_S 3600
+#define FAST_BUDGET_MS 1000
 
 /* One life of a master, from its start to its exit status. */
 struct life {
         struct master master; /* first: what the parts see */
+        const char *config_path;
         int forker_socket;    /* until the channel has it */
         struct event *announce, *prune;
         struct event *give_up; /* the end of the shutdown budget */
         unsigned clearing;     /* registry calls of the last step of shutdown under way */
         bool registry_was_up;
+        bool reloading;        /* the next master takes over once the requests under way are answered */
         int status;
 };
 
@@ -97,19 +100,29 @@ static void on_give_up(evutil_socket_t fd, short what, void *arg)
 
         (void)fd;
         (void)what;
+        if (life->reloading) {
+                end(life, EXIT_SUCCESS);
+                return;
+        }
         log_warn("shutdown.timeout", "detail=\"killing what has not ended\"");
         for (size_t i = 0; i < pools_count(master->pools); i++)
                 for (struct pool_worker *w = pool_first_worker(pools_at(master->pools, i)->rules); w; w = w->hh.next)
                         pools_kill(master, &w->process_id);
 }
 
+static void arm_give_up(struct life *life, int64_t budget_ms)
+{
+        struct timeval tv = { .tv_sec = budget_ms / 1000, .tv_usec = budget_ms % 1000 * 1000 };
+
+        event_add(life->give_up, &tv);
+}
+
 static void shut_down(struct life *life, bool fast)
 {
         struct master *master = &life->master;
-        int64_t budget = fast ? 1000 : master->config->shutdown_timeout_ms;
-        struct timeval tv = { .tv_sec = budget / 1000, .tv_usec = budget % 1000 * 1000 };
 
-        event_add(life->give_up, &tv);
+        life->reloading = false;
+        arm_give_up(life, fast ? FAST_BUDGET_MS : master->config->shutdown_timeout_ms);
         if (master->closing && !fast)
                 return;
         log_info("shutdown.begins", "fast=%d", fast);
@@ -119,6 +132,38 @@ static void shut_down(struct life *life, bool fast)
                 http_server_drain(master->http, NULL, NULL);
         }
         pools_close(master->pools, on_pools_closed, life);
+}
+
+/* ---- reload: one way for a new configuration, a new program and a crash: a new master takes over ---- */
+
+static void on_answered(void *arg)
+{
+        struct life *life = arg;
+
+        if (life->reloading)
+                end(life, EXIT_SUCCESS);
+}
+
+static void reload(struct life *life)
+{
+        struct config_errors errors = { 0 };
+        struct config *config = NULL;
+
+        if (life->reloading || life->master.closing)
+                return;
+        if (config_load(life->config_path, environ, &config, &errors) < 0) {
+                for (unsigned i = 0; i < errors.count; i++)
+                        log_error("config.invalid", "error=%s", LOG_Q(errors.lines[i]));
+                log_error("config.kept", "file=%s detail=\"nothing was changed\"", LOG_Q(life->config_path));
+                return;
+        }
+        config_free(config);
+        log_info("config.reloading", "file=%s", LOG_Q(life->config_path));
+        life->reloading = true;
+        arm_give_up(life, life->master.config->shutdown_timeout_ms);
+        life->master.streams = streams_free(life->master.streams);
+        life->master.streams = streams_new();
+        http_server_drain(life->master.http, on_answered, life);
 }
 
 /* ---- the forker ---- */
@@ -132,6 +177,9 @@ static void handle_signal(struct life *life, int number)
         case SIGINT:
         case SIGQUIT:
                 shut_down(life, true);
+                break;
+        case SIGHUP:
+                reload(life);
                 break;
         case SIGUSR1:
                 log_reopen();
@@ -465,9 +513,10 @@ static void life_done(struct life *life)
                 event_base_free(master->base);
 }
 
-int master_run(int forker, const struct config *config)
+int master_run(int forker, const struct config *config, const char *config_path)
 {
-        struct life life = { .master = { .config = config }, .forker_socket = forker, .status = EXIT_FAILURE };
+        struct life life = { .master = { .config = config }, .config_path = config_path, .forker_socket = forker,
+                .status = EXIT_FAILURE };
         int r;
 
         log_set_role("master");

@@ -1,7 +1,6 @@
 #include "master/pools.h"
 
 #include "common/clock.h"
-#include "common/fd.h"
 #include "common/log.h"
 #include "master/messages.h"
 #include "master/pools_act.h"
@@ -333,8 +332,9 @@ void pools_close(struct pools *pools, void (*on_closed)(void *arg), void *arg)
 static void refuse_worker(struct pools *pools, const struct id *process_id, const char *pool_name, int take_socket)
 {
         log_warn("worker.without_pool", "process=%s pool=%s", ID_TEXT(process_id), pool_name);
-        fd_close(take_socket);
-        pools_kill(pools->master, process_id);
+        registry_reap(pools->master->registry, pool_name, process_id, NULL, NULL);
+        if (workers_dismiss(pools->master->workers, process_id, take_socket) < 0)
+                pools_kill(pools->master, process_id);
 }
 
 void pools_worker_forked(struct pools *pools, const struct id *process_id, const char *pool_name, int pid,

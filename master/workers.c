@@ -1,6 +1,7 @@
 #include "master/workers.h"
 
 #include "common/clock.h"
+#include "common/fd.h"
 #include "common/json.h"
 #include "common/log.h"
 #include "master/pools.h"
@@ -15,7 +16,6 @@
 struct workers_entry {
         struct id process_id;
         struct workers *workers;
-        const struct pool_config *config;
         struct channel *channel;    /* NULL: its end is closed, its exit is awaited */
         struct pool_hosted *hosted; /* what it said so far, until READY */
         size_t hosted_count;
@@ -194,27 +194,44 @@ static cJSON *welcome_settings(const struct master *master, const struct pool_co
         return NULL;
 }
 
-int workers_add(struct workers *workers, const struct id *process_id, const struct pool_config *config, int take_socket)
+/* Takes over its control socket. NULL when out of memory: the socket is closed. */
+static struct workers_entry *entry_new(struct workers *workers, const struct id *process_id, int take_socket)
 {
         static const struct channel_events events = { .on_packet = on_packet, .on_closed = on_closed };
-        struct control welcome = { .type = CONTROL_WELCOME };
         struct workers_entry *entry = calloc(1, sizeof *entry);
+
+        if (entry)
+                *entry = (struct workers_entry){ .process_id = *process_id, .workers = workers,
+                        .last_pong = clock_mono_ms(),
+                        .channel = channel_new(workers->master->base, take_socket, &events, entry) };
+        if (!entry || !entry->channel) {
+                fd_close(take_socket);
+                free(entry);
+                return NULL;
+        }
+        HASH_ADD(hh, workers->entries, process_id, sizeof entry->process_id, entry);
+        return entry;
+}
+
+int workers_add(struct workers *workers, const struct id *process_id, const struct pool_config *config, int take_socket)
+{
+        struct control welcome = { .type = CONTROL_WELCOME };
+        struct workers_entry *entry = entry_new(workers, process_id, take_socket);
         int r;
 
         if (!entry)
                 return -ENOMEM;
-        *entry = (struct workers_entry){ .process_id = *process_id, .workers = workers, .config = config,
-                .last_pong = clock_mono_ms() };
-        entry->channel = channel_new(workers->master->base, take_socket, &events, entry);
-        if (!entry->channel) {
-                free(entry);
-                return -ENOMEM;
-        }
-        HASH_ADD(hh, workers->entries, process_id, sizeof entry->process_id, entry);
         welcome.settings = welcome_settings(workers->master, config);
         r = welcome.settings ? send_control(entry, &welcome) : -ENOMEM;
         cJSON_Delete(welcome.settings);
         return r;
+}
+
+int workers_dismiss(struct workers *workers, const struct id *process_id, int take_socket)
+{
+        struct workers_entry *entry = entry_new(workers, process_id, take_socket);
+
+        return entry ? send_control(entry, &(struct control){ .type = CONTROL_STOP, .number = CONTROL_STOP_END }) : -ENOMEM;
 }
 
 void workers_remove(struct workers *workers, const struct id *process_id)

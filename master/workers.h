@@ -9,6 +9,8 @@ struct workers *workers_new(struct master *master);
 struct workers *workers_free(struct workers *workers);
 /* A worker's control socket from the forker: takes it over, sends WELCOME. 0 or -ENOMEM. */
 int workers_add(struct workers *workers, const struct id *process_id, const struct pool_config *config, int take_socket);
+/* The same for a worker whose pool is not configured any more: told to end its agents and itself. */
+int workers_dismiss(struct workers *workers, const struct id *process_id, int take_socket);
 /* It has exited. */
 void workers_remove(struct workers *workers, const struct id *process_id);
 /* 0, -ENOENT, or as channel_send. */
