@@ -60,7 +60,8 @@ struct agent {
         bool answered;    /* the spawn was answered: from now on it is never lost */
         bool graceful;    /* how to end it */
         bool ending;      /* a terminate waits for its answer */
-        bool asked;       /* the registry was asked for a slot under this epoch */
+        bool asked;       /* the registry was asked for a slot under this epoch … */
+        bool uncertain;   /* … and did not say what became of it: asked again, under the same epoch */
         bool row;         /* the store has a row of it */
         bool storing;     /* one write is under way, never two … */
         bool store_again; /* … and what it wrote is out of date */

@@ -1,0 +1,100 @@
+/* What the files of the pool's rules share: pool.c (life, actions, time, looking), pool_place.c (from the request to the
+ * answer), pool_end.c (ends, restarts, terminate), pool_workers.c. Nobody else includes this. */
+#ifndef REGISTRY_POOL_INTERNAL_H
+#define REGISTRY_POOL_INTERNAL_H
+#define HASH_NONFATAL_OOM 1
+#include "common/backoff.h"
+#include "registry/pool.h"
+
+#include <bsd/sys/tree.h>
+
+#define POOL_RESEND_MS 500       /* a command without its reply is sent again */
+#define POOL_START_MARGIN_MS 2000 /* what an acknowledgement may take beyond start_timeout_ms */
+#define POOL_RETRY_MS 100        /* the registry or a worker refused: ask again */
+#define POOL_STORE_RETRY_MS 1000
+#define POOL_LOOK_MS 1000        /* an idle worker that was still needed */
+#define POOL_KILL_MARGIN_MS 5000 /* a worker that should end by itself gets so much longer; a KILL is repeated so often */
+#define POOL_DEGRADED_AFTER 3    /* failures in a row */
+#define POOL_STORING_MAX 1000    /* restored agents that are on their way at once */
+
+struct pool_node { /* one queued action */
+        struct pool_action action;
+        STAILQ_ENTRY(pool_node) link;
+};
+TAILQ_HEAD(pool_list, agent);
+RB_HEAD(agent_timers, agent);
+RB_HEAD(worker_timers, pool_worker);
+
+struct pool {
+        const struct pool_config *config; /* borrowed */
+        uint64_t random;
+        struct agent *agents;
+        struct pool_worker *workers;
+        STAILQ_HEAD(, pool_node) actions;
+        struct pool_node *shown;           /* the action last returned: freed with what it forgets at the next call */
+        struct agent_timers agent_timers;
+        struct worker_timers worker_timers;
+        int64_t wake_at;                   /* mono ms when waiting agents or forks are looked at again; 0: by events only */
+        /* Agents that wait: spawns, placed again (they go first), restored. */
+        struct pool_list fresh, again, restoring;
+        unsigned in_phase[PHASE_COUNT], fresh_count, by_state[AGENT_STATE_COUNT], workers_by_state[WORKER_STATE_COUNT];
+        unsigned capacity, used, empty;    /* of ready workers: slots, taken slots, workers that host nothing */
+        unsigned unreported;               /* adopted workers that have not said yet what they run */
+        unsigned ending;                   /* terminates not answered yet */
+        bool restored, closing, broken;
+        int64_t reserve_at;                /* no reservation before this: the registry had no slot or no answer */
+        struct backoff fork_backoff;
+        int64_t fork_at;                   /* no fork before this */
+        unsigned worker_failures, agent_failures; /* starts failed in a row */
+        char worker_reason[160], agent_reason[160];
+        uint64_t workers_spawned, workers_terminated, spawns_ok, spawns_failed;
+};
+
+/* pool.c */
+void pool_push(struct pool *pool, enum pool_action_type type, struct agent *agent, struct pool_worker *worker);
+void pool_push_release(struct pool *pool, const struct agent *agent);
+void pool_push_evict(struct pool *pool, struct pool_worker *worker, const struct id *agent_id, uint64_t epoch);
+void pool_push_answer(struct pool *pool, struct agent *agent, void *waiter, enum pool_error error, const char *detail);
+void pool_push_event(struct pool *pool, const char *event, struct agent *agent, struct pool_worker *worker,
+        const char *detail);
+uint32_t pool_random(struct pool *pool);
+struct id pool_new_id(struct pool *pool);
+/* After any change of the times that an agent or worker waits for. */
+void pool_agent_time(struct agent *agent);
+void pool_worker_time(struct pool_worker *worker);
+
+/* pool_place.c */
+bool pool_add_agent(struct pool *pool, struct agent *agent);
+void pool_set_phase(struct agent *agent, enum agent_phase phase);
+void pool_set_state(struct agent *agent, enum agent_event event);
+void pool_attach(struct agent *agent, struct pool_worker *worker, int64_t now);
+void pool_detach(struct agent *agent, int64_t now);
+void pool_store(struct agent *agent);                /* its row as it is now, after the write under way */
+void pool_place_again(struct agent *agent);          /* under a new epoch; it certainly runs nowhere */
+void pool_place_later(struct agent *agent, int64_t now); /* the same in POOL_RETRY_MS */
+void pool_reserve(struct agent *agent);
+bool pool_found_early(const struct agent *agent);
+void pool_reserved_at(struct agent *agent, struct pool_worker *worker, int64_t now);
+void pool_answer_if_due(struct agent *agent);
+/* A spawn that is not answered fails: nothing is left behind. */
+void pool_abandon(struct agent *agent, enum pool_error error, const char *detail, int64_t now);
+void pool_forget_agent(struct agent *agent, int64_t now);
+void pool_agent_due(struct agent *agent, int64_t now);
+unsigned pool_free_slots(const struct pool *pool);   /* as far as this pool knows, less what it asked for */
+/* Slots that agents on their way back (restart delay, new epoch being stored, restore) will need: not for new spawns. */
+unsigned pool_owed_slots(const struct pool *pool);
+/* Waiting agents into free slots, restored ones on their way, workers forked for the rest. After every event. */
+void pool_pump(struct pool *pool, int64_t now);
+
+/* pool_end.c */
+void pool_agent_gone(struct agent *agent, int64_t now); /* stopping, and certainly gone */
+void pool_worker_lost(struct agent *agent, const char *why, int64_t now); /* its worker is certainly gone */
+void pool_finish_if_stored(struct agent *agent, int64_t now);
+void pool_tell_end(struct agent *agent, int64_t now);   /* sends its terminate command, until it has ended */
+void pool_withdraw(struct agent *agent, bool graceful, int64_t now);
+
+/* pool_workers.c */
+void pool_fork_workers(struct pool *pool, int64_t now);
+void pool_worker_due(struct pool_worker *worker, int64_t now);
+void pool_close_worker(struct pool_worker *worker, int64_t now);
+#endif

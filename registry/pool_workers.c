@@ -1,0 +1,339 @@
+/* Workers: forked as many as the waiting agents need, watched until ready, drained when idle, mourned. */
+#include "registry/pool_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void count_ready(struct pool_worker *worker, bool ready)
+{
+        struct pool *pool = worker->pool;
+
+        pool->capacity = ready ? pool->capacity + worker->max_agents : pool->capacity - worker->max_agents;
+        pool->used = ready ? pool->used + worker->used : pool->used - worker->used;
+        if (worker->used == 0)
+                pool->empty = ready ? pool->empty + 1 : pool->empty - 1;
+}
+
+static bool set_state(struct pool_worker *worker, enum worker_event event)
+{
+        enum worker_state before = worker->state;
+
+        if (worker_state_apply(&worker->state, event) < 0)
+                return false;
+        worker->pool->workers_by_state[before]--;
+        worker->pool->workers_by_state[worker->state]++;
+        if (before == WORKER_READY || worker->state == WORKER_READY)
+                count_ready(worker, worker->state == WORKER_READY);
+        return true;
+}
+
+static struct pool_worker *worker_add(struct pool *pool, const struct id *process_id, int64_t now)
+{
+        struct pool_worker *worker = calloc(1, sizeof *worker);
+
+        if (worker) {
+                worker->process_id = *process_id;
+                HASH_ADD(hh, pool->workers, process_id, sizeof worker->process_id, worker);
+        }
+        if (!worker || !worker->hh.tbl) {
+                free(worker);
+                pool->broken = true;
+                return NULL;
+        }
+        worker->pool = pool;
+        worker->state = WORKER_STARTING;
+        worker->max_agents = (unsigned)pool->config->max_agents_per_worker;
+        worker->deadline = now + pool->config->worker_start_timeout_ms;
+        worker->idle_since = now;
+        TAILQ_INIT(&worker->agents);
+        pool->workers_by_state[WORKER_STARTING]++;
+        pool_worker_time(worker);
+        return worker;
+}
+
+static void worker_remove(struct pool_worker *worker)
+{
+        struct pool *pool = worker->pool;
+
+        set_state(worker, WORKER_EV_EXITED);
+        pool->workers_by_state[WORKER_EXITED]--;
+        pool->unreported -= worker->adopted && !worker->reported;
+        worker->deadline = 0;
+        pool_worker_time(worker);
+        HASH_DEL(pool->workers, worker);
+        pool->workers_terminated++;
+}
+
+/* --- how many ----------------------------------------------------------------------------------------------------- */
+
+static int64_t wanted_forks(const struct pool *pool)
+{
+        const struct pool_config *config = pool->config;
+        int64_t per_worker = config->max_agents_per_worker, want, ready = pool->workers_by_state[WORKER_READY];
+        int64_t beyond = (int64_t)pool->in_phase[PHASE_WAITING] + pool_owed_slots(pool) - pool_free_slots(pool);
+
+        want = beyond > 0 ? (beyond + per_worker - 1) / per_worker : 0;
+        if (pool->empty < config->spare_workers)
+                want += config->spare_workers - pool->empty;
+        if (want < config->min_workers - ready)
+                want = config->min_workers - ready;
+        want -= pool->workers_by_state[WORKER_STARTING];
+        if (want > config->max_workers - HASH_COUNT(pool->workers))
+                want = config->max_workers - HASH_COUNT(pool->workers);
+        return want;
+}
+
+/* While workers fail at their start: one at a time, after its delay. */
+static int64_t allowed_forks(struct pool *pool, int64_t want, int64_t now)
+{
+        if (want <= 0 || pool->worker_failures == 0)
+                return want;
+        if (pool->workers_by_state[WORKER_STARTING] > 0)
+                return 0;
+        if (now >= pool->fork_at)
+                return 1;
+        if (pool->wake_at == 0 || pool->fork_at < pool->wake_at)
+                pool->wake_at = pool->fork_at;
+        return 0;
+}
+
+void pool_fork_workers(struct pool *pool, int64_t now)
+{
+        struct pool_worker *worker;
+        int64_t forks = allowed_forks(pool, wanted_forks(pool), now);
+
+        while (forks-- > 0) {
+                struct id process_id = pool_new_id(pool);
+
+                worker = worker_add(pool, &process_id, now);
+                if (!worker)
+                        return;
+                pool->workers_spawned++;
+                pool_push(pool, POOL_FORK, NULL, worker);
+        }
+}
+
+/* --- life --------------------------------------------------------------------------------------------------------- */
+
+static void start_failed(struct pool *pool, struct pool_worker *worker, const char *reason, int64_t now)
+{
+        snprintf(pool->worker_reason, sizeof pool->worker_reason, "%s", reason);
+        pool->fork_at = now + backoff_next(&pool->fork_backoff, pool_random(pool));
+        if (++pool->worker_failures == POOL_DEGRADED_AFTER)
+                pool_push_event(pool, "pool_degraded", NULL, worker, reason);
+}
+
+static void shut_down(struct pool_worker *worker, int64_t now)
+{
+        const struct pool_config *config = worker->pool->config;
+
+        set_state(worker, WORKER_EV_DRAIN);
+        pool_push(worker->pool, POOL_SHUTDOWN, NULL, worker);
+        worker->deadline = now + config->stop_grace_ms + config->kill_grace_ms + POOL_KILL_MARGIN_MS;
+        pool_worker_time(worker);
+}
+
+void pool_close_worker(struct pool_worker *worker, int64_t now)
+{
+        shut_down(worker, now);
+}
+
+void pool_worker_forked(struct pool *pool, const struct id *process_id, int pid, int64_t now)
+{
+        struct pool_worker *worker = pool_worker(pool, process_id);
+
+        if (!worker)
+                return;
+        worker->pid = pid;
+        if (pool->closing)
+                shut_down(worker, now);
+}
+
+void pool_worker_fork_failed(struct pool *pool, const struct id *process_id, int error, int64_t now)
+{
+        struct pool_worker *worker = pool_worker(pool, process_id);
+        char reason[160];
+
+        if (!worker)
+                return;
+        snprintf(reason, sizeof reason, "fork: %s", strerror(abs(error)));
+        start_failed(pool, worker, reason, now);
+        worker_remove(worker);
+        pool_push_event(pool, "worker_exited", NULL, worker, reason);
+        pool_push(pool, POOL_FORGET_WORKER, NULL, worker);
+        pool_pump(pool, now);
+}
+
+void pool_worker_adopt(struct pool *pool, const struct id *process_id, int pid, int64_t now)
+{
+        struct pool_worker *worker = pool_worker(pool, process_id) ? NULL : worker_add(pool, process_id, now);
+
+        if (!worker)
+                return;
+        worker->adopted = true;
+        worker->pid = pid;
+        pool->unreported++;
+        if (pool->closing)
+                shut_down(worker, now);
+}
+
+void pool_worker_suspect(struct pool *pool, const struct id *process_id, int64_t now)
+{
+        struct pool_worker *worker = pool_worker(pool, process_id);
+
+        if (!worker || !set_state(worker, WORKER_EV_SUSPECT))
+                return;
+        pool_push_event(pool, "worker_stale", NULL, worker, "it does not answer");
+        pool_push(pool, POOL_KILL, NULL, worker);
+        worker->deadline = now + POOL_KILL_MARGIN_MS;
+        pool_worker_time(worker);
+        pool_pump(pool, now);
+}
+
+void pool_worker_exited(struct pool *pool, const struct id *process_id, const char *why, int64_t now)
+{
+        struct pool_worker *worker = pool_worker(pool, process_id);
+        struct agent *agent;
+
+        if (!worker)
+                return;
+        if (!worker->reported && !worker->adopted && !pool->closing)
+                start_failed(pool, worker, why, now);
+        worker_remove(worker);
+        pool->reserve_at = 0;
+        pool_push(pool, POOL_REAP, NULL, worker);
+        pool_push_event(pool, "worker_exited", NULL, worker, why);
+        while ((agent = TAILQ_FIRST(&worker->agents)))
+                pool_worker_lost(agent, why, now);
+        pool_push(pool, POOL_FORGET_WORKER, NULL, worker);
+        pool_pump(pool, now);
+}
+
+/* --- what it runs ------------------------------------------------------------------------------------------------- */
+
+/* An agent that the store wants runs here already: it keeps running. */
+static void adopt_agent(struct agent *agent, struct pool_worker *worker, const struct pool_hosted *hosted, int64_t now)
+{
+        if (hosted->epoch > agent->epoch) {
+                agent->epoch = hosted->epoch;
+                pool_store(agent);
+        }
+        agent->command_id = pool_new_id(agent->pool);
+        agent->asked = true;
+        pool_reserved_at(agent, worker, now);
+        if (hosted->starting || agent->state == AGENT_STOPPING)
+                return;
+        agent->acked = true;
+        agent->running_since = now;
+        agent->resend_at = 0;
+        pool_set_phase(agent, PHASE_NONE);
+        pool_set_state(agent, AGENT_EV_STARTED);
+        pool_agent_time(agent);
+        pool_answer_if_due(agent);
+}
+
+static void take_hosted(struct pool_worker *worker, const struct pool_hosted *hosted, int64_t now)
+{
+        struct pool *pool = worker->pool;
+        struct agent *agent = pool_agent(pool, &hosted->agent_id);
+
+        if (agent && ((agent->phase == PHASE_RESTORING && hosted->epoch >= agent->epoch)
+                || (pool_found_early(agent) && hosted->epoch == agent->epoch)))
+                adopt_agent(agent, worker, hosted, now);
+        if (agent && agent->worker == worker && agent->epoch == hosted->epoch)
+                agent->listed = true;
+        else if (!agent || agent->epoch != hosted->epoch || agent->phase != PHASE_RESERVING)
+                pool_push_evict(pool, worker, &hosted->agent_id, hosted->epoch);
+}
+
+/* It should run here and was not listed (lost in a FLUSHALL, or started meanwhile): its spawn command again, whose answer
+ * says which. */
+static void doubt_unlisted(struct pool_worker *worker, int64_t now)
+{
+        struct agent *agent;
+
+        TAILQ_FOREACH(agent, &worker->agents, on_worker) {
+                if (!agent->listed && agent->phase == PHASE_NONE && agent_state_wanted(agent->state)) {
+                        agent->acked = false;
+                        agent->placed_at = now;
+                        agent->resend_at = now + POOL_RESEND_MS;
+                        pool_set_phase(agent, PHASE_SENT);
+                        pool_push(worker->pool, POOL_SEND, agent, worker);
+                        pool_agent_time(agent);
+                }
+                agent->listed = false;
+        }
+}
+
+static void became_ready(struct pool_worker *worker, int64_t now)
+{
+        struct pool *pool = worker->pool;
+
+        worker->deadline = 0;
+        if (worker->used == 0)
+                worker->look_at = now + pool->config->worker_idle_timeout_ms;
+        set_state(worker, WORKER_EV_READY);
+        pool_worker_time(worker);
+        pool_push_event(pool, "worker_started", NULL, worker, "");
+        if (pool->worker_failures >= POOL_DEGRADED_AFTER)
+                pool_push_event(pool, "pool_recovered", NULL, worker, "");
+        pool->worker_failures = 0;
+        backoff_reset(&pool->fork_backoff);
+}
+
+void pool_worker_ready(struct pool *pool, const struct id *process_id, const struct pool_hosted *hosted, size_t count,
+        int64_t now)
+{
+        struct pool_worker *worker = pool_worker(pool, process_id);
+
+        if (!worker || pool->closing)
+                return;
+        pool->reserve_at = 0;
+        if (worker->state == WORKER_STARTING)
+                became_ready(worker, now);
+        for (size_t i = 0; i < count; i++)
+                take_hosted(worker, &hosted[i], now);
+        doubt_unlisted(worker, now);
+        if (!worker->reported) {
+                worker->reported = true;
+                pool->unreported -= worker->adopted;
+        }
+        pool_pump(pool, now);
+}
+
+/* --- time --------------------------------------------------------------------------------------------------------- */
+
+static void drain_if_spare(struct pool_worker *worker, int64_t now)
+{
+        struct pool *pool = worker->pool;
+        const struct pool_config *config = pool->config;
+
+        if (pool->workers_by_state[WORKER_READY] <= config->min_workers || pool->empty <= config->spare_workers
+                || pool->in_phase[PHASE_RESERVING] > 0 || pool->in_phase[PHASE_WAITING] > 0) {
+                worker->look_at = now + POOL_LOOK_MS; /* the reason may pass without an event of this worker */
+                pool_worker_time(worker);
+                return;
+        }
+        set_state(worker, WORKER_EV_DRAIN);
+        pool_push_event(pool, "worker_draining", NULL, worker, "it is idle");
+        pool_push(pool, POOL_DRAIN, NULL, worker);
+        worker->deadline = now + config->stop_grace_ms + config->kill_grace_ms + POOL_KILL_MARGIN_MS;
+        pool_worker_time(worker);
+}
+
+void pool_worker_due(struct pool_worker *worker, int64_t now)
+{
+        struct pool *pool = worker->pool;
+
+        if (!worker->deadline || worker->deadline > now) {
+                drain_if_spare(worker, now);
+                return;
+        }
+        if (worker->state == WORKER_STARTING)
+                pool_push_event(pool, "worker_stale", NULL, worker, "it is not ready within worker_start_timeout_ms");
+        set_state(worker, WORKER_EV_SUSPECT);
+        pool_push(pool, POOL_KILL, NULL, worker);
+        worker->deadline = now + POOL_KILL_MARGIN_MS;
+        pool_worker_time(worker);
+}

@@ -1,0 +1,165 @@
+/* The whole protocol in one process: one master's rules, the rosters of its workers, the registry in memory, a store and a
+ * network that lies, under a seeded random schedule of faults. Everything of one run is in struct sim. */
+#ifndef TEST_SIM_SIM_H
+#define TEST_SIM_SIM_H
+#include "registry/pool.h"
+#include "registry/registry_memory.h"
+#include "registry/roster.h"
+
+#include <stdarg.h>
+
+#define SIM_POOLS 2
+#define SIM_LATENCY 5 /* ms, of anything that goes from one process to another */
+
+struct sim;
+struct sim_worker;
+
+/* Something that happens later, unless the worker (or that life of the master) it is for is dead by then. */
+struct sim_event {
+        int64_t at;
+        uint64_t seq;
+        struct sim_worker *worker; /* NULL: not for a worker */
+        unsigned master;           /* the life of the master; 0: not for a master */
+        void (*run)(struct sim *sim, void *arg);
+        void *arg;
+};
+
+/* One connection to the registry or the store: answers come in the order of requests. */
+struct sim_link {
+        int64_t request_at, answer_at;
+};
+
+struct sim_instance { /* a running agent; kept until the run ends */
+        struct id agent_id;
+        uint64_t epoch;
+        struct sim_worker *worker;
+        struct hosted *hosted; /* NULL once it ended */
+        bool alive;
+        struct sim_instance *next; /* of the same agent, older */
+};
+
+struct sim_worker {
+        struct sim *sim;
+        struct id process_id, master_id;
+        unsigned pool;
+        int pid;
+        struct roster *roster;  /* NULL until its first welcome */
+        bool alive, registered, registering, ready_wanted, doomed;
+        int64_t frozen_until;   /* stopped until then */
+        uint64_t revision;
+        unsigned live;          /* instances alive */
+        struct sim_link registry;
+        int64_t to_worker_at, to_master_at; /* its control socket keeps the order */
+        struct sim_worker *next;
+};
+
+struct sim_row { /* of the store */
+        struct id agent_id;
+        unsigned pool;
+        uint64_t epoch;
+        enum agent_state state;
+        uint32_t restarts;
+        bool present;
+        UT_hash_handle hh;
+};
+
+/* A request of a client; the pools' waiter. */
+struct sim_request {
+        struct id agent_id;
+        unsigned pool, master, answers; /* master: whose life it was asked in */
+        bool terminate, refused;
+        enum pool_error error;
+        struct sim_request *next;
+};
+
+struct sim_promise { /* everything known of one agent outside of the system under test */
+        struct id agent_id;
+        unsigned pool;
+        bool answered;    /* its spawn was answered with success */
+        bool end_asked;   /* a terminate was sent: either outcome is right until it is answered */
+        bool end_answered;
+        /* The answer to its reservation was lost, and a FLUSHALL took the registry's memory of it before it was asked again:
+         * the one case in which it may start elsewhere, for a moment, until the registration of the old worker is refused. */
+        bool in_doubt, erased;
+        uint64_t started; /* the highest epoch that ever started */
+        struct sim_instance *instances; /* newest first */
+        UT_hash_handle hh;
+};
+
+struct sim_faults { /* chances in a thousand */
+        unsigned lose, twice, late, start_fails, start_hangs, agent_exits, worker_dies, worker_freezes, worker_fails, fork_fails,
+                master_dies, flush, registry_down, registry_lies, store_down;
+};
+
+struct sim {
+        uint64_t seed, random, seq;
+        bool verbose, failed, quiet; /* quiet: no more faults */
+        char why[512];
+        int64_t now, started_at, registry_down_until, store_down_until;
+        uint64_t events_run;
+        struct sim_event *events; /* a heap */
+        size_t event_count, event_size;
+        struct sim_chunk *arena;
+        struct sim_faults faults;
+        char pool_names[SIM_POOLS][16], command_text[16];
+        struct pool_config configs[SIM_POOLS];
+        struct registry_memory *registry;
+        struct sim_worker *workers;
+        struct sim_row *rows;
+        struct sim_promise *promises;
+        struct sim_request *requests;
+        /* the master */
+        unsigned master; /* counts its lives from 1 */
+        bool master_alive, act_pending, closing;
+        int64_t tick_at; /* when the next tick is due already; 0: none */
+        struct id master_id;
+        struct pool *pools[SIM_POOLS];
+        struct sim_link registry_link, store_link;
+        int pids;
+};
+
+/* sim_world.c */
+uint64_t sim_random(struct sim *sim);
+uint64_t sim_below(struct sim *sim, uint64_t limit); /* 0 … limit - 1 */
+bool sim_chance(struct sim *sim, unsigned per_thousand); /* never when quiet */
+struct id sim_new_id(struct sim *sim);
+void *sim_alloc(struct sim *sim, size_t size); /* zeroed; freed when the run ends */
+void sim_free_all(struct sim *sim);
+char *sim_text(struct sim *sim, const char *text);
+void sim_at(struct sim *sim, int64_t at, struct sim_worker *worker, unsigned master, void (*run)(struct sim *, void *),
+        void *arg);
+bool sim_step(struct sim *sim); /* false: nothing left to happen */
+void sim_trace(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void sim_fail(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+struct sim_promise *sim_promise(struct sim *sim, const struct id *agent_id); /* made when new */
+struct sim_worker *sim_worker(const struct sim *sim, const struct id *process_id);
+/* A request over a link: do_it now plus some latency, then answer, each in order. */
+void sim_request_over(struct sim *sim, struct sim_link *link, struct sim_worker *worker, unsigned master,
+        void (*do_it)(struct sim *, void *), void (*answer)(struct sim *, void *), void *arg);
+
+void sim_store(struct sim *sim, unsigned pool, const struct agent *agent, enum pool_action_type type, enum agent_state state);
+
+/* sim_worker.c */
+struct sim_worker *sim_worker_fork(struct sim *sim, unsigned pool, const struct id *process_id);
+void sim_worker_die(struct sim *sim, struct sim_worker *worker, const char *why);
+void sim_worker_command(struct sim_worker *worker, const char *text); /* from its channel or its control socket */
+void sim_worker_control(struct sim *sim, struct sim_worker *worker, void (*run)(struct sim *, void *), void *arg);
+void sim_worker_welcome(struct sim *sim, struct sim_worker *worker);
+void sim_worker_stop(struct sim *sim, struct sim_worker *worker, bool end_agents);
+
+/* sim_master.c */
+void sim_master_start(struct sim *sim);
+void sim_master_die(struct sim *sim);
+void sim_master_wake(struct sim *sim);
+void sim_master_reply(struct sim *sim, const char *text);
+void sim_master_ready(struct sim *sim, struct sim_worker *worker);
+void sim_master_exited(struct sim *sim, struct sim_worker *worker, const char *why);
+void sim_client_spawn(struct sim *sim);
+void sim_client_terminate(struct sim *sim);
+void sim_client_restart(struct sim *sim);
+
+/* sim_check.c */
+void sim_check_now(struct sim *sim);   /* what holds at every moment */
+void sim_check_quiet(struct sim *sim); /* what holds once everything has settled */
+void sim_check_closed(struct sim *sim);
+#endif

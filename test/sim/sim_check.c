@@ -1,0 +1,177 @@
+/* What must hold: at every moment, and once the faults are over. The numbers are those of FAULTS.md's list of checks. */
+#include "test/sim/sim.h"
+
+#include <stdio.h>
+
+static void check_pool_now(struct sim *sim, unsigned i)
+{
+        unsigned by_state[AGENT_STATE_COUNT] = { 0 }, fresh = 0, used = 0, capacity = 0;
+        struct pool_stats stats;
+
+        pool_stats(sim->pools[i], &stats);
+        for (struct agent *a = pool_first_agent(sim->pools[i]); a; a = a->hh.next) {
+                by_state[a->state]++;
+                fresh += a->phase == PHASE_WAITING && !a->answered;
+        }
+        for (struct pool_worker *w = pool_first_worker(sim->pools[i]); w; w = w->hh.next) {
+                used += w->state == WORKER_READY ? w->used : 0;
+                capacity += w->state == WORKER_READY ? w->max_agents : 0;
+        }
+        for (unsigned s = 1; s < AGENT_STATE_COUNT; s++)
+                if (by_state[s] != stats.by_state[s])
+                        sim_fail(sim, "pool %u counts %u agents %s, there are %u", i, stats.by_state[s],
+                                agent_state_name((enum agent_state)s), by_state[s]);
+        /* Those for which the registry had no slot after all come back to the queue. */
+        if (fresh > sim->configs[i].queue_max + sim->configs[i].max_workers * sim->configs[i].max_agents_per_worker)
+                sim_fail(sim, "pool %u lets %u spawns wait", i, fresh);
+        if (stats.used != used || stats.capacity != capacity)
+                sim_fail(sim, "pool %u counts %u of %u slots, there are %u of %u", i, stats.used, stats.capacity, used,
+                        capacity);
+        if (pool_broken(sim->pools[i]))
+                sim_fail(sim, "pool %u is broken", i);
+}
+
+void sim_check_now(struct sim *sim)
+{
+        for (unsigned i = 0; i < SIM_POOLS; i++)
+                check_pool_now(sim, i);
+}
+
+static const struct sim_instance *live_instance(const struct sim_promise *promise, unsigned *ret_count)
+{
+        const struct sim_instance *found = NULL;
+
+        *ret_count = 0;
+        for (const struct sim_instance *i = promise->instances; i; i = i->next) {
+                if (!i->alive)
+                        continue;
+                found = i;
+                (*ret_count)++;
+        }
+        return found;
+}
+
+/* Spawns that were stored when the master died come back although nobody was answered: more agents than slots then. */
+static bool is_full(const struct sim *sim, unsigned pool)
+{
+        struct pool_stats stats;
+
+        pool_stats(sim->pools[pool], &stats);
+        return sim->master > 1 && stats.used == sim->configs[pool].max_workers * sim->configs[pool].max_agents_per_worker;
+}
+
+/* 1: every answered spawn exists exactly once, or has a recorded end. And nothing runs that should not. */
+static void check_promise(struct sim *sim, const struct sim_promise *promise)
+{
+        const struct agent *agent = pool_agent(sim->pools[promise->pool], &promise->agent_id);
+        const char *id = ID_TEXT(&promise->agent_id);
+        const struct sim_instance *live;
+        struct sim_row *row;
+        unsigned count;
+
+        live = live_instance(promise, &count);
+        HASH_FIND(hh, sim->rows, &promise->agent_id, sizeof promise->agent_id, row);
+        if (row && !row->present)
+                row = NULL;
+        if (count > 1)
+                sim_fail(sim, "agent %s runs %u times", id, count);
+        if (live && (!agent || !agent_state_wanted(agent->state)))
+                sim_fail(sim, "agent %s runs and should not (state %s)", id,
+                        agent ? agent_state_name(agent->state) : "unknown");
+        if (promise->answered && !promise->end_asked && !agent)
+                sim_fail(sim, "agent %s was answered and is lost", id);
+        if (promise->end_answered && (agent || (row && row->state != AGENT_TERMINATED)))
+                sim_fail(sim, "agent %s was terminated and exists", id);
+        if (agent && agent_state_wanted(agent->state) && !live && !is_full(sim, promise->pool))
+                sim_fail(sim, "agent %s should run (phase %d, epoch %llu)", id, agent->phase,
+                        (unsigned long long)agent->epoch);
+        if (agent && live && (live->epoch != agent->epoch || !agent->worker
+                || !id_equal(&live->worker->process_id, &agent->worker->process_id)))
+                sim_fail(sim, "agent %s runs elsewhere or under epoch %llu instead of %llu", id,
+                        (unsigned long long)live->epoch, (unsigned long long)agent->epoch);
+        if (agent && (!row || row->epoch != agent->epoch
+                || agent_state_wanted(row->state) != agent_state_wanted(agent->state)))
+                sim_fail(sim, "agent %s is not as the store has it", id);
+        if (!agent && row && agent_state_wanted(row->state))
+                sim_fail(sim, "the store wants agent %s, the master does not know it", id);
+}
+
+/* 2, 3, 5: the registry says what really runs, in each worker, under the same epochs. */
+static void check_worker(struct sim *sim, const struct sim_worker *worker)
+{
+        const struct memory_process *process = registry_memory_process(sim->registry, &worker->process_id);
+        const struct pool_worker *known = pool_worker(sim->pools[worker->pool], &worker->process_id);
+        const char *id = ID_TEXT(&worker->process_id);
+
+        if (!worker->alive) {
+                if (known || (process && process->state != WORKER_EXITED))
+                        sim_fail(sim, "process %s is dead and known", id);
+                return;
+        }
+        if (!known || !process) {
+                sim_fail(sim, "process %s lives and is unknown to the %s", id, known ? "registry" : "master");
+                return;
+        }
+        if (process->agent_count != worker->live || known->used != worker->live
+                || roster_count(worker->roster) != worker->live)
+                sim_fail(sim, "process %s runs %u agents: registry %u, master %u, roster %u", id, worker->live,
+                        process->agent_count, known->used, roster_count(worker->roster));
+        if (!TAILQ_EMPTY(&process->ended))
+                sim_fail(sim, "process %s has ends that nobody confirmed", id);
+}
+
+static void check_registry_agents(struct sim *sim)
+{
+        for (struct memory_agent *a = registry_memory_first_agent(sim->registry); a; a = a->hh.next) {
+                const struct sim_promise *promise = sim_promise(sim, &a->agent_id);
+                unsigned count;
+                const struct sim_instance *live = live_instance(promise, &count);
+
+                if (!live || live->epoch != a->epoch || !id_equal(&live->worker->process_id, &a->process->process_id))
+                        sim_fail(sim, "the registry has agent %s under epoch %llu where it does not run",
+                                ID_TEXT(&a->agent_id), (unsigned long long)a->epoch);
+        }
+}
+
+/* 7: one answer for every request that the living master got. */
+static void check_requests(struct sim *sim)
+{
+        for (const struct sim_request *r = sim->requests; r; r = r->next)
+                if (r->master == sim->master && r->answers != 1)
+                        sim_fail(sim, "a %s of agent %s was answered %u times", r->terminate ? "terminate" : "spawn",
+                                ID_TEXT(&r->agent_id), r->answers);
+}
+
+void sim_check_quiet(struct sim *sim)
+{
+        for (struct sim_promise *p = sim->promises; p; p = p->hh.next)
+                check_promise(sim, p);
+        for (const struct sim_worker *w = sim->workers; w; w = w->next)
+                check_worker(sim, w);
+        check_registry_agents(sim);
+        check_requests(sim);
+}
+
+/* After pool_close: nothing is left, and the store still wants what it wanted. */
+void sim_check_closed(struct sim *sim)
+{
+        unsigned count;
+
+        for (unsigned i = 0; i < SIM_POOLS; i++)
+                if (!pool_closed(sim->pools[i]))
+                        sim_fail(sim, "pool %u does not close", i);
+        for (const struct sim_worker *w = sim->workers; w; w = w->next)
+                if (w->alive)
+                        sim_fail(sim, "process %s outlives the shutdown", ID_TEXT(&w->process_id));
+        for (const struct sim_promise *p = sim->promises; p; p = p->hh.next) {
+                struct sim_row *row;
+
+                live_instance(p, &count);
+                HASH_FIND(hh, sim->rows, &p->agent_id, sizeof p->agent_id, row);
+                if (count)
+                        sim_fail(sim, "agent %s outlives the shutdown", ID_TEXT(&p->agent_id));
+                if (p->answered && !p->end_asked && (!row || !row->present))
+                        sim_fail(sim, "agent %s left the store at the shutdown", ID_TEXT(&p->agent_id));
+        }
+        check_requests(sim);
+}

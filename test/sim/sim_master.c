@@ -1,0 +1,576 @@
+/* The master of the simulation: the shell that master/pools.c, pools_act.c and restore.c are, around real pools; the forker;
+ * and the clients that ask it for agents. */
+#include "test/sim/sim.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- requests to the registry --------------------------------------------------------------------------------------- */
+
+struct ask {
+        unsigned pool;
+        struct registry_reservation reservation;
+        enum agent_state state;
+        struct id process_id;
+        char *command;
+        int result;
+        bool swept;
+        int64_t age;
+        const char **ended;
+        size_t ended_count;
+};
+
+static bool is_down(const struct sim *sim, struct ask *ask)
+{
+        ask->result = -EAGAIN;
+        return sim->now < sim->registry_down_until;
+}
+
+static void do_reserve(struct sim *sim, void *arg)
+{
+        struct ask *ask = arg;
+
+        if (is_down(sim, ask))
+                return;
+        ask->result = registry_memory_reserve(sim->registry, sim->pool_names[ask->pool],
+                (enum pool_placement)sim->configs[ask->pool].placement, &ask->reservation, &ask->process_id);
+        sim_trace(sim, "reserve agent=%.8s epoch=%llu: %d process=%.8s", ID_TEXT(&ask->reservation.agent_id),
+                (unsigned long long)ask->reservation.epoch, ask->result, ID_TEXT(&ask->process_id));
+        if (!sim_chance(sim, sim->faults.registry_lies))
+                return;
+        ask->result = -EAGAIN;
+        sim_promise(sim, &ask->reservation.agent_id)->in_doubt = true;
+}
+
+static void on_reserved(struct sim *sim, void *arg)
+{
+        const struct ask *ask = arg;
+
+        pool_reserved(sim->pools[ask->pool], &ask->reservation.agent_id, ask->reservation.epoch, ask->result,
+                &ask->process_id, sim->now);
+        sim_master_wake(sim);
+}
+
+static void do_send(struct sim *sim, void *arg)
+{
+        struct ask *ask = arg;
+
+        if (!is_down(sim, ask))
+                ask->result = registry_memory_send(sim->registry, &ask->reservation.agent_id, ask->reservation.epoch,
+                        ask->state, ask->command);
+}
+
+struct control_command {
+        struct sim_worker *worker;
+        const char *text;
+};
+
+static void take_control(struct sim *sim, void *arg)
+{
+        const struct control_command *control = arg;
+
+        (void)sim;
+        sim_worker_command(control->worker, control->text);
+}
+
+static void control_command(struct sim *sim, const struct id *process_id, const char *text)
+{
+        struct sim_worker *worker = sim_worker(sim, process_id);
+        struct control_command *control = sim_alloc(sim, sizeof *control);
+
+        *control = (struct control_command){ .worker = worker, .text = text };
+        if (worker && worker->alive)
+                sim_worker_control(sim, worker, take_control, control);
+}
+
+/* The registry does not know of it (FLUSHALL) or is away: the control socket carries the command. */
+static void on_sent(struct sim *sim, void *arg)
+{
+        const struct ask *ask = arg;
+
+        if (ask->result == -ENOENT || ask->result == -EAGAIN)
+                control_command(sim, &ask->process_id, ask->command);
+}
+
+static void do_release(struct sim *sim, void *arg)
+{
+        static const struct id anywhere;
+        struct ask *ask = arg;
+
+        if (!is_down(sim, ask))
+                ask->result = registry_memory_release(sim->registry, &ask->reservation.agent_id, ask->reservation.epoch,
+                        &anywhere);
+}
+
+static void do_drain(struct sim *sim, void *arg)
+{
+        struct ask *ask = arg;
+
+        if (!is_down(sim, ask))
+                registry_memory_drain(sim->registry, &ask->process_id, true);
+}
+
+static void do_reap(struct sim *sim, void *arg)
+{
+        struct ask *ask = arg;
+
+        if (!is_down(sim, ask))
+                registry_memory_reap(sim->registry, &ask->process_id);
+}
+
+static void ask_registry(struct sim *sim, struct ask *ask, void (*do_it)(struct sim *, void *),
+        void (*answer)(struct sim *, void *))
+{
+        sim_request_over(sim, &sim->registry_link, NULL, sim->master, do_it, answer, ask);
+}
+
+static struct ask *ask_new(struct sim *sim, unsigned pool)
+{
+        struct ask *ask = sim_alloc(sim, sizeof *ask);
+
+        ask->pool = pool;
+        return ask;
+}
+
+/* --- sweep: ends not heard of, hung workers, workers nobody knows --------------------------------------------------- */
+
+static void do_sweep(struct sim *sim, void *arg)
+{
+        struct ask *ask = arg;
+        struct registry_swept swept;
+
+        if (is_down(sim, ask) || registry_memory_sweep(sim->registry, &ask->process_id, sim->now, &swept) < 0)
+                return;
+        ask->swept = true;
+        ask->age = swept.heartbeat_age_ms;
+        ask->ended = sim_alloc(sim, (swept.ended_count + 1) * sizeof *ask->ended);
+        for (size_t i = 0; i < swept.ended_count; i++)
+                ask->ended[ask->ended_count++] = sim_text(sim, swept.ended[i]);
+}
+
+static void do_confirm(struct sim *sim, void *arg)
+{
+        const struct ask *ask = arg;
+
+        registry_memory_confirm(sim->registry, &ask->process_id, &ask->reservation.agent_id, ask->reservation.epoch);
+}
+
+static void on_swept(struct sim *sim, void *arg)
+{
+        const struct ask *ask = arg;
+        struct pool_worker *worker = pool_worker(sim->pools[ask->pool], &ask->process_id);
+        const struct sim_worker *process = sim_worker(sim, &ask->process_id);
+        int64_t lease = sim->configs[ask->pool].worker_lease_ms;
+
+        for (size_t i = 0; i < ask->ended_count; i++)
+                sim_master_reply(sim, ask->ended[i]);
+        if (!worker && ask->swept) {
+                struct ask *reap = ask_new(sim, ask->pool);
+
+                reap->process_id = ask->process_id;
+                ask_registry(sim, reap, do_reap, NULL);
+        } else if (worker && worker->state == WORKER_READY && ask->swept && ask->age > lease && process->alive
+                && process->frozen_until > sim->now) {
+                pool_worker_suspect(sim->pools[ask->pool], &ask->process_id, sim->now);
+        }
+        sim_master_wake(sim);
+}
+
+static void sweep(struct sim *sim, void *arg)
+{
+        (void)arg;
+        for (struct memory_process *p = registry_memory_first_process(sim->registry); p; p = p->hh.next) {
+                struct ask *ask;
+
+                if (p->state == WORKER_EXITED)
+                        continue;
+                ask = ask_new(sim, sim_worker(sim, &p->process_id)->pool);
+                ask->process_id = p->process_id;
+                ask_registry(sim, ask, do_sweep, on_swept);
+        }
+        sim_at(sim, sim->now + 500, NULL, sim->master, sweep, NULL);
+}
+
+/* --- actions -------------------------------------------------------------------------------------------------------- */
+
+struct forked {
+        struct sim_worker *worker;
+        struct id process_id;
+        unsigned pool;
+};
+
+static void on_forked(struct sim *sim, void *arg)
+{
+        const struct forked *forked = arg;
+
+        if (forked->worker) {
+                pool_worker_forked(sim->pools[forked->pool], &forked->process_id, forked->worker->pid, sim->now);
+                sim_worker_welcome(sim, forked->worker);
+        } else {
+                pool_worker_fork_failed(sim->pools[forked->pool], &forked->process_id, EAGAIN, sim->now);
+        }
+        sim_master_wake(sim);
+}
+
+static void fork_worker(struct sim *sim, unsigned pool, const struct id *process_id)
+{
+        struct forked *forked = sim_alloc(sim, sizeof *forked);
+
+        forked->process_id = *process_id;
+        forked->pool = pool;
+        if (!sim_chance(sim, sim->faults.fork_fails))
+                forked->worker = sim_worker_fork(sim, pool, process_id);
+        sim_trace(sim, "fork process=%.8s: %s", ID_TEXT(process_id), forked->worker ? "ok" : "EAGAIN");
+        sim_at(sim, sim->now + 1, NULL, sim->master, on_forked, forked);
+}
+
+static void killed(struct sim *sim, void *arg)
+{
+        sim_worker_die(sim, arg, "killed by signal 9 (KILL)");
+}
+
+static void kill_worker(struct sim *sim, const struct id *process_id)
+{
+        struct sim_worker *worker = sim_worker(sim, process_id);
+
+        if (!worker)
+                return;
+        worker->frozen_until = 0; /* SIGKILL takes a stopped process, too */
+        sim_at(sim, sim->now + 1, worker, 0, killed, worker);
+}
+
+static void answer(struct sim *sim, const struct pool_action *action)
+{
+        struct sim_request *request = action->waiter;
+        struct sim_promise *promise = sim_promise(sim, &action->agent->agent_id);
+        struct sim_row *row;
+
+        if (!request)
+                return;
+        sim_trace(sim, "answer %s agent=%.8s error=%d %s", request->terminate ? "terminate" : "spawn",
+                ID_TEXT(&action->agent->agent_id), action->error, action->detail);
+        if (++request->answers > 1)
+                sim_fail(sim, "a request for agent %s was answered twice", ID_TEXT(&request->agent_id));
+        request->error = action->error;
+        if (action->error != POOL_OK)
+                return;
+        HASH_FIND(hh, sim->rows, &request->agent_id, sizeof request->agent_id, row);
+        if (request->terminate) {
+                promise->end_answered = true;
+                if (row && row->present && row->state != AGENT_TERMINATED)
+                        sim_fail(sim, "the end of agent %s was answered but is not stored", ID_TEXT(&request->agent_id));
+                for (const struct sim_instance *i = promise->instances; i; i = i->next)
+                        if (i->alive && !(i->hosted && i->hosted->fenced) && !promise->erased)
+                                sim_fail(sim, "the end of agent %s was answered but it runs", ID_TEXT(&request->agent_id));
+                return;
+        }
+        promise->answered = true;
+        if (!row || !row->present)
+                sim_fail(sim, "the spawn of agent %s was answered but is not stored", ID_TEXT(&request->agent_id));
+        if (promise->started == 0)
+                sim_fail(sim, "the spawn of agent %s was answered but it never started", ID_TEXT(&request->agent_id));
+}
+
+static struct ask *ask_for(struct sim *sim, unsigned pool, const struct agent *agent, bool spawn)
+{
+        struct ask *ask = ask_new(sim, pool);
+        char *text = spawn ? agent_spawn_command(agent, &sim->master_id) : agent_terminate_command(agent, &sim->master_id);
+
+        ask->command = sim_text(sim, text);
+        free(text);
+        ask->state = agent->state == AGENT_STOPPING || !spawn ? AGENT_STOPPING : AGENT_STARTING;
+        ask->reservation = (struct registry_reservation){ .agent_id = agent->agent_id, .project_id = agent->project_id,
+                .epoch = agent->epoch, .command = ask->command, .role_type = agent->role_type };
+        if (agent->worker)
+                ask->process_id = agent->worker->process_id;
+        return ask;
+}
+
+static void evict(struct sim *sim, const struct pool_action *action)
+{
+        struct command command = { .type = COMMAND_TERMINATE, .command_id = sim_new_id(sim), .agent_id = action->agent_id,
+                .master_id = sim->master_id, .epoch = action->epoch, .pool_name = sim->command_text };
+        char *text = command_encode(&command);
+
+        sim_trace(sim, "evict agent=%.8s epoch=%llu process=%.8s", ID_TEXT(&action->agent_id),
+                (unsigned long long)action->epoch, ID_TEXT(&action->worker->process_id));
+        control_command(sim, &action->worker->process_id, sim_text(sim, text));
+        free(text);
+}
+
+static void act_on_agent(struct sim *sim, unsigned pool, const struct pool_action *action)
+{
+        struct ask *ask;
+
+        if (action->type == POOL_RESERVE) {
+                ask_registry(sim, ask_for(sim, pool, action->agent, true), do_reserve, on_reserved);
+        } else if (action->type == POOL_SEND && action->agent->worker) {
+                ask_registry(sim, ask_for(sim, pool, action->agent, action->agent->phase == PHASE_SENT), do_send, on_sent);
+        } else if (action->type == POOL_RELEASE) {
+                ask = ask_new(sim, pool);
+                ask->reservation = (struct registry_reservation){ .agent_id = action->agent_id, .epoch = action->epoch };
+                ask_registry(sim, ask, do_release, NULL);
+        } else if (action->type == POOL_EVICT) {
+                evict(sim, action);
+        } else if (action->type == POOL_ANSWER) {
+                answer(sim, action);
+        }
+}
+
+static void act_on_worker(struct sim *sim, unsigned pool, const struct pool_action *action)
+{
+        struct sim_worker *worker = sim_worker(sim, &action->worker->process_id);
+        struct ask *ask = ask_new(sim, pool);
+
+        ask->process_id = action->worker->process_id;
+        if (action->type == POOL_FORK)
+                fork_worker(sim, pool, &action->worker->process_id);
+        else if (action->type == POOL_KILL)
+                kill_worker(sim, &action->worker->process_id);
+        else if (action->type == POOL_REAP)
+                ask_registry(sim, ask, do_reap, NULL);
+        else if (action->type == POOL_DRAIN)
+                ask_registry(sim, ask, do_drain, NULL);
+        if ((action->type == POOL_DRAIN || action->type == POOL_SHUTDOWN) && worker)
+                sim_worker_stop(sim, worker, action->type == POOL_SHUTDOWN);
+}
+
+static void tick(struct sim *sim, void *arg)
+{
+        (void)arg;
+        sim->tick_at = 0;
+        for (unsigned i = 0; i < SIM_POOLS; i++)
+                pool_tick(sim->pools[i], sim->now);
+        sim_master_wake(sim);
+}
+
+static void arm_tick(struct sim *sim)
+{
+        int64_t at = INT64_MAX;
+
+        for (unsigned i = 0; i < SIM_POOLS; i++) {
+                int64_t deadline = pool_next_deadline(sim->pools[i]);
+
+                at = deadline < at ? deadline : at;
+        }
+        if (at == INT64_MAX || (sim->tick_at && sim->tick_at <= at))
+                return;
+        sim->tick_at = at < sim->now ? sim->now : at;
+        sim_at(sim, sim->tick_at, NULL, sim->master, tick, NULL);
+}
+
+static void act(struct sim *sim, void *arg)
+{
+        struct pool_action action;
+
+        (void)arg;
+        sim->act_pending = false;
+        for (unsigned i = 0; i < SIM_POOLS; i++) {
+                while (pool_next_action(sim->pools[i], &action)) {
+                        if (action.type <= POOL_STORE_DELETE)
+                                sim_store(sim, i, action.agent, action.type, action.state);
+                        else if (action.type == POOL_EVENT)
+                                sim_trace(sim, "event %s agent=%.8s process=%.8s %s", action.event,
+                                        action.agent ? ID_TEXT(&action.agent->agent_id) : "",
+                                        action.worker ? ID_TEXT(&action.worker->process_id) : "", action.detail);
+                        else if (action.type >= POOL_FORK && action.type <= POOL_REAP)
+                                act_on_worker(sim, i, &action);
+                        else
+                                act_on_agent(sim, i, &action);
+                }
+        }
+        sim_check_now(sim);
+        arm_tick(sim);
+}
+
+/* Actions are carried out at the end of the turn: mostly at once, sometimes after other events. */
+void sim_master_wake(struct sim *sim)
+{
+        arm_tick(sim);
+        if (sim->act_pending)
+                return;
+        sim->act_pending = true;
+        sim_at(sim, sim->now + (sim_chance(sim, 200) ? 1 : 0), NULL, sim->master, act, NULL);
+}
+
+/* --- what comes back ------------------------------------------------------------------------------------------------ */
+
+void sim_master_reply(struct sim *sim, const char *text)
+{
+        struct reply reply;
+        struct ask *ask;
+        struct sim_worker *worker;
+
+        if (reply_decode(text, strlen(text), &reply) < 0) {
+                sim_fail(sim, "no reply: %s", text);
+                return;
+        }
+        worker = sim_worker(sim, &reply.process_id);
+        sim_trace(sim, "reply type=%d agent=%.8s epoch=%llu process=%.8s", reply.type, ID_TEXT(&reply.agent_id),
+                (unsigned long long)reply.epoch, ID_TEXT(&reply.process_id));
+        pool_reply(sim->pools[worker->pool], &reply, sim->now);
+        if (reply.type != REPLY_SPAWNED) {
+                ask = ask_new(sim, worker->pool);
+                ask->process_id = reply.process_id;
+                ask->reservation = (struct registry_reservation){ .agent_id = reply.agent_id, .epoch = reply.epoch };
+                ask_registry(sim, ask, do_confirm, NULL);
+        }
+        reply_done(&reply);
+        sim_master_wake(sim);
+}
+
+struct exited {
+        struct sim_worker *worker;
+        const char *why;
+};
+
+static void on_exited(struct sim *sim, void *arg)
+{
+        const struct exited *exited = arg;
+
+        pool_worker_exited(sim->pools[exited->worker->pool], &exited->worker->process_id, exited->why, sim->now);
+        sim_master_wake(sim);
+}
+
+void sim_master_exited(struct sim *sim, struct sim_worker *worker, const char *why)
+{
+        struct exited *exited = sim_alloc(sim, sizeof *exited);
+
+        *exited = (struct exited){ .worker = worker, .why = why };
+        sim_at(sim, sim->now + 1 + (int64_t)sim_below(sim, SIM_LATENCY), NULL, sim->master, on_exited, exited);
+}
+
+/* --- life ----------------------------------------------------------------------------------------------------------- */
+
+static void restore(struct sim *sim, unsigned pool)
+{
+        for (struct sim_row *row = sim->rows; row; row = row->hh.next) {
+                struct agent *agent = row->present && row->pool == pool ? agent_new() : NULL;
+
+                if (!agent)
+                        continue;
+                agent->agent_id = row->agent_id;
+                agent->role_type = strdup("sim");
+                agent->epoch = row->epoch;
+                agent->state = row->state;
+                agent->restarts = row->restarts;
+                pool_restore(sim->pools[pool], agent, sim->now);
+        }
+        pool_restored(sim->pools[pool], sim->now);
+}
+
+void sim_master_start(struct sim *sim)
+{
+        sim->master++;
+        sim->master_alive = true;
+        sim->master_id = sim_new_id(sim);
+        sim->act_pending = false;
+        sim->tick_at = 0;
+        sim_trace(sim, "master %u starts", sim->master);
+        for (unsigned i = 0; i < SIM_POOLS; i++)
+                sim->pools[i] = pool_new(&sim->configs[i], sim_random(sim), sim->now);
+        for (struct sim_worker *w = sim->workers; w; w = w->next) {
+                if (!w->alive)
+                        continue;
+                pool_worker_adopt(sim->pools[w->pool], &w->process_id, w->pid, sim->now);
+                sim_worker_welcome(sim, w);
+        }
+        for (unsigned i = 0; i < SIM_POOLS; i++)
+                restore(sim, i);
+        sim_at(sim, sim->now, NULL, sim->master, sweep, NULL);
+        sim_master_wake(sim);
+}
+
+static void start_next(struct sim *sim, void *arg)
+{
+        (void)arg;
+        sim_master_start(sim);
+}
+
+void sim_master_die(struct sim *sim)
+{
+        if (!sim->master_alive)
+                return;
+        sim_trace(sim, "master %u dies", sim->master);
+        sim->master_alive = false;
+        for (unsigned i = 0; i < SIM_POOLS; i++)
+                sim->pools[i] = pool_free(sim->pools[i]);
+        sim_at(sim, sim->now + 20 + (int64_t)sim_below(sim, 300), NULL, 0, start_next, NULL);
+}
+
+/* --- clients -------------------------------------------------------------------------------------------------------- */
+
+static struct sim_request *request_new(struct sim *sim, const struct id *agent_id, unsigned pool, bool terminate)
+{
+        struct sim_request *request = sim_alloc(sim, sizeof *request);
+
+        *request = (struct sim_request){ .agent_id = *agent_id, .pool = pool, .master = sim->master, .terminate = terminate,
+                .next = sim->requests };
+        sim->requests = request;
+        return request;
+}
+
+void sim_client_spawn(struct sim *sim)
+{
+        unsigned pool = (unsigned)sim_below(sim, SIM_POOLS);
+        struct agent *agent = sim->master_alive ? agent_new() : NULL;
+        struct sim_request *request;
+        enum pool_error error;
+        char detail[192];
+
+        if (!agent)
+                return;
+        agent->agent_id = sim_new_id(sim);
+        agent->role_type = strdup("sim");
+        request = request_new(sim, &agent->agent_id, pool, false);
+        agent->waiter = request;
+        sim_promise(sim, &agent->agent_id)->pool = pool;
+        if (pool_spawn(sim->pools[pool], agent, sim->now, &error, detail) < 0) {
+                request->answers++;
+                request->error = error;
+                sim_trace(sim, "refused agent=%.8s: %s", ID_TEXT(&agent->agent_id), detail);
+                agent_free(agent);
+        } else {
+                sim_trace(sim, "spawn agent=%.8s", ID_TEXT(&request->agent_id));
+        }
+        sim_master_wake(sim);
+}
+
+static struct agent *any_agent(struct sim *sim, unsigned *ret_pool)
+{
+        unsigned pool = *ret_pool = (unsigned)sim_below(sim, SIM_POOLS);
+        struct agent *agent = sim->master_alive ? pool_first_agent(sim->pools[pool]) : NULL;
+
+        for (uint64_t i = agent ? sim_below(sim, HASH_COUNT(agent)) : 0; i > 0 && agent && agent->hh.next; i--)
+                agent = agent->hh.next;
+        return agent;
+}
+
+void sim_client_terminate(struct sim *sim)
+{
+        unsigned pool;
+        struct agent *agent = any_agent(sim, &pool);
+        struct sim_request *request;
+
+        if (!agent)
+                return;
+        request = request_new(sim, &agent->agent_id, pool, true);
+        sim_promise(sim, &agent->agent_id)->end_asked = true;
+        sim_trace(sim, "terminate agent=%.8s phase=%d", ID_TEXT(&agent->agent_id), agent->phase);
+        if (pool_terminate(sim->pools[pool], agent, sim_chance(sim, 500), request, sim->now) < 0)
+                request->answers++; /* -EALREADY */
+        sim_master_wake(sim);
+}
+
+void sim_client_restart(struct sim *sim)
+{
+        unsigned pool;
+        struct agent *agent = any_agent(sim, &pool);
+
+        if (!agent)
+                return;
+        pool_restart_agent(sim->pools[pool], agent, sim->now);
+        pool_in_flight(sim->pools[pool], agent, (unsigned)sim_below(sim, 2), sim->now);
+        sim_master_wake(sim);
+}

@@ -1,0 +1,507 @@
+/* A worker of the simulation: the shell that worker/worker.c is, around a real roster. */
+#include "test/sim/sim.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void act(struct sim *sim, struct sim_worker *worker);
+
+/* --- the control socket: in order, nothing lost while both ends live ---------------------------------------------- */
+
+static int64_t in_order(struct sim *sim, int64_t *at)
+{
+        int64_t next = sim->now + 1 + (int64_t)sim_below(sim, SIM_LATENCY);
+
+        if (next > *at)
+                *at = next;
+        return *at;
+}
+
+void sim_worker_control(struct sim *sim, struct sim_worker *worker, void (*run)(struct sim *, void *), void *arg)
+{
+        sim_at(sim, in_order(sim, &worker->to_worker_at), worker, 0, run, arg);
+}
+
+static void ready_arrives(struct sim *sim, void *arg)
+{
+        struct pool_hosted *hosted = arg;
+        size_t count = 0;
+        struct sim_worker *worker;
+
+        memcpy(&worker, hosted, sizeof worker); /* the first element holds the sender */
+        hosted++;
+        while (hosted[count].epoch)
+                count++;
+        pool_worker_ready(sim->pools[worker->pool], &worker->process_id, hosted, count, sim->now);
+        sim_trace(sim, "ready process=%.8s hosts %zu", ID_TEXT(&worker->process_id), count);
+        sim_master_wake(sim);
+}
+
+static void send_ready(struct sim *sim, struct sim_worker *worker)
+{
+        struct pool_hosted *list = sim_alloc(sim, (roster_count(worker->roster) + 2) * sizeof *list);
+        size_t count = 1;
+
+        memcpy(list, &worker, sizeof worker);
+        for (struct hosted *h = roster_first(worker->roster); h; h = h->hh.next)
+                if (h->state != HOSTED_ENDED && !h->fenced)
+                        list[count++] = (struct pool_hosted){ .agent_id = h->agent_id, .epoch = h->epoch,
+                                .starting = h->state == HOSTED_STARTING };
+        sim_at(sim, in_order(sim, &worker->to_master_at), NULL, sim->master, ready_arrives, list);
+}
+
+/* --- agents --------------------------------------------------------------------------------------------------------- */
+
+struct end {
+        struct sim_instance *instance;
+        int code, signal;
+        const char *reason;
+};
+
+static void instance_ends(struct sim *sim, void *arg)
+{
+        const struct end *end = arg;
+        struct sim_instance *instance = end->instance;
+        struct agent_exit exit = { .code = end->code, .signal = end->signal };
+        struct hosted *hosted = instance->hosted;
+
+        if (!instance->alive)
+                return;
+        snprintf(exit.reason, sizeof exit.reason, "%s", end->reason);
+        instance->alive = false;
+        instance->hosted = NULL;
+        instance->worker->live--;
+        hosted->runtime = NULL;
+        sim_trace(sim, "agent=%.8s epoch=%llu ended (%s) in process=%.8s", ID_TEXT(&instance->agent_id),
+                (unsigned long long)instance->epoch, end->reason, ID_TEXT(&instance->worker->process_id));
+        roster_ended(instance->worker->roster, hosted, &exit);
+        act(sim, instance->worker);
+}
+
+static void end_later(struct sim *sim, struct sim_instance *instance, uint64_t within, int code, int signal,
+        const char *reason)
+{
+        struct end *end = sim_alloc(sim, sizeof *end);
+
+        *end = (struct end){ .instance = instance, .code = code, .signal = signal, .reason = reason };
+        sim_at(sim, sim->now + 1 + (int64_t)sim_below(sim, within), instance->worker, 0, instance_ends, end);
+}
+
+static void instance_started(struct sim *sim, void *arg)
+{
+        struct sim_instance *instance = arg;
+
+        if (!instance->alive)
+                return;
+        roster_started(instance->worker->roster, instance->hosted);
+        if (sim_chance(sim, sim->faults.agent_exits)) {
+                static const int codes[] = { 0, 1, 3 };
+
+                end_later(sim, instance, 3000, codes[sim_below(sim, 3)], 0, "exit status");
+        }
+        act(sim, instance->worker);
+}
+
+/* No agent twice at the same moment, and none under an epoch below one that ran already. */
+static void check_start(struct sim *sim, const struct sim_promise *promise, const struct sim_instance *instance)
+{
+        for (const struct sim_instance *other = promise->instances; other; other = other->next)
+                if (other->alive && !(other->hosted && other->hosted->fenced) && !promise->erased)
+                        sim_fail(sim, "agent %s runs twice: epoch %llu in %s and epoch %llu in %.8s",
+                                ID_TEXT(&instance->agent_id), (unsigned long long)instance->epoch,
+                                ID_TEXT(&instance->worker->process_id), (unsigned long long)other->epoch,
+                                ID_TEXT(&other->worker->process_id));
+        if (instance->epoch < promise->started)
+                sim_fail(sim, "agent %s starts under epoch %llu after epoch %llu", ID_TEXT(&instance->agent_id),
+                        (unsigned long long)instance->epoch, (unsigned long long)promise->started);
+        if (instance->worker->live > (unsigned)sim->configs[instance->worker->pool].max_agents_per_worker)
+                sim_fail(sim, "process %s runs %u agents", ID_TEXT(&instance->worker->process_id), instance->worker->live);
+}
+
+static void start(struct sim *sim, struct sim_worker *worker, struct hosted *hosted)
+{
+        struct sim_promise *promise = sim_promise(sim, &hosted->agent_id);
+        struct sim_instance *instance = sim_alloc(sim, sizeof *instance);
+        int64_t timeout = sim->configs[worker->pool].start_timeout_ms;
+
+        *instance = (struct sim_instance){ .agent_id = hosted->agent_id, .epoch = hosted->epoch, .worker = worker,
+                .hosted = hosted, .alive = true };
+        sim_trace(sim, "agent=%.8s epoch=%llu starts in process=%.8s", ID_TEXT(&hosted->agent_id),
+                (unsigned long long)hosted->epoch, ID_TEXT(&worker->process_id));
+        worker->live++;
+        check_start(sim, promise, instance);
+        instance->next = promise->instances;
+        promise->instances = instance;
+        promise->started = instance->epoch;
+        hosted->runtime = instance;
+        if (sim_chance(sim, sim->faults.start_fails))
+                end_later(sim, instance, 50, 1, 0, "it did not start");
+        else if (sim_chance(sim, sim->faults.start_hangs))
+                end_later(sim, instance, (uint64_t)timeout, -1, 9, "not ready in time");
+        else
+                sim_at(sim, sim->now + 1 + (int64_t)sim_below(sim, 50), worker, 0, instance_started, instance);
+}
+
+/* --- requests to the registry --------------------------------------------------------------------------------------- */
+
+struct told { /* one report, registration or heartbeat */
+        struct sim_worker *worker;
+        struct registry_report report;
+        struct registry_process process;
+        struct registry_agent *agents;
+        size_t count;
+        int *results, result;
+        uint64_t revision;
+        bool changed;
+        struct registry_listed_agent *listed;
+};
+
+static void do_report(struct sim *sim, void *arg)
+{
+        struct told *told = arg;
+
+        told->result = -EAGAIN;
+        if (sim->now < sim->registry_down_until)
+                return;
+        told->result = registry_memory_report(sim->registry, &told->worker->process_id, &told->report);
+        if (sim_chance(sim, sim->faults.registry_lies))
+                told->result = -EAGAIN;
+}
+
+static void on_reported(struct sim *sim, void *arg)
+{
+        struct told *told = arg;
+        struct sim_worker *worker = told->worker;
+
+        if (told->result == -ENOENT)
+                worker->registered = false;
+        sim_trace(sim, "report type=%d agent=%.8s epoch=%llu process=%.8s: %d", told->report.type,
+                ID_TEXT(&told->report.agent_id), (unsigned long long)told->report.epoch, ID_TEXT(&worker->process_id),
+                told->result);
+        roster_reported(worker->roster, &told->report.agent_id, told->report.epoch, told->result);
+        act(sim, worker);
+}
+
+static void report(struct sim *sim, struct sim_worker *worker, const struct reply *reply)
+{
+        struct told *told = sim_alloc(sim, sizeof *told);
+        char *text = reply_encode(reply);
+
+        told->worker = worker;
+        told->report = (struct registry_report){ .agent_id = reply->agent_id, .master_id = worker->master_id,
+                .epoch = reply->epoch, .type = reply->type, .reply = sim_text(sim, text) };
+        free(text);
+        sim_request_over(sim, &worker->registry, worker, 0, do_report, on_reported, told);
+}
+
+static void report_hosted(struct sim *sim, struct sim_worker *worker, const struct hosted *hosted)
+{
+        struct reply reply = { .type = REPLY_SPAWNED, .agent_id = hosted->agent_id, .command_id = hosted->command_id,
+                .process_id = worker->process_id, .epoch = hosted->epoch };
+        char detail[sizeof hosted->exit.reason];
+
+        if (hosted->state == HOSTED_ENDED) {
+                reply.type = hosted->started ? REPLY_EXITED : REPLY_SPAWN_FAILED;
+                reply.exit = hosted->exit;
+                reply.detail = strcpy(detail, hosted->exit.reason);
+        }
+        report(sim, worker, &reply);
+}
+
+static void deny(struct sim *sim, struct sim_worker *worker, const struct roster_action *action)
+{
+        char detail[160];
+        struct reply reply = { .type = REPLY_SPAWN_FAILED, .agent_id = action->agent_id, .command_id = action->command_id,
+                .process_id = worker->process_id, .epoch = action->epoch, .detail = detail, .refused = true };
+
+        snprintf(detail, sizeof detail, "%s", action->detail);
+        sim_trace(sim, "denied agent=%.8s epoch=%llu process=%.8s: %s", ID_TEXT(&action->agent_id),
+                (unsigned long long)action->epoch, ID_TEXT(&worker->process_id), detail);
+        report(sim, worker, &reply);
+}
+
+static void do_register(struct sim *sim, void *arg)
+{
+        struct told *told = arg;
+
+        told->result = -EAGAIN;
+        if (sim->now >= sim->registry_down_until)
+                told->result = registry_memory_register(sim->registry, &told->process, told->agents, told->count, sim->now,
+                        told->results);
+}
+
+static void on_registered(struct sim *sim, void *arg)
+{
+        struct told *told = arg;
+        struct sim_worker *worker = told->worker;
+
+        worker->registering = false;
+        if (told->result == -ESTALE)
+                roster_fence(worker->roster);
+        if (told->result == 0) {
+                worker->registered = true;
+                worker->revision = 0;
+                for (size_t i = 0; i < told->count; i++)
+                        if (told->results[i] == -ESTALE)
+                                roster_reported(worker->roster, &told->agents[i].agent_id, told->agents[i].epoch, -ESTALE);
+                roster_retry(worker->roster);
+                send_ready(sim, worker);
+        }
+        act(sim, worker);
+}
+
+static void register_self(struct sim *sim, struct sim_worker *worker)
+{
+        struct told *told = sim_alloc(sim, sizeof *told);
+        size_t size = roster_count(worker->roster) + 1;
+
+        if (worker->registering)
+                return;
+        worker->registering = true;
+        told->worker = worker;
+        told->process = (struct registry_process){ .process_id = worker->process_id, .master_id = worker->master_id,
+                .pool_name = sim->pool_names[worker->pool], .host = "sim", .pid = worker->pid,
+                .max_agents = (unsigned)sim->configs[worker->pool].max_agents_per_worker };
+        told->agents = sim_alloc(sim, size * sizeof *told->agents);
+        told->results = sim_alloc(sim, size * sizeof *told->results);
+        for (struct hosted *h = roster_first(worker->roster); h; h = h->hh.next) {
+                char *text;
+
+                if (h->state == HOSTED_ENDED || h->fenced)
+                        continue;
+                text = command_encode(h->spawn);
+                told->agents[told->count++] = (struct registry_agent){ .agent_id = h->agent_id, .epoch = h->epoch,
+                        .command = sim_text(sim, text), .state = h->state == HOSTED_RUNNING ? AGENT_IDLE
+                                : h->state == HOSTED_STOPPING ? AGENT_STOPPING : AGENT_STARTING };
+                free(text);
+        }
+        sim_request_over(sim, &worker->registry, worker, 0, do_register, on_registered, told);
+}
+
+static void do_heartbeat(struct sim *sim, void *arg)
+{
+        struct told *told = arg;
+        struct registry_beat beat = { .revision = told->revision };
+        struct registry_listing listing;
+
+        told->result = -EAGAIN;
+        if (sim->now < sim->registry_down_until)
+                return;
+        registry_memory_heartbeat(sim->registry, &told->worker->process_id, &beat, sim->now, &listing);
+        told->result = listing.result;
+        told->revision = listing.revision;
+        told->changed = listing.changed;
+        told->count = listing.count;
+        told->listed = sim_alloc(sim, (listing.count + 1) * sizeof *told->listed);
+        for (size_t i = 0; i < listing.count; i++) {
+                told->listed[i] = listing.agents[i];
+                told->listed[i].command = sim_text(sim, listing.agents[i].command);
+        }
+}
+
+static void take_listing(struct sim *sim, struct sim_worker *worker, const struct told *told)
+{
+        struct id *ids = sim_alloc(sim, (told->count + 1) * sizeof *ids);
+        uint64_t *epochs = sim_alloc(sim, (told->count + 1) * sizeof *epochs);
+
+        for (size_t i = 0; i < told->count; i++) {
+                ids[i] = told->listed[i].agent_id;
+                epochs[i] = told->listed[i].epoch;
+                sim_worker_command(worker, told->listed[i].command);
+        }
+        roster_listed(worker->roster, ids, epochs, told->count);
+        worker->revision = told->revision;
+}
+
+static void on_listing(struct sim *sim, void *arg)
+{
+        struct told *told = arg;
+        struct sim_worker *worker = told->worker;
+
+        if (told->result == -ENOENT) {
+                worker->registered = false;
+                register_self(sim, worker);
+        } else if (told->result == -ESTALE) {
+                roster_fence(worker->roster);
+        } else if (told->result == 0) {
+                if (told->changed)
+                        take_listing(sim, worker, told);
+                roster_retry(worker->roster);
+        }
+        act(sim, worker);
+        /* After the list, so that a new master hears of what its predecessor has placed here, too. */
+        if (worker->ready_wanted && worker->alive && told->result == 0) {
+                worker->ready_wanted = false;
+                send_ready(sim, worker);
+        }
+}
+
+static void send_heartbeat(struct sim *sim, struct sim_worker *worker)
+{
+        struct told *told = sim_alloc(sim, sizeof *told);
+
+        told->worker = worker;
+        told->revision = worker->ready_wanted ? 0 : worker->revision;
+        sim_request_over(sim, &worker->registry, worker, 0, do_heartbeat, on_listing, told);
+}
+
+static void heartbeat(struct sim *sim, void *arg)
+{
+        struct sim_worker *worker = arg;
+
+        if (worker->registered)
+                send_heartbeat(sim, worker);
+        else
+                register_self(sim, worker);
+        sim_at(sim, sim->now + sim->configs[worker->pool].heartbeat_interval_ms, worker, 0, heartbeat, worker);
+}
+
+/* --- what the roster asks for --------------------------------------------------------------------------------------- */
+
+static void act(struct sim *sim, struct sim_worker *worker)
+{
+        struct roster_action action;
+        const struct sim_instance *instance;
+
+        while (worker->alive && roster_next_action(worker->roster, &action)) {
+                switch (action.type) {
+                case ROSTER_START:
+                        start(sim, worker, action.hosted);
+                        break;
+                case ROSTER_STOP:
+                        instance = action.hosted->runtime;
+                        if (instance)
+                                end_later(sim, action.hosted->runtime, action.graceful ? 200 : 20, 0, action.graceful ? 15 : 9,
+                                        "told to end");
+                        break;
+                case ROSTER_REPORT:
+                        report_hosted(sim, worker, action.hosted);
+                        break;
+                case ROSTER_DENY:
+                        deny(sim, worker, &action);
+                        break;
+                case ROSTER_EXIT:
+                        sim_worker_die(sim, worker, "exit status 0");
+                        break;
+                case ROSTER_FORGET:
+                case ROSTER_ACTION_COUNT:
+                        break;
+                }
+        }
+}
+
+void sim_worker_command(struct sim_worker *worker, const char *text)
+{
+        struct sim *sim = worker->sim;
+        struct command command;
+
+        if (!worker->roster)
+                return;
+        if (command_decode(text, strlen(text), &command) < 0) {
+                sim_fail(sim, "no command: %s", text);
+                return;
+        }
+        roster_command(worker->roster, &command);
+        command_done(&command);
+        act(sim, worker);
+}
+
+/* --- life ----------------------------------------------------------------------------------------------------------- */
+
+struct welcome {
+        struct sim_worker *worker;
+        struct id master_id;
+};
+
+static void take_welcome(struct sim *sim, void *arg)
+{
+        struct welcome *welcome = arg;
+        struct sim_worker *worker = welcome->worker;
+
+        worker->master_id = welcome->master_id;
+        if (worker->roster) {
+                worker->ready_wanted = worker->registered;
+                if (worker->registered)
+                        send_heartbeat(sim, worker);
+                return;
+        }
+        worker->roster = roster_new((unsigned)sim->configs[worker->pool].max_agents_per_worker);
+        if (worker->doomed)
+                sim_worker_die(sim, worker, "exit status 1");
+        else
+                heartbeat(sim, worker);
+}
+
+void sim_worker_welcome(struct sim *sim, struct sim_worker *worker)
+{
+        struct welcome *welcome = sim_alloc(sim, sizeof *welcome);
+
+        *welcome = (struct welcome){ .worker = worker, .master_id = sim->master_id };
+        sim_worker_control(sim, worker, take_welcome, welcome);
+}
+
+static void take_drain(struct sim *sim, void *arg)
+{
+        struct sim_worker *worker = arg;
+
+        if (worker->roster) {
+                roster_drain(worker->roster, false);
+                act(sim, worker);
+        } else {
+                sim_worker_die(sim, worker, "exit status 0");
+        }
+}
+
+static void take_shutdown(struct sim *sim, void *arg)
+{
+        struct sim_worker *worker = arg;
+
+        if (worker->roster) {
+                roster_drain(worker->roster, true);
+                act(sim, worker);
+        } else {
+                sim_worker_die(sim, worker, "exit status 0");
+        }
+}
+
+void sim_worker_stop(struct sim *sim, struct sim_worker *worker, bool end_agents)
+{
+        sim_worker_control(sim, worker, end_agents ? take_shutdown : take_drain, worker);
+}
+
+struct sim_worker *sim_worker_fork(struct sim *sim, unsigned pool, const struct id *process_id)
+{
+        struct sim_worker *worker = sim_alloc(sim, sizeof *worker);
+
+        worker->sim = sim;
+        worker->process_id = *process_id;
+        worker->pool = pool;
+        worker->pid = ++sim->pids;
+        worker->alive = true;
+        worker->doomed = sim_chance(sim, sim->faults.worker_fails);
+        worker->to_worker_at = sim->now + 5 + (int64_t)sim_below(sim, 50); /* its start takes that long */
+        worker->next = sim->workers;
+        sim->workers = worker;
+        return worker;
+}
+
+/* All its agents die with it; nobody hears of them but by the forker. */
+void sim_worker_die(struct sim *sim, struct sim_worker *worker, const char *why)
+{
+        if (!worker->alive)
+                return;
+        sim_trace(sim, "process=%.8s dies: %s", ID_TEXT(&worker->process_id), why);
+        worker->alive = false;
+        for (struct hosted *h = worker->roster ? roster_first(worker->roster) : NULL; h; h = h->hh.next) {
+                struct sim_instance *instance = h->runtime;
+
+                if (instance)
+                        instance->alive = false;
+                if (instance)
+                        instance->hosted = NULL;
+        }
+        worker->live = 0;
+        sim_master_exited(sim, worker, why);
+}
