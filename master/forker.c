@@ -206,7 +206,7 @@ static void on_master_exit(struct forker *f, int status)
 {
         struct forker_message last;
         pid_t pid = f->master.pid;
-        bool at_once = f->leaving || forker_child_was_healthy(&f->master);
+        bool at_once = f->leaving || forker_child_was_healthy(&f->master), in_order = f->leaving;
         uint32_t pause;
 
         f->link.refusal.type = 0;
@@ -223,10 +223,12 @@ static void on_master_exit(struct forker *f, int status)
         }
         if (at_once)
                 f->free_restarts = FREE_RESTARTS;
+        else if (f->ready && status == 0)
+                at_once = in_order = true; /* a reload */
         else if (f->ready && f->free_restarts > 0)
                 at_once = f->free_restarts-- > 0;
         pause = forker_child_again(&f->master, at_once);
-        if (!f->leaving)
+        if (!in_order)
                 log_error("master.died", "pid=%d status=%d signal=%d restart_in_ms=%u", pid, exit_status(status),
                         exit_signal(status), pause);
         f->leaving = false;
@@ -324,8 +326,6 @@ static void handle_signal(struct forker *f, int number)
                 return;
         case SIGCHLD: /* reap follows */
                 return;
-        default:
-                break;
         }
         f->link.signals |= 1u << number;
 }

@@ -13,7 +13,8 @@ enum forker_message_type {
         FORKER_FORK = 1, /* process_id, pool_name: fork a worker              -> FORKER_WORKER | FORKER_FORK_FAILED */
         FORKER_KILL,     /* process_id, number: send that signal              -> FORKER_EXITED once it is gone */
         FORKER_BYE,      /* the master has ended everything in order; it exits next, do not start another */
-        FORKER_READY,    /* the master serves: should it die from now on, the next one starts without back-off */
+        FORKER_READY,    /* the master serves: should it die from now on, the next one starts without back-off; its exit
+                          * with 0 is a reload: the next one follows at once */
         /* forker to master */
         FORKER_LISTENER, /* number: index in server.listen; with the socket */
         FORKER_WORKER,   /* process_id, pid, pool_name, adopted; with the master's end of its control socket */

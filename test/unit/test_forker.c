@@ -243,6 +243,22 @@ START_TEST(test_starts_at_once_when_masters_that_served_die)
 }
 END_TEST
 
+START_TEST(test_starts_at_once_when_masters_that_served_hand_over)
+{
+        struct master master;
+
+        start_daemon();
+        for (int i = 0; i < 50; i++) {
+                master = accept_synced_master();
+                say(&master, FORKER_READY);
+                end_master(&master, 0);
+        }
+        master = accept_synced_master();
+        ck_assert_int_eq(count_in_log("master.died", NULL), 0);
+        end_daemon(&master);
+}
+END_TEST
+
 START_TEST(test_loses_nothing_when_the_master_is_slow)
 {
         unsigned count = slow ? 260 : 900; /* more than the channel holds */
@@ -393,6 +409,7 @@ int main(int argc, char **argv)
         tcase_add_test(all, test_forgets_no_worker_when_masters_die_with_everything_untold);
         tcase_add_test(all, test_backs_off_when_masters_die_young);
         tcase_add_test(all, test_starts_at_once_when_masters_that_served_die);
+        tcase_add_test(all, test_starts_at_once_when_masters_that_served_hand_over);
         tcase_add_test(all, test_loses_nothing_when_the_master_is_slow);
         tcase_add_test(all, test_ends_strays_when_their_worker_dies);
         tcase_add_test(all, test_keeps_its_descriptors_when_1000_workers_come_and_go);
