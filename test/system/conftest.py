@@ -1,17 +1,31 @@
 """Fixtures: a real agentpoold in a directory of its own, on a free port, with real servers; nothing is left behind."""
 import pathlib
+import shutil
 import tempfile
 
 import pytest
 
-from daemon import Daemon
+from daemon import Daemon, command_pool
+from servers import RedisServer, everything_server
+
+ODD_AGENT = pathlib.Path(__file__).parent / "agents" / "odd_agent.py"
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    outcome = yield
+    item.failed = getattr(item, "failed", False) or outcome.get_result().failed
 
 
 @pytest.fixture
-def run_base():
+def run_base(request):
     """A short directory (unix sockets have short names), removed when the test passed."""
-    with tempfile.TemporaryDirectory(prefix="ap-", dir="/tmp") as path:
-        yield pathlib.Path(path)
+    path = pathlib.Path(tempfile.mkdtemp(prefix="ap-", dir="/tmp"))
+    yield path
+    if getattr(request.node, "failed", False):
+        print(f"kept: {path}")
+    else:
+        shutil.rmtree(path)
 
 
 @pytest.fixture
@@ -34,3 +48,29 @@ def make_daemon(run_base):
 @pytest.fixture
 def daemon(make_daemon):
     return make_daemon()
+
+
+@pytest.fixture
+def make_redis(run_base):
+    """make_redis(policy=...) -> a started RedisServer with a password, ended after the daemons."""
+    servers = []
+
+    def make(**settings):
+        server = RedisServer(run_base / f"redis{len(servers)}", **settings)
+        servers.append(server)
+        return server.start()
+
+    yield make
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def mcp_server():
+    return everything_server()
+
+
+@pytest.fixture
+def odd_pool():
+    """odd_pool(*flags, **settings): a pool of agents that misbehave when asked to (agents/odd_agent.py)."""
+    return lambda *flags, **settings: command_pool(ODD_AGENT, *flags, **settings)

@@ -1,0 +1,43 @@
+#!/usr/bin/python3
+"""An agent that misbehaves when asked to: JSON-RPC methods exit, mute, slow; flags --stubborn, --dies STATUS."""
+import json
+import os
+import signal
+import sys
+import threading
+import time
+
+lock = threading.Lock()
+
+
+def answer(message, result):
+    with lock:
+        print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}), flush=True)
+
+
+def answer_later(message, seconds):
+    time.sleep(seconds)
+    answer(message, "slow")
+
+
+def main():
+    if "--dies" in sys.argv:
+        sys.exit(int(sys.argv[sys.argv.index("--dies") + 1]))
+    if "--stubborn" in sys.argv:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for line in sys.stdin:
+        message = json.loads(line)
+        method, params = message["method"], message.get("params", {})
+        if method == "exit":
+            os._exit(params["status"])
+        elif method == "slow":
+            threading.Thread(target=answer_later, args=(message, params["seconds"]), daemon=True).start()
+        elif method == "whoami":
+            answer(message, {"pid": os.getpid(), "epoch": int(os.environ["AGENTPOOL_EPOCH"])})
+        elif method != "mute" and "id" in message:
+            answer(message, params)
+    while "--stubborn" in sys.argv:
+        signal.pause()
+
+
+main()

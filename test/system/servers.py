@@ -1,0 +1,70 @@
+"""Servers of the tests' own: a Redis on a free TCP port, and the npm package that holds a real MCP server."""
+import fcntl
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+
+import redis
+
+from daemon import TOP, wait_for
+
+NODE_CACHE = pathlib.Path(os.environ.get("AGENTPOOL_NODE_CACHE", TOP / "build" / "node"))
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+class RedisServer:
+    def __init__(self, directory, password="secret of the test", policy="noeviction", databases=16):
+        self.directory = pathlib.Path(directory)
+        self.directory.mkdir(parents=True)
+        self.port, self.password = free_port(), password
+        self.arguments = ["redis-server", "--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--appendonly", "no",
+                          "--requirepass", password, "--maxmemory-policy", policy, "--databases", str(databases),
+                          "--dir", str(self.directory), "--logfile", str(self.directory / "log")]
+        self.process = None
+
+    def start(self):
+        self.process = subprocess.Popen(self.arguments, stdin=subprocess.DEVNULL)
+        wait_for(self.is_ready, "the test's Redis")
+        return self
+
+    def is_ready(self):
+        assert self.process.poll() is None, (self.directory / "log").read_text()
+        try:
+            return self.client(0).ping()
+        except redis.ConnectionError:
+            return False
+
+    def client(self, database):
+        return redis.Redis(port=self.port, db=database, password=self.password, decode_responses=True)
+
+    def url(self, database):
+        return f"redis://:{self.password.replace(' ', '%20')}@127.0.0.1:{self.port}/{database}"
+
+    def stop(self):
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+
+
+def everything_server():
+    """The script of the MCP project's reference server, installed from npm once."""
+    NODE_CACHE.mkdir(parents=True, exist_ok=True)
+    here = pathlib.Path(__file__).parent
+    script = NODE_CACHE / "node_modules/@modelcontextprotocol/server-everything/dist/index.js"
+    with open(NODE_CACHE / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        wanted = (here / "package-lock.json").read_bytes()
+        installed = NODE_CACHE / "package-lock.json"
+        if not script.exists() or not installed.exists() or installed.read_bytes() != wanted:
+            for name in ("package.json", "package-lock.json"):
+                shutil.copy(here / name, NODE_CACHE)
+            subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=NODE_CACHE, check=True,
+                           stdin=subprocess.DEVNULL)
+    return script
