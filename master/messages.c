@@ -13,6 +13,8 @@
 #include <string.h>
 
 #define MESSAGES_MAX 100000
+/* The worker forgets a request this much later than we do, so that it is always we who say that time is over. */
+#define FORGET_MS 1000
 
 struct message {
         struct id command_id;
@@ -172,9 +174,9 @@ struct messages *messages_free(struct messages *messages)
 
 /* A request's place among those that wait. NULL when out of memory. */
 static struct message *enlist(struct messages *messages, struct agent *agent, const struct command *command,
-        message_cb cb, void *arg)
+        int64_t timeout_ms, message_cb cb, void *arg)
 {
-        struct timeval tv = { .tv_sec = command->timeout_ms / 1000, .tv_usec = command->timeout_ms % 1000 * 1000 };
+        struct timeval tv = { .tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000 };
         struct message *message = calloc(1, sizeof *message);
         struct message_target *target = message ? target_of(messages, agent) : NULL;
         const char *method = json_string(command->message, "method");
@@ -201,7 +203,8 @@ int messages_send(struct messages *messages, struct agent *agent, cJSON *tree, i
         struct master *master = messages->master;
         const char *pool_name = pool_config(agent->pool)->pool_name;
         struct command command = { .type = COMMAND_MESSAGE, .command_id = id_new(), .agent_id = agent->agent_id,
-                .master_id = master->master_id, .epoch = agent->epoch, .timeout_ms = timeout_ms, .message = tree };
+                .master_id = master->master_id, .epoch = agent->epoch, .timeout_ms = timeout_ms + FORGET_MS,
+                .message = tree };
         struct message *message = NULL;
         char *text;
         int r;
@@ -213,7 +216,7 @@ int messages_send(struct messages *messages, struct agent *agent, cJSON *tree, i
         free(command.pool_name);
         if (!text)
                 return -ENOMEM;
-        if (cb && !(message = enlist(messages, agent, &command, cb, arg)))
+        if (cb && !(message = enlist(messages, agent, &command, timeout_ms, cb, arg)))
                 r = -ENOMEM;
         else
                 r = registry_publish_command(master->registry, pool_name, &agent->worker->process_id, text);
