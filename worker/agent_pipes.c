@@ -45,8 +45,8 @@ static void take_lines(struct agent_pipes *pipes, size_t len)
                         reader->max_line_bytes);
         else
                 snprintf(reason, sizeof reason, "no memory for the line it wrote");
-        agent_pipes_ignore(pipes);
         pipes->events->on_failed(pipes->arg, reason);
+        agent_pipes_ignore(pipes);
 }
 
 /* Returns whether there may be more. */

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <sys/wait.h>
 
@@ -19,6 +20,11 @@
 static struct command_runtime *runtime_of(const struct command_agent *agent)
 {
         return (struct command_runtime *)agent->agent.runtime;
+}
+
+static struct command_agent *container_of(struct process_tree *tree)
+{
+        return (struct command_agent *)(void *)((char *)tree - offsetof(struct command_agent, tree));
 }
 
 void command_agent_set_due(struct command_agent *agent, enum command_due due, int64_t at)
@@ -50,8 +56,8 @@ void command_agent_fail(struct command_agent *agent, const char *reason)
                 return;
         agent->failed = true;
         snprintf(agent->exit.reason, sizeof agent->exit.reason, "%s", reason);
+        kill_all(agent); /* first, so that it does not see its pipe closed and end for that */
         agent_pipes_ignore(&agent->pipes);
-        kill_all(agent);
 }
 
 void command_agent_suspect(struct command_agent *agent, const char *what)
@@ -127,7 +133,6 @@ static void sweep(struct command_agent *agent)
                         ID_TEXT(&agent->agent.agent_id));
         waitpid(agent->tree.leader, NULL, WNOHANG);
         process_tree_done(&agent->tree, trees);
-        LIST_REMOVE(agent, link);
         agent->phase = COMMAND_ENDED;
         agent->due[DUE_SWEEP] = INT64_MAX;
         command_agent_set_due(agent, DUE_ENDED, 0);
@@ -177,40 +182,54 @@ static void on_timer(int fd, short what, void *arg)
         }
 }
 
-/* The program is dead. It stays a zombie, so that its pid and group stay its own, until its tree is gone. */
-static void on_death(int fd, short what, void *arg)
+static void unwatch(struct command_agent *agent)
 {
-        struct command_agent *agent = arg;
+        if (agent->pidfd >= 0)
+                event_del(&agent->death);
+        agent->pidfd = fd_close(agent->pidfd);
+}
+
+/* If the program is dead: it stays a zombie, so that its pid and group stay its own, until its tree is gone. */
+static void check_death(struct command_agent *agent)
+{
         struct agent_exit exit;
         siginfo_t info = { 0 };
 
-        (void)fd;
-        (void)what;
-        if (waitid(P_PIDFD, (id_t)agent->pidfd, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0)
+        if (waitid(P_PID, (id_t)agent->tree.leader, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0)
                 return;
         exit = agent_exit_from_status(info.si_code == CLD_EXITED ? W_EXITCODE(info.si_status, 0) : info.si_status);
         agent->exit.code = exit.code;
         agent->exit.signal = exit.signal;
         if (!agent->failed)
                 memcpy(agent->exit.reason, exit.reason, sizeof exit.reason);
-        event_del(&agent->death);
-        agent->pidfd = fd_close(agent->pidfd);
         begin_stop(agent);
         agent->phase = COMMAND_DEAD;
-        LIST_INSERT_HEAD(&runtime_of(agent)->dead, agent, link);
+        unwatch(agent);
         agent_pipes_drain(&agent->pipes);
         agent_pipes_close(&agent->pipes);
         sweep(agent);
 }
 
+static void on_death(int fd, short what, void *arg)
+{
+        (void)fd;
+        (void)what;
+        check_death(arg);
+}
+
 void command_agent_children_died(struct command_runtime *runtime)
 {
-        struct command_agent *agent, *next;
+        struct process_tree *tree, *next;
 
         process_trees_reap(&runtime->trees);
-        for (agent = LIST_FIRST(&runtime->dead); agent; agent = next) {
-                next = LIST_NEXT(agent, link);
-                sweep(agent);
+        for (tree = runtime->trees.by_leader; tree; tree = next) {
+                struct command_agent *agent = container_of(tree);
+
+                next = tree->hh.next;
+                if (agent->phase == COMMAND_DEAD)
+                        sweep(agent);
+                else if (agent->pidfd < 0)
+                        check_death(agent);
         }
 }
 
@@ -234,7 +253,7 @@ int command_agent_watch(struct command_agent *agent, pid_t pid)
         if (r < 0)
                 return r;
         event_assign(&agent->death, agent->agent.runtime->base, agent->pidfd, EV_READ | EV_PERSIST, on_death, agent);
-        if (event_add(&agent->death, NULL) == 0)
+        if (agent->pidfd < 0 || event_add(&agent->death, NULL) == 0)
                 return 0;
         process_tree_done(&agent->tree, trees);
         return -ENOMEM;
@@ -242,6 +261,6 @@ int command_agent_watch(struct command_agent *agent, pid_t pid)
 
 void command_agent_unwatch(struct command_agent *agent)
 {
-        event_del(&agent->death);
+        unwatch(agent);
         process_tree_done(&agent->tree, &runtime_of(agent)->trees);
 }

@@ -5,8 +5,6 @@
 #include "worker/process_tree.h"
 #include "worker/runtime_kind.h"
 
-#include <sys/queue.h>
-
 enum command_phase {
         COMMAND_STARTING = 1, /* exec succeeded; on_started is due */
         COMMAND_RUNNING,
@@ -33,7 +31,7 @@ struct command_agent {
         enum command_phase phase;
         bool failed;         /* exit.reason is ours: why it was ended */
         const char *suspect; /* static: what it closed */
-        int pidfd;
+        int pidfd; /* -1: the kernel has none, SIGCHLD has to do */
         struct event death, timer;
         int64_t due[DUE_COUNT]; /* mono ms, INT64_MAX: not due */
         int64_t armed;          /* when timer fires at the latest */
@@ -41,21 +39,19 @@ struct command_agent {
         struct process_tree tree;
         struct agent_pipes pipes;
         struct agent_exit exit;
-        LIST_ENTRY(command_agent) link; /* in COMMAND_DEAD */
 };
 
 struct command_runtime {
         struct runtime runtime;
         struct process_trees trees;
-        LIST_HEAD(, command_agent) dead;
         struct event *children; /* SIGCHLD: something that an agent left behind died */
 };
 
 /* Fills in a zeroed agent whose runtime is known. */
 void command_agent_init(struct command_agent *agent);
-/* The program runs: it now belongs to the agent, and its death will be noticed. 0 or -ENOMEM. */
+/* The program runs, pidfd is set: it now belongs to the agent, and its death will be noticed. 0 or -ENOMEM. */
 int command_agent_watch(struct command_agent *agent, pid_t pid);
-/* Undoes command_agent_watch for a program that is already dead and reaped. */
+/* Undoes that. */
 void command_agent_unwatch(struct command_agent *agent);
 void command_agent_set_due(struct command_agent *agent, enum command_due due, int64_t at);
 void command_agent_stop(struct command_agent *agent, bool graceful);

@@ -276,7 +276,7 @@ int launch_run(const struct launch *launch, pid_t *ret_pid, int *ret_pidfd, char
                 return fail(r, r == -EAGAIN || r == -ENOMEM ? "cannot fork for" : "cannot execute", name, reason, size);
         /* No race: until we reap it, the pid is its own even if it has ended already. */
         pidfd = pidfd_open(pid, 0);
-        if (pidfd < 0) {
+        if (pidfd < 0 && errno != ENOSYS) {
                 r = -errno;
                 kill(-pid, SIGKILL);
                 waitpid(pid, NULL, 0);

@@ -24,8 +24,8 @@ bool launch_has_placeholder(const char *text);
 /* Sets a variable; a later one of the same name replaces the earlier. 0 or -ENOMEM. */
 int launch_variable(struct launch *launch, const char *name, const char *value);
 /* Finds argv[0] as execvp(3) would, with the PATH that the program gets; a relative path counts from where this process
- * is, whatever directory says. Returns once exec has succeeded: *ret_pid, and *ret_pidfd which the caller closes. Else
- * -errno with a reason in words. */
+ * is, whatever directory says. Returns once exec has succeeded: *ret_pid, and *ret_pidfd which the caller closes (-1 where
+ * the kernel has none). Else -errno with a reason in words. */
 int launch_run(const struct launch *launch, pid_t *ret_pid, int *ret_pidfd, char *reason, size_t size);
 void launch_done(struct launch *launch);
 #endif

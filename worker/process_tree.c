@@ -13,6 +13,9 @@
 /* Processes seen below one agent that are kept in mind; more are found in turns. */
 #define MARKS_MAX 4096
 
+/* At a time: a tree that grows as fast as it is cut must not stop the worker. */
+#define LOOKS_MAX 8
+
 /* A pid alone may be used again. */
 struct process_mark {
         pid_t pid;
@@ -204,9 +207,10 @@ static int find_owner(const struct process_trees *trees, pid_t pid, const struct
         bool named;
         int r;
 
+        *ret_owner = NULL;
         r = read_stat(pid, &stat);
-        if (r < 0)
-                return r;
+        if (r < 0) /* /proc may hide what runs as another user */
+                return r == -ENOENT || r == -ESRCH ? 0 : r;
         named = read_agent_id(pid, &agent_id) == 0;
         for (tree = trees->by_leader; tree; tree = tree->hh.next)
                 if (tree->leader == stat.session || is_marked(tree, pid, stat.started) ||
@@ -216,43 +220,58 @@ static int find_owner(const struct process_trees *trees, pid_t pid, const struct
         return 0;
 }
 
-/* 1: it is still there, 0: reaped, -EPERM. */
-static int kill_child(struct process_tree *tree, pid_t pid)
+/* What one look at our children found of a tree. */
+struct look {
+        int left, reaped, refused;
+};
+
+static void kill_child(struct process_tree *tree, pid_t pid, struct look *look)
 {
         bool refused;
 
         mark_below(tree, pid);
         refused = kill(pid, SIGKILL) < 0 && errno == EPERM;
         if (waitpid(pid, NULL, WNOHANG) != 0)
-                return 0;
-        return refused ? -EPERM : 1;
+                look->reaped++;
+        else if (refused)
+                look->refused++;
+        else
+                look->left++;
 }
 
-int process_tree_kill(struct process_tree *tree, const struct process_trees *trees)
+static int kill_children(struct process_tree *tree, const struct process_trees *trees, struct look *look)
 {
         bool last = HASH_COUNT(trees->by_leader) == 1;
         struct pid_list children = { 0 };
         const struct process_tree *owner;
-        int left = 0, refused = 0, r;
+        int r = add_children(getpid(), &children);
 
-        mark_below(tree, tree->leader);
-        kill(-tree->leader, SIGKILL);
-        r = add_children(getpid(), &children);
-        for (size_t i = 0; i < children.count && r >= 0; i++) {
+        for (size_t i = 0; i < children.count && r == 0; i++) {
                 if (leads_a_tree(trees, children.pids[i]))
                         continue;
                 r = find_owner(trees, children.pids[i], &owner);
-                if (r < 0 || (owner != tree && (owner || !last)))
-                        continue;
-                r = kill_child(tree, children.pids[i]);
-                left += r > 0;
-                refused += r == -EPERM;
-                r = 0;
+                if (r == 0 && (owner == tree || (!owner && last)))
+                        kill_child(tree, children.pids[i], look);
         }
         free(children.pids);
+        return r;
+}
+
+int process_tree_kill(struct process_tree *tree, const struct process_trees *trees)
+{
+        struct look look = { .reaped = 1 };
+        int r = 0;
+
+        mark_below(tree, tree->leader);
+        kill(-tree->leader, SIGKILL);
+        /* What lost its parent while we looked has become our child after the list was read. */
+        for (int i = 0; i < LOOKS_MAX && look.reaped > 0 && r == 0; i++) {
+                look = (struct look){ 0 };
+                r = kill_children(tree, trees, &look);
+        }
         if (r < 0)
                 return r;
-        return left == 0 && refused > 0 ? -EPERM : left;
+        return look.left + look.reaped == 0 && look.refused > 0 ? -EPERM : look.left + look.reaped;
 }
 
 int process_trees_reap(const struct process_trees *trees)

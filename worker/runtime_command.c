@@ -317,7 +317,6 @@ static int runtime_open(struct event_base *base, const struct pool_config *confi
         runtime = calloc(1, sizeof *runtime);
         if (!runtime)
                 goto no_memory;
-        LIST_INIT(&runtime->dead);
         runtime->children = evsignal_new(base, SIGCHLD, on_children, runtime);
         if (!runtime->children)
                 goto free_runtime;

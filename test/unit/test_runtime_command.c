@@ -312,15 +312,17 @@ END_TEST
 
 START_TEST(test_says_why_when_the_program_is_no_executable)
 {
-        char path[64];
+        const char *preload = getenv("LD_PRELOAD");
+        char path[64], reason[128];
         FILE *file;
 
-        snprintf(path, sizeof path, "%s/text", h.dir);
+        if (preload && strstr(preload, "valgrind"))
+                return; /* it makes a fork of vfork, which cannot tell that exec failed */
+        snprintf(path, sizeof path, "%s/broken", h.dir);
         file = fopen(path, "w");
-        fputs("echo shell\n", file);
+        fputs("\177ELF and no more", file);
         fclose(file);
         chmod(path, 0755);
-        char reason[128];
         snprintf(reason, sizeof reason, "cannot execute %s: Exec format error", path);
         refuse_start(path, -ENOEXEC, reason);
         unlink(path);
