@@ -1,7 +1,12 @@
 /* Desired state: which agents should exist, and the history of what happened. One interface, SQLite and PostgreSQL
  * behind it, on a thread of its own. Everything that was submitted since the last commit goes into one transaction
  * (group commit); a callback with error 0 means: durable. Callbacks run on the event loop that store_open was given,
- * in the order of submission. Texts are copied at submission. */
+ * writes in the order of submission; a read sees every write submitted before it. Texts are copied at submission.
+ *
+ * While the database is away, submissions wait in a bounded queue and are flushed exactly once when it is back. Each
+ * callback comes within about options.wait_ms all the same: what would be a new promise (agent and key inserts, pools,
+ * reads) is given up with -EAGAIN, -ENOSPC or -EROFS and nothing stays written, not even when the answer to a commit
+ * was lost; what records a fact (updates, answers, deletes) says -EINPROGRESS and stays queued. */
 #ifndef SQL_STORE_H
 #define SQL_STORE_H
 #include "common/id.h"
@@ -13,12 +18,20 @@
 
 struct store;
 
+struct store_options {
+        int wait_ms;           /* 0: 5000 */
+        unsigned queue_max;    /* submissions not yet durable; 0: 32768; history takes at most half */
+        bool start_away;       /* store_open succeeds while the database cannot be reached (a master's restart) */
+};
+
 struct store_status {
         bool available;      /* the last transaction succeeded */
         const char *backend; /* "sqlite", "postgresql", "none" */
-        char reason[192];    /* why not available, in words with the remedy ("disk full …") */
+        char reason[256];    /* why not available, in words with the remedy ("disk full …"), passwords masked */
         unsigned queued;     /* submitted, not yet durable */
-        uint64_t commits, operations;
+        uint64_t commits, operations; /* transactions; submissions that became durable */
+        uint64_t dropped;    /* history that found its half of the queue full */
+        uint64_t refused;    /* rows that the database refused for their own fault (-EINVAL): a bug, logged */
 };
 
 /* One agent as a row. NULL texts are SQL NULL. Times are wall ms. */
@@ -32,32 +45,47 @@ struct store_agent {
         int64_t heartbeat_interval, max_idle_time, restarts, created_at, updated_at;
 };
 
-/* error: 0; -EAGAIN: not available, nothing was written, try later; -EEXIST: a key is taken; -ESTALE: a higher epoch is
- * stored; -ENOENT; -ENOSPC: disk full; -EROFS: read-only. */
+/* error: 0; -EAGAIN: not available, nothing was written, try later; -ENOSPC: the same, disk full; -EROFS: the same,
+ * read-only; -EINPROGRESS: not durable yet, stays queued; -EEXIST: a key is taken; -ESTALE: a higher epoch is stored;
+ * -ENOENT; -EINVAL: the database refused the row (logged). */
 typedef void (*store_cb)(void *arg, int error);
 typedef void (*store_agent_cb)(void *arg, int error, const struct store_agent *agents, size_t count);
 /* One JSON value (owned by the store, valid until return): rows of a query. */
 typedef void (*store_json_cb)(void *arg, int error, const char *json);
 
-/* url: "sqlite:PATH", "postgresql://…", "none:" (nothing is durable: every write succeeds at once, every read is empty).
- * pooled: behind PgBouncer in transaction pooling. Runs the migrations under a lock. Blocking; 0, or -errno with reason
- * (at most size bytes) in words with the remedy. -EPROTO: the schema is newer than this program. */
-int store_open(const char *url, struct event_base *base, struct store **ret_store, char *reason, size_t size);
-/* Commits what is queued (for at most timeout_ms), then ends the thread. NULL is fine; returns NULL. */
+/* url: "sqlite:PATH" (its directory is created 0700, the file 0600; one daemon per file), "postgresql://…" (also through
+ * PgBouncer in transaction pooling), "none:" (nothing is durable: every write succeeds at once, every read is empty).
+ * Runs the migrations under a lock. options NULL: the defaults. Blocking; 0, or -errno with reason (at most size bytes)
+ * in words with the remedy: -EPROTO the schema is newer than this program or was tampered with; -EINVAL the url. */
+int store_open(const char *url, const struct store_options *options, struct event_base *base, struct store **ret_store,
+        char *reason, size_t size);
+/* Commits what is queued (for at most timeout_ms), ends the thread, runs the callbacks that are left (-EAGAIN for what
+ * was not written). Not from inside a callback. NULL is fine; returns NULL. */
 struct store *store_close(struct store *store, int timeout_ms);
-void store_status(const struct store *store, struct store_status *ret_status);
+void store_status(struct store *store, struct store_status *ret_status);
 
 /* Submissions: 0, or -EAGAIN when the queue is full (cb is then never called), -ENOMEM. cb may be NULL. */
+/* The same row again is success; the id of another agent -EEXIST. */
 int store_agent_insert(struct store *store, const struct store_agent *agent, store_cb cb, void *arg);
 /* Writes state, epoch, restarts, last_exit, master_id, updated_at unless the stored epoch is higher (-ESTALE). */
 int store_agent_update(struct store *store, const struct store_agent *agent, store_cb cb, void *arg);
 int store_agent_delete(struct store *store, const struct id *agent_id, store_cb cb, void *arg);
-/* All rows of the pool (NULL: of all pools) whose state is starting, idle, busy (wanted) or, if all, any. In batches of
- * at most 1000, oldest first; a last call with count 0. */
+/* All rows of the pool (NULL: of all pools, one pool after the other) whose state is starting, idle, busy (wanted) or,
+ * if all, any. In batches of at most 1000, oldest first; a last call with count 0 or an error. */
 int store_agents_load(struct store *store, const char *pool_name, bool all, store_agent_cb cb, void *arg);
 int store_agent_get(struct store *store, const struct id *agent_id, store_agent_cb cb, void *arg);
 
-/* Idempotency keys: remember says -EEXIST when the key is there. One key covers one scope ("spawn", "terminate", …). */
+/* Pools made or changed over the API; settings is a JSON object. */
+struct store_pool {
+        const char *pool_name, *settings;
+        int64_t updated_at;
+};
+typedef void (*store_pool_cb)(void *arg, int error, const struct store_pool *pools, size_t count);
+int store_pool_put(struct store *store, const struct store_pool *pool, store_cb cb, void *arg);
+int store_pool_delete(struct store *store, const char *pool_name, store_cb cb, void *arg);
+int store_pools_load(struct store *store, store_pool_cb cb, void *arg); /* all, by name, at most 10000; one call */
+
+/* Idempotency keys: insert says -EEXIST while an unexpired key is there. One key covers one scope ("spawn", …). */
 struct store_key {
         const char *scope, *key;
         const char *body_sha256; /* 64 hex digits */
@@ -67,7 +95,8 @@ struct store_key {
 };
 typedef void (*store_key_cb)(void *arg, int error, const struct store_key *key);
 int store_key_insert(struct store *store, const struct store_key *key, store_cb cb, void *arg);
-int store_key_answer(struct store *store, const struct store_key *key, store_cb cb, void *arg);
+int store_key_answer(struct store *store, const struct store_key *key, store_cb cb, void *arg); /* answer, status */
+int store_key_delete(struct store *store, const char *scope, const char *key, store_cb cb, void *arg);
 int store_key_get(struct store *store, const char *scope, const char *key, store_key_cb cb, void *arg);
 
 /* History, append only; never waited for, dropped (and counted) when the store is away too long. */
@@ -77,11 +106,13 @@ struct store_event {
         struct id agent_id, process_id;         /* zero: NULL */
         uint64_t epoch;
 };
+/* Added again with the same id when it has ended: status, error, completed_at and duration_ms are then written. */
 struct store_execution {
         struct id execution_id, agent_id, project_id;
         const char *pool_name, *method, *status, *error; /* status: running, completed, failed, timeout */
         int64_t started_at, completed_at, duration_ms;   /* completed_at 0: NULL */
 };
+/* One pool at one moment; executions and executions_ok count since the pool's snapshot before. */
 struct store_metric {
         int64_t at;
         const char *pool_name;
@@ -91,19 +122,24 @@ int store_event_add(struct store *store, const struct store_event *event);
 int store_execution_add(struct store *store, const struct store_execution *execution);
 int store_metric_add(struct store *store, const struct store_metric *metric);
 
-/* Queries for the API; each answers one JSON array or object. NULL or zero filters mean any. */
+/* Queries for the API. NULL or zero filters mean any. -EINVAL: a cursor that is none of ours, an unknown metric_type. */
 struct store_query {
         const char *pool_name, *status, *metric_type;
         struct id agent_id, project_id, execution_id;
-        int64_t since, until; /* wall ms; 0: open */
-        int64_t bucket_ms;    /* timeseries */
-        unsigned limit;       /* 0: 100 */
-        const char *cursor;
+        int64_t since, until; /* wall ms; 0: open; until is exclusive */
+        int64_t bucket_ms;    /* timeseries; 0: one minute */
+        unsigned limit;       /* 0: 100; at most 1000 */
+        const char *cursor;   /* next_cursor of the page before */
 };
+/* {"executions":[…],"next_cursor":…}, newest first; with execution_id that one object alone, or -ENOENT. */
 int store_executions(struct store *store, const struct store_query *query, store_json_cb cb, void *arg);
+/* Counts by status, success_rate, durations, over the newest 100,000 that the filters leave ("truncated" says so). */
 int store_executions_summary(struct store *store, const struct store_query *query, store_json_cb cb, void *arg);
+/* {"events":[…],"next_cursor":…}, newest first. */
 int store_events(struct store *store, const struct store_query *query, store_json_cb cb, void *arg);
+/* {"metric_type":…,"bucket_ms":…,"points":[{"at","value"}]}, the newest limit buckets, oldest first. metric_type:
+ * utilization, executions, success_rate (value null where nothing was executed). */
 int store_timeseries(struct store *store, const struct store_query *query, store_json_cb cb, void *arg);
-/* Deletes expired keys and history older than keep_ms. */
+/* Deletes expired keys, history older than keep_ms, and terminated agents not changed for keep_ms; in small steps. */
 int store_prune(struct store *store, int64_t now_wall, int64_t keep_ms, store_cb cb, void *arg);
 #endif

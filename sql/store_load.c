@@ -1,0 +1,182 @@
+/* Rows of the store as structs, in pages. */
+#include "sql/store_draft.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define PAGE_ROWS 1000
+#define POOLS_MAX "10000"
+
+static struct id cell_id(const struct store_rows *rows, size_t row, size_t column)
+{
+        const char *cell = store_cell(rows, row, column);
+        struct id id = { { 0 } };
+
+        if (cell && id_parse(cell, &id) < 0)
+                id = (struct id){ { 0 } };
+        return id;
+}
+
+#define AGENT_SELECT                                                                                         \
+        "SELECT pool_name, created_at, agent_id, project_id, role_type, state, labels, args, last_exit, master_id, " \
+        "epoch, heartbeat_interval, max_idle_time, restarts, updated_at FROM agents WHERE "
+
+static void read_agent(const struct store_rows *rows, size_t i, struct store_agent *agent)
+{
+        *agent = (struct store_agent){
+                .pool_name = store_cell(rows, i, 0),
+                .created_at = store_cell_integer(rows, i, 1),
+                .agent_id = cell_id(rows, i, 2),
+                .project_id = cell_id(rows, i, 3),
+                .role_type = store_cell(rows, i, 4),
+                .state = store_cell(rows, i, 5),
+                .labels = store_cell(rows, i, 6),
+                .args = store_cell(rows, i, 7),
+                .last_exit = store_cell(rows, i, 8),
+                .master_id = store_cell(rows, i, 9),
+                .epoch = (uint64_t)store_cell_integer(rows, i, 10),
+                .heartbeat_interval = store_cell_integer(rows, i, 11),
+                .max_idle_time = store_cell_integer(rows, i, 12),
+                .restarts = store_cell_integer(rows, i, 13),
+                .updated_at = store_cell_integer(rows, i, 14),
+        };
+}
+
+static bool deliver_agents(struct store_op *op)
+{
+        struct store_rows *rows = &op->rows;
+        struct store_agent *agents = op->error || !rows->count ? NULL : calloc(rows->count, sizeof *agents);
+
+        if (!op->error && rows->count && !agents)
+                op->error = -ENOMEM;
+        if (!agents) {
+                op->cb.agents(op->arg, op->error, NULL, 0);
+                return false;
+        }
+        for (size_t i = 0; i < rows->count; i++)
+                read_agent(rows, i, &agents[i]);
+        op->cb.agents(op->arg, 0, agents, rows->count);
+        free(agents);
+        /* The next page begins after the last row. */
+        op->values[0].text = store_cell(rows, rows->count - 1, 0);
+        op->values[1].integer = store_cell_integer(rows, rows->count - 1, 1);
+        op->values[2].text = store_cell(rows, rows->count - 1, 2);
+        return true;
+}
+
+int store_agents_load(struct store *store, const char *pool_name, bool all, store_agent_cb cb, void *arg)
+{
+        static const struct store_reader reader = { store_run_query, deliver_agents };
+        static const struct id zero;
+        struct store_draft draft = { .len = 0 };
+        struct store_op *op;
+
+        store_draft_add(&draft, AGENT_SELECT "(pool_name, created_at, agent_id) > (");
+        store_draft_value_text(&draft, "");
+        store_draft_add(&draft, ", ");
+        store_draft_value_integer(&draft, INT64_MIN);
+        store_draft_add(&draft, ", ");
+        store_draft_value_id(&draft, &zero);
+        store_draft_add(&draft, ")%s", all ? "" : " AND state IN ('starting', 'idle', 'busy')");
+        store_draft_text(&draft, "pool_name =", pool_name);
+        store_draft_add(&draft, " ORDER BY pool_name, created_at, agent_id LIMIT %d", PAGE_ROWS);
+        op = store_draft_op(&draft, &reader, arg);
+        if (op)
+                op->cb.agents = cb;
+        return store_submit(store, op);
+}
+
+static bool deliver_agent(struct store_op *op)
+{
+        struct store_agent agent;
+
+        if (!op->error && op->rows.count == 0)
+                op->error = -ENOENT;
+        if (!op->error)
+                read_agent(&op->rows, 0, &agent);
+        op->cb.agents(op->arg, op->error, op->error ? NULL : &agent, op->error ? 0 : 1);
+        return false;
+}
+
+int store_agent_get(struct store *store, const struct id *agent_id, store_agent_cb cb, void *arg)
+{
+        static const struct store_reader reader = { store_run_query, deliver_agent };
+        struct store_draft draft = { .len = 0 };
+        struct store_op *op;
+
+        store_draft_add(&draft, AGENT_SELECT "agent_id = ");
+        store_draft_value_id(&draft, agent_id);
+        op = store_draft_op(&draft, &reader, arg);
+        if (op)
+                op->cb.agents = cb;
+        return store_submit(store, op);
+}
+
+static bool deliver_pools(struct store_op *op)
+{
+        size_t count = op->error ? 0 : op->rows.count;
+        struct store_pool *pools = count ? calloc(count, sizeof *pools) : NULL;
+
+        if (count && !pools) {
+                op->error = -ENOMEM;
+                count = 0;
+        }
+        for (size_t i = 0; i < count; i++)
+                pools[i] = (struct store_pool){ store_cell(&op->rows, i, 0), store_cell(&op->rows, i, 1),
+                        store_cell_integer(&op->rows, i, 2) };
+        op->cb.pools(op->arg, op->error, pools, count);
+        free(pools);
+        return false;
+}
+
+int store_pools_load(struct store *store, store_pool_cb cb, void *arg)
+{
+        static const struct store_reader reader = { store_run_query, deliver_pools };
+        struct store_op *op = store_op_new(NULL, &reader,
+                "SELECT pool_name, settings, updated_at FROM pools ORDER BY pool_name LIMIT " POOLS_MAX, "", NULL);
+
+        if (op) {
+                op->cb.pools = cb;
+                op->arg = arg;
+        }
+        return store_submit(store, op);
+}
+
+static bool deliver_key(struct store_op *op)
+{
+        const struct store_rows *rows = &op->rows;
+        struct store_key key;
+
+        if (!op->error && rows->count == 0)
+                op->error = -ENOENT;
+        if (op->error) {
+                op->cb.key(op->arg, op->error, NULL);
+                return false;
+        }
+        key = (struct store_key){
+                .scope = store_cell(rows, 0, 0),
+                .key = store_cell(rows, 0, 1),
+                .body_sha256 = store_cell(rows, 0, 2),
+                .answer = store_cell(rows, 0, 3),
+                .status = (int)store_cell_integer(rows, 0, 4),
+                .created_at = store_cell_integer(rows, 0, 5),
+                .expires_at = store_cell_integer(rows, 0, 6),
+        };
+        op->cb.key(op->arg, 0, &key);
+        return false;
+}
+
+int store_key_get(struct store *store, const char *scope, const char *key, store_key_cb cb, void *arg)
+{
+        static const struct store_reader reader = { store_run_query, deliver_key };
+        struct store_op *op = store_op_new(NULL, &reader,
+                "SELECT scope, key, body_sha256, answer, status, created_at, expires_at FROM idempotency_keys "
+                "WHERE scope = $1 AND key = $2",
+                "tt", (const struct store_value[]){ { .text = scope }, { .text = key } });
+
+        if (op) {
+                op->cb.key = cb;
+                op->arg = arg;
+        }
+        return store_submit(store, op);
+}
