@@ -197,6 +197,9 @@ class Daemon:
     def terminate(self, agent, **fields):
         return self.post("/agents/terminate", {"pool_name": agent["pool_name"], "agent_id": agent["agent_id"], **fields})
 
+    def health(self):
+        return self.get("/health").json()
+
     def pool(self, name="developer_pool"):
         return self.get(f"/agents/pools/{name}").json()
 
