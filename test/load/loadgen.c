@@ -38,7 +38,7 @@ struct client {
 };
 
 static struct {
-        const char *host, *ids_path, *pool, *role;
+        const char *host, *ids_path, *report_path, *pool, *role;
         struct sockaddr_storage address;
         socklen_t address_size;
         unsigned long total; /* requests to make; in mode mix: rounds of three */
@@ -319,7 +319,7 @@ static void usage(FILE *out)
               "  --spawns N       how many requests (mode mix: rounds of spawn, message, terminate); 1000\n"
               "  --clients C      at the same time; 1          --mode spawn|message|terminate|mix\n"
               "  --ids FILE       spawn writes the agents' ids there, message and terminate take them from there\n"
-              "  --json           the report as one JSON object\n"
+              "  --json           the report as one JSON object     --report FILE   the same appended to FILE\n"
               "Exit status: 0; 1 when a request failed; 2 when it could not begin.\n", out);
 }
 
@@ -376,6 +376,7 @@ static void parse_options(int argc, char **argv)
         static const struct option known[] = { { "url", 1, NULL, 'u' }, { "pool", 1, NULL, 'p' },
                 { "role", 1, NULL, 'r' }, { "spawns", 1, NULL, 'n' }, { "clients", 1, NULL, 'c' },
                 { "mode", 1, NULL, 'm' }, { "ids", 1, NULL, 'i' }, { "json", 0, NULL, 'j' },
+                { "report", 1, NULL, 'o' },
                 { "help", 0, NULL, 'h' }, { NULL, 0, NULL, 0 } };
         int option;
 
@@ -389,6 +390,7 @@ static void parse_options(int argc, char **argv)
                 case 'm': options.mode = parse_mode(optarg); break;
                 case 'i': options.ids_path = optarg; break;
                 case 'j': options.json = true; break;
+                case 'o': options.report_path = optarg; break;
                 case 'h': usage(stdout); exit(0);
                 default: usage(stderr); exit(2);
                 }
@@ -401,6 +403,17 @@ static void parse_options(int argc, char **argv)
         if (!options.role)
                 options.role = strndup(options.pool, strlen(options.pool) -
                         (strstr(options.pool, "_pool") ? strlen(strstr(options.pool, "_pool")) : 0));
+}
+
+static void append_report(double seconds)
+{
+        FILE *file = fopen(options.report_path, "ae");
+
+        if (!file)
+                die(options.report_path, strerror(errno));
+        report_print(&run.report, file, mode_names[options.mode], options.clients, seconds, true);
+        if (fclose(file) != 0)
+                die(options.report_path, strerror(errno));
 }
 
 static void prepare(struct client **ret_clients)
@@ -437,7 +450,9 @@ int main(int argc, char **argv)
         began = now_ns();
         load(clients);
         seconds = (double)(now_ns() - began) / 1e9;
-        report_print(&run.report, mode_names[options.mode], options.clients, seconds, options.json);
+        report_print(&run.report, stdout, mode_names[options.mode], options.clients, seconds, options.json);
+        if (options.report_path)
+                append_report(seconds);
         if (options.mode == MODE_SPAWN && options.ids_path)
                 write_ids();
         return run.report.failed ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -62,22 +62,22 @@ static double cpu_us_per_request(const struct report *report)
                 (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec)) / (double)(report->done ? report->done : 1);
 }
 
-static void print_text(const struct report *report, const char *what, unsigned clients, double seconds)
+static void print_text(const struct report *report, FILE *out, const char *what, unsigned clients, double seconds)
 {
-        printf("%s: %lu requests from %u clients in %.3f s: %.0f/s\n", what, report->done, clients,
+        fprintf(out, "%s: %lu requests from %u clients in %.3f s: %.0f/s\n", what, report->done, clients,
                 seconds, (double)report->done / seconds);
-        printf("latency in ms: p50 %.2f  p90 %.2f  p99 %.2f  max %.2f\n", latency(report, 50), latency(report, 90), latency(report, 99),
+        fprintf(out, "latency in ms: p50 %.2f  p90 %.2f  p99 %.2f  max %.2f\n", latency(report, 50), latency(report, 90), latency(report, 99),
                 latency(report, 100));
-        printf("own CPU per request: %.1f us\nanswers:", cpu_us_per_request(report));
+        fprintf(out, "own CPU per request: %.1f us\nanswers:", cpu_us_per_request(report));
         for (int i = 0; i < 600; i++)
                 if (report->by_status[i] > 0)
-                        printf("  %d: %lu", i, report->by_status[i]); /* 0: none came */
-        printf("\n");
+                        fprintf(out, "  %d: %lu", i, report->by_status[i]); /* 0: none came */
+        fprintf(out, "\n");
         for (int i = 0; i < REPORT_DETAILS_MAX && report->details[i].count > 0; i++)
-                printf("error, %lu times: %s\n", report->details[i].count, report->details[i].text);
+                fprintf(out, "error, %lu times: %s\n", report->details[i].count, report->details[i].text);
 }
 
-static void print_json(const struct report *report, const char *what, unsigned clients, double seconds)
+static void print_json(const struct report *report, FILE *out, const char *what, unsigned clients, double seconds)
 {
         cJSON *tree = cJSON_CreateObject(), *statuses = cJSON_AddObjectToObject(tree, "statuses");
         cJSON *errors = cJSON_AddObjectToObject(tree, "errors");
@@ -103,15 +103,15 @@ static void print_json(const struct report *report, const char *what, unsigned c
                 cJSON_AddNumberToObject(errors, report->details[i].text, (double)report->details[i].count);
         text = cJSON_PrintUnformatted(tree);
         cJSON_Delete(tree);
-        puts(text ? text : "{}");
+        fprintf(out, "%s\n", text ? text : "{}");
         free(text);
 }
 
-void report_print(struct report *report, const char *what, unsigned clients, double seconds, bool json)
+void report_print(struct report *report, FILE *out, const char *what, unsigned clients, double seconds, bool json)
 {
         qsort(report->latencies, report->done, sizeof *report->latencies, compare_latencies);
         if (json)
-                print_json(report, what, clients, seconds);
+                print_json(report, out, what, clients, seconds);
         else
-                print_text(report, what, clients, seconds);
+                print_text(report, out, what, clients, seconds);
 }

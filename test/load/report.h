@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #define REPORT_DETAILS_MAX 16
 
@@ -22,5 +23,5 @@ int report_init(struct report *report, unsigned long capacity);
 /* One answer: status 200 to 299 is success, else detail says what is wrong. */
 void report_add(struct report *report, int64_t latency_us, int status, const char *detail, size_t len);
 /* what: a name for the run. As text for people, or as one JSON object a line. */
-void report_print(struct report *report, const char *what, unsigned clients, double seconds, bool json);
+void report_print(struct report *report, FILE *out, const char *what, unsigned clients, double seconds, bool json);
 #endif
