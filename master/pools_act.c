@@ -51,7 +51,7 @@ static void flush_batch(struct master *master, struct master_pool *pool, struct 
         if (batch->count == 0)
                 return;
         r = registry_reserve(master->registry, pool->config->pool_name,
-                (enum pool_placement)pool->config->placement, batch->items, batch->count, on_reserved, pool);
+                pool_placement(pool->rules), batch->items, batch->count, on_reserved, pool);
         for (size_t i = 0; i < batch->count; i++) {
                 failed = (struct registry_placed){ .agent_id = batch->items[i].agent_id,
                         .epoch = batch->items[i].epoch };

@@ -351,6 +351,7 @@ void pool_stats(const struct pool *pool, struct pool_stats *ret_stats)
                 .spawns_ok = pool->spawns_ok,
                 .spawns_failed = pool->spawns_failed,
                 .degraded = workers || agents,
+                .rollout = pool->rollout,
         };
         memcpy(ret_stats->by_state, pool->by_state, sizeof pool->by_state);
         if (workers)

@@ -15,6 +15,7 @@ struct pool_worker {
         enum worker_state state;
         bool adopted;               /* was there before this master */
         bool reported;              /* was ready once */
+        bool outdated;              /* a rollout is to replace it */
         int64_t created_at;         /* wall ms */
         int64_t idle_since;         /* mono ms since it hosts nothing; 0: hosts something */
         int64_t deadline;           /* mono ms by which it must be ready or gone; 0: none */
@@ -73,6 +74,18 @@ struct pool_action {
         char detail[192];
 };
 
+enum rollout_state { ROLLOUT_NONE = 0, ROLLOUT_RUNNING, ROLLOUT_HALTED, ROLLOUT_FINISHED };
+
+/* Replacing the workers that were there when it began, batch by batch: new ones are ready before old ones are emptied. */
+struct pool_rollout {
+        enum rollout_state state;
+        unsigned batch_size;       /* workers at a time */
+        int64_t min_healthy_ms;    /* nothing may fail for so long after a batch, before the next */
+        int64_t healthy_at;        /* mono ms when the next batch may begin */
+        unsigned replaced, remaining; /* old workers gone, old workers left */
+        char reason[160];          /* why it halted */
+};
+
 struct pool_stats {
         unsigned workers_starting, workers_ready, workers_draining, workers_stale;
         unsigned capacity, used;   /* slots of ready workers; agents that hold one */
@@ -82,6 +95,7 @@ struct pool_stats {
         uint64_t workers_spawned, workers_terminated, spawns_ok, spawns_failed;
         bool degraded;             /* its workers or agents do not start; see reason */
         char reason[192];
+        struct pool_rollout rollout;
 };
 
 /* config is borrowed and must outlive the pool; random (64 unpredictable bits) feeds jitter and process and command ids.
@@ -109,6 +123,10 @@ void pool_restored(struct pool *pool, int64_t now);
 int pool_terminate(struct pool *pool, struct agent *agent, bool graceful, void *waiter, int64_t now);
 /* Ends one agent's program and starts it again elsewhere or here (epoch + 1). -EPROTO when it does not run. */
 int pool_restart_agent(struct pool *pool, struct agent *agent, int64_t now);
+/* Begins a rollout. -EALREADY while one runs; -EPROTO when the pool is closing. */
+int pool_rollout(struct pool *pool, unsigned batch_size, int64_t min_healthy_ms, int64_t now);
+/* Where reservations should go: as configured, but to the emptiest (new) worker while a rollout runs. */
+enum pool_placement pool_placement(const struct pool *pool);
 /* Ends everything: workers are shut down, nothing is placed again; agents stay wanted in the store. */
 void pool_close(struct pool *pool, int64_t now);
 bool pool_closed(const struct pool *pool); /* closed, all answered, and no worker is left */

@@ -48,6 +48,7 @@ struct pool {
         unsigned worker_failures, agent_failures; /* starts failed in a row */
         char worker_reason[160], agent_reason[160];
         uint64_t workers_spawned, workers_terminated, spawns_ok, spawns_failed;
+        struct pool_rollout rollout;
 };
 
 /* pool.c */
@@ -96,5 +97,12 @@ void pool_withdraw(struct agent *agent, bool graceful, int64_t now);
 /* pool_workers.c */
 void pool_fork_workers(struct pool *pool, int64_t now);
 void pool_worker_due(struct pool_worker *worker, int64_t now);
+/* Takes a ready worker out of service: it gets no new agents and exits when it has none. */
+void pool_drain_worker(struct pool_worker *worker, const char *why, int64_t now);
 void pool_close_worker(struct pool_worker *worker, int64_t now);
+
+/* pool_rollout.c */
+void pool_rollout_pump(struct pool *pool, int64_t now);
+/* Workers that the rollout wants ready and empty beyond the spare ones. */
+unsigned pool_rollout_surge(const struct pool *pool);
 #endif

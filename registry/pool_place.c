@@ -485,6 +485,7 @@ void pool_pump(struct pool *pool, int64_t now)
         pool->wake_at = 0;
         pump_restoring(pool, now);
         pump_waiting(pool, now);
+        pool_rollout_pump(pool, now);
         pool_fork_workers(pool, now);
 }
 

@@ -71,16 +71,17 @@ static int64_t wanted_forks(const struct pool *pool)
 {
         const struct pool_config *config = pool->config;
         int64_t per_worker = config->max_agents_per_worker, want, ready = pool->workers_by_state[WORKER_READY];
+        int64_t surge = pool_rollout_surge(pool), spare = config->spare_workers + surge;
         int64_t beyond = (int64_t)pool->in_phase[PHASE_WAITING] + pool_owed_slots(pool) - pool_free_slots(pool);
 
         want = beyond > 0 ? (beyond + per_worker - 1) / per_worker : 0;
-        if (pool->empty < config->spare_workers)
-                want += config->spare_workers - pool->empty;
+        if (pool->empty < spare)
+                want += spare - pool->empty;
         if (want < config->min_workers - ready)
                 want = config->min_workers - ready;
         want -= pool->workers_by_state[WORKER_STARTING];
-        if (want > config->max_workers - HASH_COUNT(pool->workers))
-                want = config->max_workers - HASH_COUNT(pool->workers);
+        if (want > config->max_workers + surge - HASH_COUNT(pool->workers))
+                want = config->max_workers + surge - HASH_COUNT(pool->workers);
         return want;
 }
 
@@ -304,22 +305,29 @@ void pool_worker_ready(struct pool *pool, const struct id *process_id, const str
 
 /* --- time --------------------------------------------------------------------------------------------------------- */
 
+void pool_drain_worker(struct pool_worker *worker, const char *why, int64_t now)
+{
+        const struct pool_config *config = worker->pool->config;
+
+        set_state(worker, WORKER_EV_DRAIN);
+        pool_push_event(worker->pool, "worker_draining", NULL, worker, why);
+        pool_push(worker->pool, POOL_DRAIN, NULL, worker);
+        worker->deadline = now + config->stop_grace_ms + config->kill_grace_ms + POOL_KILL_MARGIN_MS;
+        pool_worker_time(worker);
+}
+
 static void drain_if_spare(struct pool_worker *worker, int64_t now)
 {
         struct pool *pool = worker->pool;
         const struct pool_config *config = pool->config;
 
-        if (pool->workers_by_state[WORKER_READY] <= config->min_workers || pool->empty <= config->spare_workers
+        if (pool->workers_by_state[WORKER_READY] <= config->min_workers || pool->empty <= config->spare_workers + pool_rollout_surge(pool)
                 || pool->in_phase[PHASE_RESERVING] > 0 || pool->in_phase[PHASE_WAITING] > 0) {
                 worker->look_at = now + POOL_LOOK_MS; /* the reason may pass without an event of this worker */
                 pool_worker_time(worker);
                 return;
         }
-        set_state(worker, WORKER_EV_DRAIN);
-        pool_push_event(pool, "worker_draining", NULL, worker, "it is idle");
-        pool_push(pool, POOL_DRAIN, NULL, worker);
-        worker->deadline = now + config->stop_grace_ms + config->kill_grace_ms + POOL_KILL_MARGIN_MS;
-        pool_worker_time(worker);
+        pool_drain_worker(worker, "it is idle", now);
 }
 
 void pool_worker_due(struct pool_worker *worker, int64_t now)

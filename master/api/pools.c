@@ -1,5 +1,9 @@
 /* Pools and their worker processes. */
+#include "common/clock.h"
 #include "master/api/api.h"
+
+#include <errno.h>
+#include <stdio.h>
 
 void api_pools_list(struct http_request *request, void *arg)
 {
@@ -17,6 +21,43 @@ void api_pools_get(struct http_request *request, void *arg)
 
         if (pool)
                 api_answer(request, 200, api_pool_print(arg, pool));
+}
+
+struct rollout_body {
+        int64_t batch_size;
+        double min_healthy_seconds;
+};
+
+static const struct schema_field rollout_fields[] = {
+        { .name = "batch_size", .type = SCHEMA_INTEGER, .offset = offsetof(struct rollout_body, batch_size), .min = 1,
+                .max = 1000, .fallback = "1" },
+        { .name = "min_healthy_seconds", .type = SCHEMA_NUMBER, .offset = offsetof(struct rollout_body, min_healthy_seconds),
+                .min = 0, .max = 3600, .fallback = "10" },
+        { .name = NULL },
+};
+
+void api_pools_rollout(struct http_request *request, void *arg)
+{
+        struct master *master = arg;
+        struct master_pool *pool = api_path_pool(request, master);
+        struct rollout_body body = { 0 };
+        char location[128];
+        int r;
+
+        if (!pool || !api_read_body(request, rollout_fields, &body))
+                return;
+        r = pool_rollout(pool->rules, (unsigned)body.batch_size, (int64_t)(body.min_healthy_seconds * 1000), clock_mono_ms());
+        if (r < 0) {
+                api_retry_after(request, 1);
+                http_answer_problem(request, r == -EALREADY ? 409 : 503, r == -EALREADY
+                                ? "a rollout of this pool is under way; its state is in GET /api/v1/agents/pools/{name}"
+                                : "the pool is being shut down");
+                return;
+        }
+        pools_wake(master->pools, pool);
+        snprintf(location, sizeof location, "/api/v1/agents/pools/%s", pool->config->pool_name);
+        http_answer_header(request, "Location", location);
+        api_answer(request, 202, api_pool_print(master, pool));
 }
 
 static void add_workers(cJSON *list, const struct master *master, const struct master_pool *pool)

@@ -83,6 +83,25 @@ static int add_agents_by_state(cJSON *tree, const struct pool_stats *stats)
         return r;
 }
 
+static int add_rollout(cJSON *tree, const struct pool_rollout *rollout)
+{
+        static const char *const names[] = { [ROLLOUT_RUNNING] = "running", [ROLLOUT_HALTED] = "halted",
+                [ROLLOUT_FINISHED] = "finished" };
+        cJSON *item = cJSON_CreateObject();
+        int r = item ? 0 : -ENOMEM;
+
+        r = r ? r : json_add_string(item, "state", names[rollout->state]);
+        r = r ? r : json_add_integer(item, "batch_size", rollout->batch_size);
+        r = r ? r : json_add_integer(item, "replaced_workers", rollout->replaced);
+        r = r ? r : json_add_integer(item, "remaining_workers", rollout->remaining);
+        if (rollout->state == ROLLOUT_HALTED)
+                r = r ? r : json_add_string(item, "reason", rollout->reason);
+        if (r == 0)
+                return json_add_item(tree, "rollout", item);
+        cJSON_Delete(item);
+        return r;
+}
+
 cJSON *api_pool_print(const struct master *master, const struct master_pool *pool)
 {
         cJSON *tree = cJSON_CreateObject();
@@ -112,6 +131,8 @@ cJSON *api_pool_print(const struct master *master, const struct master_pool *poo
         r = r ? r : json_add_bool(tree, "degraded", stats.degraded || !master->registry_up);
         if (stats.degraded)
                 r = r ? r : json_add_string(tree, "degraded_reason", stats.reason);
+        if (stats.rollout.state != ROLLOUT_NONE)
+                r = r ? r : add_rollout(tree, &stats.rollout);
         return finished(tree, r);
 }
 
