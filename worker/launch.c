@@ -139,17 +139,11 @@ static int check_program(const char *path)
 
 static int absolute(const char *path, char *ret_path)
 {
-        char here[PATH_MAX];
+        char here[PATH_MAX] = "";
 
-        if (path[0] == '/') {
-                if (strlen(path) >= PATH_MAX)
-                        return -ENAMETOOLONG;
-                strcpy(ret_path, path);
-                return 0;
-        }
-        if (!getcwd(here, sizeof here))
+        if (path[0] != '/' && !getcwd(here, sizeof here))
                 return -errno;
-        return snprintf(ret_path, PATH_MAX, "%s/%s", here, path) < PATH_MAX ? 0 : -ENAMETOOLONG;
+        return snprintf(ret_path, PATH_MAX, "%s%s%s", here, *here ? "/" : "", path) < PATH_MAX ? 0 : -ENAMETOOLONG;
 }
 
 static const char *path_variable(const struct launch *launch)
@@ -260,7 +254,7 @@ int launch_run(const struct launch *launch, pid_t *ret_pid, int *ret_pidfd, char
         const char *name = launch->argv.items[0];
         char path[PATH_MAX];
         int directory = -1, pidfd, r;
-        pid_t pid;
+        pid_t pid = -1;
 
         r = find_program(launch, path);
         if (r < 0)

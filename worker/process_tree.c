@@ -163,7 +163,7 @@ static void mark(struct process_tree *tree, pid_t pid)
 {
         size_t size = tree->mark_size > 0 ? tree->mark_size * 2 : 16;
         struct process_mark *marks;
-        struct process_stat stat;
+        struct process_stat stat = { 0 };
 
         if (read_stat(pid, &stat) < 0 || is_marked(tree, pid, stat.started) || tree->mark_count == MARKS_MAX)
                 return;
@@ -202,7 +202,7 @@ static bool leads_a_tree(const struct process_trees *trees, pid_t pid)
 static int find_owner(const struct process_trees *trees, pid_t pid, const struct process_tree **ret_owner)
 {
         const struct process_tree *tree;
-        struct process_stat stat;
+        struct process_stat stat = { 0 };
         struct id agent_id;
         bool named;
         int r;

@@ -106,10 +106,11 @@ static cJSON *spawn_args(void)
 static void tool_whoami(const cJSON *id)
 {
         cJSON *me = cJSON_CreateObject();
+        const char *epoch = getenv("AGENTPOOL_EPOCH");
 
         add_variable(me, "agent_id", "AGENTPOOL_AGENT_ID");
         cJSON_AddNumberToObject(me, "pid", getpid());
-        cJSON_AddNumberToObject(me, "epoch", getenv("AGENTPOOL_EPOCH") ? atof(getenv("AGENTPOOL_EPOCH")) : 0);
+        cJSON_AddNumberToObject(me, "epoch", epoch ? strtod(epoch, NULL) : 0);
         add_variable(me, "start_reason", "AGENTPOOL_START_REASON");
         add_variable(me, "pool", "AGENTPOOL_POOL");
         add_variable(me, "role", "AGENTPOOL_ROLE");
