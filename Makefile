@@ -32,12 +32,13 @@ else
   LLHTTP_OBJ := $(addprefix $(BUILD)/llhttp/,api.o http.o llhttp.o)
 endif
 
-GCC_WARNINGS := $(if $(findstring clang,$(CC)),,-Wduplicated-cond -Wduplicated-branches -Wlogical-op -Wnull-dereference)
+GCC_WARNINGS := $(if $(findstring clang,$(CC)),,-Wduplicated-cond -Wduplicated-branches -Wlogical-op -Wnull-dereference \
+  -Wimplicit-fallthrough)
 WARNINGS := -Wall -Wextra -Wformat=2 -Wconversion -Wsign-conversion -Wshadow -Wstrict-prototypes \
   -Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wwrite-strings -Wundef -Wvla -Wswitch-enum \
-  -Wimplicit-fallthrough $(GCC_WARNINGS) $(if $(WERROR),-Werror)
+  $(GCC_WARNINGS) $(if $(WERROR),-Werror)
 HARDENING := -fstack-protector-strong -fstack-clash-protection -fcf-protection=full \
-  -ftrivial-auto-var-init=zero -fno-strict-aliasing -fno-strict-overflow -fno-delete-null-pointer-checks
+  $(if $(findstring clang,$(CC)),,-ftrivial-auto-var-init=zero) -fno-strict-aliasing -fno-strict-overflow -fno-delete-null-pointer-checks
 ifneq ($(SANITIZE),)
   OPTIMISE := -O1 -fno-omit-frame-pointer -fsanitize=$(SANITIZE) -fno-sanitize-recover=all
 else
@@ -63,7 +64,7 @@ PROGRAMS := $(BUILD)/agentpoold $(BUILD)/agentpool
 EXAMPLES := $(BUILD)/example-agent $(BUILD)/example-module.so
 TOOLS    := $(BUILD)/loadgen
 
-.PHONY: all check check-asan check-valgrind lint fuzz install bench clean tests
+.PHONY: all check check-asan check-valgrind lint lint-flags fuzz fuzz-programs install bench clean tests
 all: $(PROGRAMS) $(EXAMPLES) $(TOOLS)
 tests: all $(TESTS) $(BUILD)/sim
 
@@ -105,6 +106,17 @@ check-valgrind: tests
 	VALGRIND=1 scripts/check-units $(BUILD)
 lint:
 	scripts/lint
+lint-flags: # what scripts/lint compiles with, quoted for a shell
+	$(info $(ALL_CPPFLAGS) -Iworker)
+	@:
+FUZZ_DIR ?= $(BUILD)/fuzz
+# libFuzzer wants clang and every source instrumented: CORE_SRC is compiled again below $(BUILD)/fuzz/obj.
+fuzz:
+	$(MAKE) BUILD=$(BUILD)/fuzz/obj CC=clang SANITIZE=fuzzer-no-link,address,undefined FUZZ_DIR=$(BUILD)/fuzz fuzz-programs
+fuzz-programs: $(patsubst test/fuzz/%.c,$(FUZZ_DIR)/%,$(wildcard test/fuzz/fuzz_*.c))
+$(FUZZ_DIR)/fuzz_%: $(BUILD)/test/fuzz/fuzz_%.o $(BUILD)/libagentpool.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(ALL_LIBS)
 bench: all
 	scripts/bench
 clean:

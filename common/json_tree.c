@@ -99,18 +99,18 @@ static bool is_plain(char c)
         return (unsigned char)c >= 0x20 && (unsigned char)c < 0x7f && c != '"' && c != '\\';
 }
 
-void json_text_string(struct json_text *p, const char *text)
+void json_text_string(struct json_text *p, const char *value)
 {
-        const char *end = text + strlen(text), *start;
+        const char *end = value + strlen(value), *start;
         char escape[UTF8_ESCAPE_SIZE];
 
         json_text_put(p, "\"", 1);
-        while (text < end) {
-                for (start = text; text < end && is_plain(*text);)
-                        text++;
-                json_text_put(p, start, (size_t)(text - start));
-                if (text < end) {
-                        text += utf8_escape(text, end, escape);
+        while (value < end) {
+                for (start = value; value < end && is_plain(*value);)
+                        value++;
+                json_text_put(p, start, (size_t)(value - start));
+                if (value < end) {
+                        value += utf8_escape(value, end, escape);
                         put_text(p, escape);
                 }
         }
