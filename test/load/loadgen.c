@@ -450,6 +450,7 @@ int main(int argc, char **argv)
         began = now_ns();
         load(clients);
         seconds = (double)(now_ns() - began) / 1e9;
+        free(clients);
         report_print(&run.report, stdout, mode_names[options.mode], options.clients, seconds, options.json);
         if (options.report_path)
                 append_report(seconds);

@@ -156,6 +156,17 @@ def test_finds_nothing_when_a_daemon_was_loaded(daemon, run_base, pool):
     assert "60 answered, 0 wanted" in answer.stdout
 
 
+def test_finds_nothing_when_redis_has_a_password_and_another_database(make_daemon, make_redis):
+    server = make_redis()
+    daemon = make_daemon(redis={"url": server.url(3)})
+    agent = daemon.spawn()
+    answer = run_check(daemon, "--redis", server.url(3), settle=10)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "0 answered, 1 wanted" in answer.stdout
+    server.client(3).delete(f"agent:{agent['agent_id']}")
+    assert run_check(daemon, "--redis", server.url(3)).returncode == 1
+
+
 def test_finds_it_when_a_daemon_is_tampered_with(daemon):
     agent = daemon.spawn()
     wait_for(lambda: run_check(daemon).returncode == 0, "the checks to pass")

@@ -37,8 +37,12 @@ def start_copy(make_daemon, run_base):
     return daemon, program
 
 
-def agent_pids(daemon):
-    return {pid: command for pid, command in descendants(daemon.process.pid).items() if "example-agent" in command}
+def agent_pids(daemon, number=12):
+    """The programs of so many agents; a program's name shows a moment after its start was acknowledged."""
+    def find():
+        found = {pid for pid, command in descendants(daemon.process.pid).items() if "example-agent" in command}
+        return len(found) == number and found
+    return wait_for(find, f"{number} agents' programs")
 
 
 @pytest.mark.parametrize("arguments, status, stream, text", [
