@@ -229,6 +229,7 @@ static void kill_child(struct process_tree *tree, pid_t pid, struct look *look)
 {
         bool refused;
 
+        mark(tree, pid); /* while it dies it has no environment any more to know it by */
         mark_below(tree, pid);
         refused = kill(pid, SIGKILL) < 0 && errno == EPERM;
         if (waitpid(pid, NULL, WNOHANG) != 0)
