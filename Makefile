@@ -50,6 +50,14 @@ ALL_CFLAGS := -std=c17 -g $(OPTIMISE) -fno-common -fPIE -ffile-prefix-map=$(CURD
 ALL_LDFLAGS := -pie $(if $(SANITIZE),-fsanitize=$(SANITIZE)) -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed $(LDFLAGS)
 ALL_LIBS := $(PKG_LIBS) -lpthread -ldl
 
+# V=1 shows the commands.
+ifeq ($(V),)
+  Q := @
+  SAY = @printf '%-5s %s\n' "$(1)" "$(patsubst $(CURDIR)/%,%,$@)"
+else
+  SAY = @:
+endif
+
 sources = $(sort $(wildcard $(addsuffix /*.c,$(1))))
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
 # Everything but the two mains: what the programs and the tests link.
@@ -70,30 +78,40 @@ tests: all $(TESTS) $(BUILD)/sim
 
 $(BUILD)/libagentpool.a: $(CORE_OBJ)
 	$(Q)rm -f $@
-	$(AR) rcsD $@ $^
+	$(call SAY,AR)
+	$(Q)$(AR) rcsD $@ $^
 
 $(BUILD)/agentpoold: $(BUILD)/master/main.o $(BUILD)/libagentpool.a
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LIBS)
+	$(call SAY,LINK)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LIBS)
 $(BUILD)/agentpool: $(call objects,$(CLI_SRC)) $(BUILD)/libagentpool.a
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs libcurl) $(ALL_LIBS)
+	$(call SAY,LINK)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs libcurl) $(ALL_LIBS)
 $(BUILD)/example-agent: $(BUILD)/etc/examples/agent.o
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs libcjson)
+	$(call SAY,LINK)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs libcjson)
 $(BUILD)/example-module.so: etc/examples/module.c worker/agentpool_module.h
 	@mkdir -p $(@D)
-	$(CC) $(filter-out -fPIE,$(ALL_CPPFLAGS) $(ALL_CFLAGS)) -fPIC -Iworker -shared -o $@ $<
+	$(call SAY,LINK)
+	$(Q)$(CC) $(filter-out -fPIE,$(ALL_CPPFLAGS) $(ALL_CFLAGS)) -fPIC -Iworker -shared -o $@ $<
 $(BUILD)/loadgen: $(call objects,$(wildcard test/load/*.c)) $(BUILD)/libagentpool.a
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LIBS)
+	$(call SAY,LINK)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LIBS)
 $(BUILD)/test/unit/%: $(BUILD)/test/unit/%.o $(BUILD)/libagentpool.a
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs check) $(ALL_LIBS)
+	$(call SAY,LINK)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs check) $(ALL_LIBS)
 $(BUILD)/sim: $(call objects,$(SIM_SRC)) $(BUILD)/libagentpool.a
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LIBS)
+	$(call SAY,LINK)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LIBS)
 
 $(BUILD)/llhttp/%.o: $(LLHTTP_SRC)/%.c
 	@mkdir -p $(@D)
-	$(CC) $(PKG_CFLAGS) -O2 -g -fPIE $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(HARDENING) -c -o $@ $<
+	$(call SAY,CC)
+	$(Q)$(CC) $(PKG_CFLAGS) -O2 -g -fPIE $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(HARDENING) -c -o $@ $<
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call SAY,CC)
+	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 # .incbin leaves no trace in the dependency files (common/embed.h).
 $(BUILD)/registry/scripts.o: $(wildcard registry/scripts/*.lua)
 $(BUILD)/sql/migrations.o: $(wildcard sql/migrations/*.sql sql/migrations/*/*.sql)
@@ -116,9 +134,21 @@ fuzz:
 fuzz-programs: $(patsubst test/fuzz/%.c,$(FUZZ_DIR)/%,$(wildcard test/fuzz/fuzz_*.c))
 $(FUZZ_DIR)/fuzz_%: $(BUILD)/test/fuzz/fuzz_%.o $(BUILD)/libagentpool.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(ALL_LIBS)
+	$(call SAY,LINK)
+	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(ALL_LIBS)
 bench: all
 	scripts/bench
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/include/agentpool
+	install -d $(DESTDIR)$(PREFIX)/share/doc/agentpool/examples $(DESTDIR)$(SYSCONFDIR)/agentpool
+	install -m 0755 $(BUILD)/agentpoold $(DESTDIR)$(PREFIX)/sbin/agentpoold
+	install -m 0755 $(BUILD)/agentpool $(DESTDIR)$(PREFIX)/bin/agentpool
+	install -m 0644 worker/agentpool_module.h $(DESTDIR)$(PREFIX)/include/agentpool/agentpool_module.h
+	install -m 0644 README.md MULTIPROCESSING.md LICENSE $(DESTDIR)$(PREFIX)/share/doc/agentpool/
+	install -m 0644 etc/examples/* $(DESTDIR)$(PREFIX)/share/doc/agentpool/examples/
+	[ -e $(DESTDIR)$(SYSCONFDIR)/agentpool/agentpool.json ] || \
+	  install -m 0640 etc/agentpool.json $(DESTDIR)$(SYSCONFDIR)/agentpool/agentpool.json
 clean:
 	rm -rf build
 
