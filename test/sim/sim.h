@@ -88,14 +88,14 @@ struct sim_promise { /* everything known of one agent outside of the system unde
 
 struct sim_faults { /* chances in a thousand */
         unsigned lose, twice, late, start_fails, start_hangs, agent_exits, worker_dies, worker_freezes, worker_fails, fork_fails,
-                master_dies, flush, registry_down, registry_lies, store_down;
+                master_dies, flush, registry_down, registry_lies, store_down, store_slow;
 };
 
 struct sim {
         uint64_t seed, random, seq;
         bool verbose, failed, quiet; /* quiet: no more faults */
         char why[512];
-        int64_t now, started_at, registry_down_until, store_down_until;
+        int64_t now, started_at, registry_down_until, store_down_until, store_slow_until;
         uint64_t events_run;
         struct sim_event *events; /* a heap */
         size_t event_count, event_size;
@@ -133,6 +133,7 @@ void sim_trace(struct sim *sim, const char *format, ...) __attribute__((format(p
 void sim_fail(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
 struct sim_promise *sim_promise(struct sim *sim, const struct id *agent_id); /* made when new */
 struct sim_worker *sim_worker(const struct sim *sim, const struct id *process_id);
+struct sim_row *sim_row(const struct sim *sim, const struct id *agent_id); /* NULL: none, or deleted */
 /* A request over a link: do_it now plus some latency, then answer, each in order. */
 void sim_request_over(struct sim *sim, struct sim_link *link, struct sim_worker *worker, unsigned master,
         void (*do_it)(struct sim *, void *), void (*answer)(struct sim *, void *), void *arg);

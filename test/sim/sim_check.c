@@ -66,13 +66,10 @@ static void check_promise(struct sim *sim, const struct sim_promise *promise)
         const struct agent *agent = pool_agent(sim->pools[promise->pool], &promise->agent_id);
         const char *id = ID_TEXT(&promise->agent_id);
         const struct sim_instance *live;
-        struct sim_row *row;
+        const struct sim_row *row = sim_row(sim, &promise->agent_id);
         unsigned count;
 
         live = live_instance(promise, &count);
-        HASH_FIND(hh, sim->rows, &promise->agent_id, sizeof promise->agent_id, row);
-        if (row && !row->present)
-                row = NULL;
         if (count > 1)
                 sim_fail(sim, "agent %s runs %u times", id, count);
         if (live && (!agent || !agent_state_wanted(agent->state)))
@@ -164,13 +161,10 @@ void sim_check_closed(struct sim *sim)
                 if (w->alive)
                         sim_fail(sim, "process %s outlives the shutdown", ID_TEXT(&w->process_id));
         for (const struct sim_promise *p = sim->promises; p; p = p->hh.next) {
-                struct sim_row *row;
-
                 live_instance(p, &count);
-                HASH_FIND(hh, sim->rows, &p->agent_id, sizeof p->agent_id, row);
                 if (count)
                         sim_fail(sim, "agent %s outlives the shutdown", ID_TEXT(&p->agent_id));
-                if (p->answered && !p->end_asked && (!row || !row->present))
+                if (p->answered && !p->end_asked && !sim_row(sim, &p->agent_id))
                         sim_fail(sim, "agent %s left the store at the shutdown", ID_TEXT(&p->agent_id));
         }
         check_requests(sim);

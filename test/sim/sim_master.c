@@ -30,7 +30,11 @@ static bool is_down(const struct sim *sim, struct ask *ask)
 static void do_reserve(struct sim *sim, void *arg)
 {
         struct ask *ask = arg;
+        const struct sim_row *row = sim_row(sim, &ask->reservation.agent_id);
 
+        if (ask->reservation.epoch > 1 && row && row->epoch < ask->reservation.epoch)
+                sim_fail(sim, "agent %s is placed under epoch %llu, which is not stored", ID_TEXT(&ask->reservation.agent_id),
+                        (unsigned long long)ask->reservation.epoch);
         if (is_down(sim, ask))
                 return;
         ask->result = registry_memory_reserve(sim->registry, sim->pool_names[ask->pool],
@@ -244,7 +248,7 @@ static void answer(struct sim *sim, const struct pool_action *action)
 {
         struct sim_request *request = action->waiter;
         struct sim_promise *promise = sim_promise(sim, &action->agent->agent_id);
-        struct sim_row *row;
+        const struct sim_row *row = sim_row(sim, &action->agent->agent_id);
 
         if (!request)
                 return;
@@ -255,18 +259,17 @@ static void answer(struct sim *sim, const struct pool_action *action)
         request->error = action->error;
         if (action->error != POOL_OK)
                 return;
-        HASH_FIND(hh, sim->rows, &request->agent_id, sizeof request->agent_id, row);
         if (request->terminate) {
                 promise->end_answered = true;
-                if (row && row->present && row->state != AGENT_TERMINATED)
+                if (row && row->state != AGENT_TERMINATED)
                         sim_fail(sim, "the end of agent %s was answered but is not stored", ID_TEXT(&request->agent_id));
                 for (const struct sim_instance *i = promise->instances; i; i = i->next)
-                        if (i->alive && !(i->hosted && i->hosted->fenced) && !promise->erased)
+                        if (i->alive && !promise->erased)
                                 sim_fail(sim, "the end of agent %s was answered but it runs", ID_TEXT(&request->agent_id));
                 return;
         }
         promise->answered = true;
-        if (!row || !row->present)
+        if (!row)
                 sim_fail(sim, "the spawn of agent %s was answered but is not stored", ID_TEXT(&request->agent_id));
         if (promise->started == 0)
                 sim_fail(sim, "the spawn of agent %s was answered but it never started", ID_TEXT(&request->agent_id));

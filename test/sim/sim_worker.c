@@ -108,7 +108,7 @@ static void instance_started(struct sim *sim, void *arg)
 static void check_start(struct sim *sim, const struct sim_promise *promise, const struct sim_instance *instance)
 {
         for (const struct sim_instance *other = promise->instances; other; other = other->next)
-                if (other->alive && !(other->hosted && other->hosted->fenced) && !promise->erased)
+                if (other->alive && !promise->erased)
                         sim_fail(sim, "agent %s runs twice: epoch %llu in %s and epoch %llu in %.8s",
                                 ID_TEXT(&instance->agent_id), (unsigned long long)instance->epoch,
                                 ID_TEXT(&instance->worker->process_id), (unsigned long long)other->epoch,

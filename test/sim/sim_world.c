@@ -177,6 +177,8 @@ static int64_t later(struct sim *sim, int64_t *at)
 {
         int64_t next = sim->now + 1 + (int64_t)sim_below(sim, SIM_LATENCY);
 
+        if (at == &sim->store_link.request_at && sim->store_slow_until > next)
+                next = sim->store_slow_until;
         if (next > *at)
                 *at = next;
         return *at;
@@ -207,8 +209,8 @@ void sim_request_over(struct sim *sim, struct sim_link *link, struct sim_worker 
 
         *over = (struct over){ .link = link, .worker = worker, .master = master, .do_it = do_it, .answer = answer,
                 .arg = arg };
-        /* What was sent is done, even when its sender is dead by then. */
-        sim_at(sim, later(sim, &link->request_at), NULL, 0, arrive, over);
+        /* What was sent to the registry is done, even when its sender is dead by then. The store's thread dies with it. */
+        sim_at(sim, later(sim, &link->request_at), NULL, link == &sim->store_link ? master : 0, arrive, over);
 }
 
 /* --- who is who ---------------------------------------------------------------------------------------------------- */
@@ -234,6 +236,14 @@ struct sim_worker *sim_worker(const struct sim *sim, const struct id *process_id
                 if (id_equal(&worker->process_id, process_id))
                         return worker;
         return NULL;
+}
+
+struct sim_row *sim_row(const struct sim *sim, const struct id *agent_id)
+{
+        struct sim_row *row;
+
+        HASH_FIND(hh, sim->rows, agent_id, sizeof *agent_id, row);
+        return row && row->present ? row : NULL;
 }
 
 /* --- the store: one thread, group commit, answers in order --------------------------------------------------------- */
