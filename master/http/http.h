@@ -39,12 +39,16 @@ struct http_stats {
         unsigned connections, requests_active;
 };
 
-struct http_server *http_server_new(struct event_base *base, const struct http_config *config); /* config is copied */
+/* config is copied, its texts and routes are borrowed. NULL when out of memory. The process ignores SIGPIPE. */
+struct http_server *http_server_new(struct event_base *base, const struct http_config *config);
 /* Takes over a listening socket (closed by http_server_free). 0 or -errno. */
 int http_server_listen(struct http_server *server, int take_fd);
-/* Stops accepting; connections end after the answer under way; on_idle (may be NULL) when none is left. */
+/* Stops accepting; connections end after the answer under way, streams now (on_gone); on_idle (may be NULL) from the
+ * loop when none is left. */
 void http_server_drain(struct http_server *server, void (*on_idle)(void *arg), void *arg);
-struct http_server *http_server_free(struct http_server *server); /* closes everything at once; NULL is fine */
+/* Closes everything at once, on_gone for each stream; requests not yet answered stay to be answered. Not from a handler.
+ * NULL is fine. */
+struct http_server *http_server_free(struct http_server *server);
 void http_server_stats(const struct http_server *server, struct http_stats *ret_stats);
 
 enum http_method http_request_method(const struct http_request *request);
@@ -72,10 +76,11 @@ void http_answer(struct http_request *request, int status, const char *content_t
 /* An RFC 9457 problem: type "about:blank", title from the status, detail printf-made. */
 void http_answer_problem(struct http_request *request, int status, const char *format, ...)
         __attribute__((format(printf, 3, 4)));
-/* Server-Sent Events: the request becomes a stream until it is closed or the client goes (on_gone, then it is freed). */
+/* Server-Sent Events: the request becomes a stream until it is closed, or the client goes or the server drains (on_gone
+ * from the loop, then it is freed). NULL: the client has gone already, or out of memory; on_gone is not called. */
 struct http_stream;
 struct http_stream *http_answer_stream(struct http_request *request, void (*on_gone)(void *arg), void *arg);
-/* 0, or -EPIPE: the client was dropped because it does not read (on_gone follows from the loop). */
+/* event may be NULL. 0, or -EPIPE: the stream ends, as the client does not read or the server drains (on_gone follows). */
 int http_stream_event(struct http_stream *stream, const char *event, const char *data, size_t len);
 void http_stream_close(struct http_stream *stream); /* ends it in order; on_gone is not called */
 #endif
