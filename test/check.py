@@ -438,7 +438,8 @@ def read_process(entry, ours):
             process.epoch = int(variables.get(b"AGENTPOOL_EPOCH", b"0"))
         if process.pid in ours or process.title.startswith("agentpoold: "):
             process.fds = len(os.listdir(entry / "fd"))
-            process.rss = int((entry / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            if b"/libasan." not in (entry / "maps").read_bytes():  # which keeps what was freed
+                process.rss = int((entry / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         pass  # it has just ended, or is not ours to read
     return process
