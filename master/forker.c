@@ -20,7 +20,7 @@
 #define FREE_RESTARTS 30        /* deaths in a series of masters that served which cost no back-off */
 #define SHUTDOWN_MARGIN_MS 2000 /* the master's own budget is shutdown_timeout: it is to end first */
 #define FAST_MS 5000            /* INT, QUIT; Redis; what SIGKILL should have ended */
-#define HURRY_MS 1000           /* a second TERM, INT or QUIT */
+#define HURRY_MS 1000           /* a second TERM, or a second INT or QUIT */
 #define REQUESTS_PER_WAKE 64
 
 struct forker {
@@ -34,7 +34,7 @@ struct forker {
         bool ready, bye;      /* the master serves; has said BYE */
         bool leaving;         /* the master is one of the program before this; start_at is when it is killed */
         unsigned free_restarts;
-        bool ending, dismissed, redis_told, killed, childless;
+        bool ending, fast, dismissed, redis_told, killed, childless;
         int64_t deadline;     /* mono ms: what still runs then is killed; INT64_MAX: none */
         int status;
 };
@@ -315,7 +315,8 @@ static void handle_signal(struct forker *f, int number)
                 break;
         case SIGINT:
         case SIGQUIT:
-                end_by(f, f->ending ? HURRY_MS : FAST_MS);
+                end_by(f, f->fast ? HURRY_MS : FAST_MS); /* the first still ends in order */
+                f->fast = true;
                 break;
         case SIGUSR1:
                 log_reopen();

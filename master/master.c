@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -38,6 +39,8 @@ struct life {
         struct event *announce, *prune;
         struct event *give_up; /* the end of the shutdown budget */
         unsigned clearing;     /* registry calls of the last step of shutdown under way */
+        int listeners[FORKER_LISTENERS_MAX]; /* the server's own */
+        unsigned listener_count;
         bool registry_was_up;
         bool reloading;        /* the next master takes over once the requests under way are answered */
         int status;
@@ -117,9 +120,17 @@ static void arm_give_up(struct life *life, int64_t budget_ms)
         event_add(life->give_up, &tv);
 }
 
+/* The forker has these sockets, too: closed here alone, they would let clients in to wait for nobody. */
+static void refuse_connections(const struct life *life)
+{
+        for (unsigned i = 0; i < life->listener_count; i++)
+                shutdown(life->listeners[i], SHUT_RD);
+}
+
 static void shut_down(struct life *life, bool fast)
 {
         struct master *master = &life->master;
+        bool hurry = fast && master->closing && !master->fast;
 
         life->reloading = false;
         arm_give_up(life, fast ? FAST_BUDGET_MS : master->config->shutdown_timeout_ms);
@@ -127,11 +138,14 @@ static void shut_down(struct life *life, bool fast)
                 return;
         log_info("shutdown.begins", "fast=%d", fast);
         master->fast = fast;
-        if (!master->closing) {
+        if (hurry) {
+                pools_hurry(master->pools);
+        } else if (!master->closing) {
                 master->closing = true;
+                refuse_connections(life);
                 http_server_drain(master->http, NULL, NULL);
+                pools_close(master->pools, on_pools_closed, life);
         }
-        pools_close(master->pools, on_pools_closed, life);
 }
 
 /* ---- reload: one way for a new configuration, a new program and a crash: a new master takes over ---- */
@@ -197,6 +211,8 @@ static void take_listener(struct life *life, int fd)
         if (r < 0) {
                 log_error("http.listen_failed", "error=%s", LOG_Q(strerror(-r)));
                 end(life, EXIT_FAILURE);
+        } else if (life->listener_count < FORKER_LISTENERS_MAX) {
+                life->listeners[life->listener_count++] = fd;
         }
 }
 

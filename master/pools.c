@@ -328,6 +328,13 @@ void pools_close(struct pools *pools, void (*on_closed)(void *arg), void *arg)
         event_active(pools->settle, 0, 0);
 }
 
+void pools_hurry(struct pools *pools)
+{
+        for (size_t i = 0; i < pools->count; i++)
+                for (struct pool_worker *w = pool_first_worker(pools->list[i].rules); w; w = w->hh.next)
+                        pools_stop_worker(pools->master, w, CONTROL_STOP_NOW);
+}
+
 /* A worker whose pool is not configured any more: ends with its agents. */
 static void refuse_worker(struct pools *pools, const struct id *process_id, const char *pool_name, int take_socket)
 {

@@ -39,6 +39,8 @@ struct master_pool *pools_of(const struct pools *pools, const struct agent *agen
 
 /* No new work; ends every worker; on_closed once none is left. */
 void pools_close(struct pools *pools, void (*on_closed)(void *arg), void *arg);
+/* The workers that are ending end without grace. */
+void pools_hurry(struct pools *pools);
 
 /* From the forker. */
 void pools_worker_forked(struct pools *pools, const struct id *process_id, const char *pool_name, int pid,

@@ -188,7 +188,7 @@ void pools_kill(struct master *master, const struct id *process_id)
         tell_forker(master, &message);
 }
 
-static void stop_worker(struct master *master, const struct pool_worker *worker, enum control_stop how)
+void pools_stop_worker(struct master *master, const struct pool_worker *worker, enum control_stop how)
 {
         struct control stop = { .type = CONTROL_STOP, .number = how };
 
@@ -200,7 +200,7 @@ static void stop_worker(struct master *master, const struct pool_worker *worker,
 static void drain_worker(struct master *master, const struct pool_worker *worker)
 {
         registry_drain(master->registry, &worker->process_id, NULL, NULL);
-        stop_worker(master, worker, CONTROL_STOP_DRAIN);
+        pools_stop_worker(master, worker, CONTROL_STOP_DRAIN);
 }
 
 static void answer(const struct pool_action *action)
@@ -316,7 +316,7 @@ static void act(struct master *master, struct master_pool *pool, struct batch *b
                 drain_worker(master, action->worker);
                 break;
         case POOL_SHUTDOWN:
-                stop_worker(master, action->worker, master->fast ? CONTROL_STOP_NOW : CONTROL_STOP_END);
+                pools_stop_worker(master, action->worker, master->fast ? CONTROL_STOP_NOW : CONTROL_STOP_END);
                 break;
         case POOL_KILL:
                 pools_kill(master, &action->worker->process_id);

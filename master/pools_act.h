@@ -2,8 +2,10 @@
 #ifndef MASTER_POOLS_ACT_H
 #define MASTER_POOLS_ACT_H
 #include "master/pools.h"
+#include "registry/control.h"
 #include "sql/store.h"
 
+void pools_stop_worker(struct master *master, const struct pool_worker *worker, enum control_stop how);
 /* All actions that wait now. */
 void pools_act(struct master *master, struct master_pool *pool);
 /* Asks the forker for SIGKILL; POOL_REAP and the rest follow from the exit. */
