@@ -11,6 +11,7 @@ struct client {
         CURL *curl;
         struct curl_slist *headers;
         char base[512]; /* "http://host:port" */
+        char name[512]; /* as it was given */
         char *answer;
         size_t answer_len;
         char next[2048]; /* path of the next page; "" at the end */
@@ -54,6 +55,7 @@ struct client *client_new(const char *url)
                 fprintf(stderr, "agentpool: out of memory\n");
                 return client_free(client);
         }
+        snprintf(client->name, sizeof client->name, "%s", url);
         if (strncmp(url, "unix:", 5) == 0) {
                 snprintf(client->base, sizeof client->base, "http://localhost");
                 curl_easy_setopt(client->curl, CURLOPT_UNIX_SOCKET_PATH, url + 5);
@@ -100,7 +102,7 @@ static int send_request(struct client *client, const char *path, const char *bod
         code = curl_easy_perform(client->curl);
         if (code == CURLE_OK)
                 return 0;
-        fprintf(stderr, "agentpool: %s: %s; is agentpoold running there? (-u URL or AGENTPOOL_URL)\n", client->base,
+        fprintf(stderr, "agentpool: %s: %s; is agentpoold running there? (-u URL or AGENTPOOL_URL)\n", client->name,
                 curl_easy_strerror(code));
         return -1;
 }
@@ -133,7 +135,7 @@ int client_ask(struct client *client, const char *path, const cJSON *body, cJSON
                 return r;
         curl_easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, &status);
         if (client->answer_len > 0 && json_parse(client->answer, client->answer_len, JSON_STRICT, &tree, &why) < 0) {
-                fprintf(stderr, "agentpool: %s: the answer is no JSON (%s)\n", client->base, why.detail);
+                fprintf(stderr, "agentpool: %s: the answer is no JSON (%s)\n", client->name, why.detail);
                 return -1;
         }
         if (status >= 200 && status < 300) {
