@@ -99,7 +99,8 @@ static void deny(struct worker *worker, struct batch *batch, const struct roster
 {
         char detail[64];
         struct reply reply = { .type = REPLY_SPAWN_FAILED, .command_id = action->command_id,
-                .agent_id = action->agent_id, .process_id = worker->process_id, .epoch = action->epoch, .detail = detail };
+                .agent_id = action->agent_id, .process_id = worker->process_id, .epoch = action->epoch, .detail = detail,
+                .refused = true };
 
         snprintf(detail, sizeof detail, "%s", action->detail);
         report(worker, batch, &reply);
