@@ -175,7 +175,8 @@ static void settle_standard_descriptors(void)
 
         while (fd >= 0 && fd < 3)
                 fd = dup(fd);
-        dup2(fd, STDIN_FILENO);
+        if (fd >= 0)
+                dup2(fd, STDIN_FILENO);
         fd_close(fd);
 }
 

@@ -12,7 +12,7 @@ struct pool_runtime_config {
         char **argv;         /* command: program and arguments, never through a shell; "${args.NAME}" is replaced */
         char *path;          /* module: the shared object */
         cJSON *env;          /* {string:string}, added to the clean environment of command agents */
-        char *directory;     /* working directory of command agents; NULL: run_dir */
+        char *directory;     /* working directory of command agents; NULL: the daemon's */
         bool wait_ready;     /* command: started means it answered ready_method, not only that exec succeeded */
         char *ready_method;  /* the JSON-RPC method of that probe, "ping" */
         int64_t max_line_bytes;    /* longest line taken from an agent */

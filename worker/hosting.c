@@ -90,7 +90,8 @@ static void report_hosted(struct worker *worker, struct batch *batch, const stru
         } else {
                 reply.type = REPLY_SPAWN_FAILED;
                 reply.command_id = hosted->command_id;
-                reply.detail = strcpy(detail, hosted->exit.reason);
+                snprintf(detail, sizeof detail, "%s", hosted->exit.reason);
+                reply.detail = detail;
         }
         report(worker, batch, &reply);
 }
@@ -237,6 +238,22 @@ static void refuse_message(struct worker *worker, const struct command *command,
         free(reply.detail);
 }
 
+static const char *send_problem(int error)
+{
+        switch (error) {
+        case -EAGAIN:
+                return "the agent does not read its messages: its queue is full; try again later";
+        case -EMSGSIZE:
+                return "the message is longer than the pool's runtime.queue_bytes";
+        case -EPIPE:
+                return "the agent is ending";
+        case -EINVAL:
+                return "the message is neither a JSON-RPC request nor a notification";
+        default:
+                return "out of memory; try again";
+        }
+}
+
 static void deliver_message(struct worker *worker, const struct command *command)
 {
         const struct hosted *hosted = roster_find(worker->roster, &command->agent_id);
@@ -248,10 +265,8 @@ static void deliver_message(struct worker *worker, const struct command *command
                 return;
         }
         r = runtime_send(placed->agent, command);
-        if (r == -EAGAIN)
-                refuse_message(worker, command, "the agent does not read its messages: its queue is full; try again later");
-        else if (r < 0)
-                refuse_message(worker, command, r == -EPIPE ? "the agent is ending" : "out of memory");
+        if (r < 0)
+                refuse_message(worker, command, send_problem(r));
 }
 
 void hosting_command(struct worker *worker, struct command *command)
