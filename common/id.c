@@ -1,6 +1,7 @@
 #include "common/id.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <uuid/uuid.h>
 
@@ -8,7 +9,10 @@ struct id id_new(void)
 {
         struct id id;
 
-        uuid_generate_random(id.b);
+        /* uuid_generate_random asks for the process and user ids besides: five system calls for each id. */
+        arc4random_buf(id.b, sizeof id.b);
+        id.b[6] = (uint8_t)((id.b[6] & 0x0f) | 0x40); /* version 4 */
+        id.b[8] = (uint8_t)((id.b[8] & 0x3f) | 0x80); /* the variant of RFC 9562 */
         return id;
 }
 
