@@ -1,5 +1,5 @@
 /* What the files of the pool's rules share: pool.c (life, actions, time, looking), pool_place.c (from the request to the
- * answer), pool_end.c (ends, restarts, terminate), pool_workers.c. Nobody else includes this. */
+ * answer), pool_restore.c, pool_end.c (ends, restarts, terminate), pool_workers.c, pool_rollout.c. Nobody else includes this. */
 #ifndef REGISTRY_POOL_INTERNAL_H
 #define REGISTRY_POOL_INTERNAL_H
 #define HASH_NONFATAL_OOM 1
@@ -86,6 +86,12 @@ unsigned pool_free_slots(const struct pool *pool);   /* as far as this pool know
 unsigned pool_owed_slots(const struct pool *pool);
 /* Waiting agents into free slots, restored ones on their way, workers forked for the rest. After every event. */
 void pool_pump(struct pool *pool, int64_t now);
+
+/* pool_restore.c */
+void pool_pump_restoring(struct pool *pool, int64_t now);
+void pool_take_hosted(struct pool_worker *worker, const struct pool_hosted *hosted, int64_t now);
+/* After all it hosts was taken: asks for what should be there and was not listed. */
+void pool_doubt_unlisted(struct pool_worker *worker, int64_t now);
 
 /* pool_end.c */
 void pool_agent_gone(struct agent *agent, int64_t now); /* stopping, and certainly gone */

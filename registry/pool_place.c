@@ -1,4 +1,4 @@
-/* From the request to a worker: waiting, storing, reserving, restoring. */
+/* From the request to a worker: waiting, storing, reserving. */
 #include "registry/pool_internal.h"
 
 #include <errno.h>
@@ -308,7 +308,7 @@ static void spawn_timed_out(struct agent *agent, int64_t now)
 {
         struct pool *pool = agent->pool;
         long long waited = (long long)pool->config->spawn_timeout_ms;
-        char why[192] = "", detail[192];
+        char detail[192];
         enum pool_error error = POOL_E_TIMEOUT;
 
         if (agent->acked) {
@@ -318,8 +318,9 @@ static void spawn_timed_out(struct agent *agent, int64_t now)
                 error = POOL_E_WORKERS;
                 snprintf(detail, sizeof detail, "workers do not start: %s", pool->worker_reason);
         } else if (agent->phase == PHASE_WAITING) {
-                describe_full(pool, why);
-                snprintf(detail, sizeof detail, "no slot within %lld ms (%.140s)", waited, why);
+                snprintf(detail, sizeof detail, "no slot within %lld ms: %u of %u slots taken in %u workers, %u more starting",
+                        waited, pool->used, pool->capacity, pool->workers_by_state[WORKER_READY],
+                        pool->workers_by_state[WORKER_STARTING]);
         } else {
                 snprintf(detail, sizeof detail, "not started within %lld ms", waited);
         }
@@ -413,50 +414,7 @@ void pool_reserved(struct pool *pool, const struct id *agent_id, uint64_t epoch,
         pool_pump(pool, now);
 }
 
-/* --- restore ------------------------------------------------------------------------------------------------------ */
-
-void pool_restore(struct pool *pool, struct agent *take_agent, int64_t now)
-{
-        struct agent *agent = take_agent;
-
-        (void)now;
-        if (agent->state == AGENT_TERMINATED || pool_agent(pool, &agent->agent_id)) {
-                agent_free(agent);
-                return;
-        }
-        if (agent_state_wanted(agent->state))
-                agent->state = AGENT_STARTING;
-        if (!pool_add_agent(pool, agent)) {
-                pool->broken = true;
-                agent_free(agent);
-                return;
-        }
-        agent->row = agent->stored = agent->answered = true;
-        agent->start_reason = "restore";
-        if (agent_state_wanted(agent->state) || agent->state == AGENT_STOPPING)
-                pool_set_phase(agent, PHASE_RESTORING);
-        if (agent->state == AGENT_STOPPING)
-                pool_store(agent);
-}
-
-void pool_restored(struct pool *pool, int64_t now)
-{
-        pool->restored = true;
-        pool_pump(pool, now);
-}
-
-static void pump_restoring(struct pool *pool, int64_t now)
-{
-        struct agent *agent;
-
-        while (pool->unreported == 0 && pool->in_phase[PHASE_STORING] < POOL_STORING_MAX
-                && (agent = TAILQ_FIRST(&pool->restoring))) {
-                if (agent->state == AGENT_STOPPING)
-                        pool_agent_gone(agent, now);
-                else
-                        pool_place_again(agent);
-        }
-}
+/* --- pump -------------------------------------------------------------------------------------------------------- */
 
 static void pump_waiting(struct pool *pool, int64_t now)
 {
@@ -483,7 +441,7 @@ void pool_pump(struct pool *pool, int64_t now)
         if (pool->closing || !pool->restored)
                 return;
         pool->wake_at = 0;
-        pump_restoring(pool, now);
+        pool_pump_restoring(pool, now);
         pump_waiting(pool, now);
         pool_rollout_pump(pool, now);
         pool_fork_workers(pool, now);

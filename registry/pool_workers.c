@@ -211,62 +211,6 @@ void pool_worker_exited(struct pool *pool, const struct id *process_id, const ch
         pool_pump(pool, now);
 }
 
-/* --- what it runs ------------------------------------------------------------------------------------------------- */
-
-/* An agent that the store wants runs here already: it keeps running. */
-static void adopt_agent(struct agent *agent, struct pool_worker *worker, const struct pool_hosted *hosted, int64_t now)
-{
-        if (hosted->epoch > agent->epoch) {
-                agent->epoch = hosted->epoch;
-                pool_store(agent);
-        }
-        agent->command_id = pool_new_id(agent->pool);
-        agent->asked = true;
-        pool_reserved_at(agent, worker, now);
-        if (hosted->starting || agent->state == AGENT_STOPPING)
-                return;
-        agent->acked = true;
-        agent->running_since = now;
-        agent->resend_at = 0;
-        pool_set_phase(agent, PHASE_NONE);
-        pool_set_state(agent, AGENT_EV_STARTED);
-        pool_agent_time(agent);
-        pool_answer_if_due(agent);
-}
-
-static void take_hosted(struct pool_worker *worker, const struct pool_hosted *hosted, int64_t now)
-{
-        struct pool *pool = worker->pool;
-        struct agent *agent = pool_agent(pool, &hosted->agent_id);
-
-        if (agent && ((agent->phase == PHASE_RESTORING && hosted->epoch >= agent->epoch)
-                || (pool_found_early(agent) && hosted->epoch == agent->epoch)))
-                adopt_agent(agent, worker, hosted, now);
-        if (agent && agent->worker == worker && agent->epoch == hosted->epoch)
-                agent->listed = true;
-        else if (!agent || agent->epoch != hosted->epoch || agent->phase != PHASE_RESERVING)
-                pool_push_evict(pool, worker, &hosted->agent_id, hosted->epoch);
-}
-
-/* It should run here and was not listed (lost in a FLUSHALL, or started meanwhile): its spawn command again, whose answer
- * says which. */
-static void doubt_unlisted(struct pool_worker *worker, int64_t now)
-{
-        struct agent *agent;
-
-        TAILQ_FOREACH(agent, &worker->agents, on_worker) {
-                if (!agent->listed && agent->phase == PHASE_NONE && agent_state_wanted(agent->state)) {
-                        agent->acked = false;
-                        agent->placed_at = now;
-                        agent->resend_at = now + POOL_RESEND_MS;
-                        pool_set_phase(agent, PHASE_SENT);
-                        pool_push(worker->pool, POOL_SEND, agent, worker);
-                        pool_agent_time(agent);
-                }
-                agent->listed = false;
-        }
-}
-
 static void became_ready(struct pool_worker *worker, int64_t now)
 {
         struct pool *pool = worker->pool;
@@ -294,8 +238,8 @@ void pool_worker_ready(struct pool *pool, const struct id *process_id, const str
         if (worker->state == WORKER_STARTING)
                 became_ready(worker, now);
         for (size_t i = 0; i < count; i++)
-                take_hosted(worker, &hosted[i], now);
-        doubt_unlisted(worker, now);
+                pool_take_hosted(worker, &hosted[i], now);
+        pool_doubt_unlisted(worker, now);
         if (!worker->reported) {
                 worker->reported = true;
                 pool->unreported -= worker->adopted;
@@ -321,7 +265,8 @@ static void drain_if_spare(struct pool_worker *worker, int64_t now)
         struct pool *pool = worker->pool;
         const struct pool_config *config = pool->config;
 
-        if (pool->workers_by_state[WORKER_READY] <= config->min_workers || pool->empty <= config->spare_workers + pool_rollout_surge(pool)
+        if (pool->workers_by_state[WORKER_READY] <= config->min_workers
+                || pool->empty <= config->spare_workers + pool_rollout_surge(pool)
                 || pool->in_phase[PHASE_RESERVING] > 0 || pool->in_phase[PHASE_WAITING] > 0) {
                 worker->look_at = now + POOL_LOOK_MS; /* the reason may pass without an event of this worker */
                 pool_worker_time(worker);

@@ -155,12 +155,16 @@ void sim_master_wake(struct sim *sim);
 void sim_master_reply(struct sim *sim, const char *text);
 void sim_master_ready(struct sim *sim, struct sim_worker *worker);
 void sim_master_exited(struct sim *sim, struct sim_worker *worker, const char *why);
+
+/* sim_client.c */
 void sim_client_spawn(struct sim *sim);
 void sim_client_terminate(struct sim *sim);
 void sim_client_restart(struct sim *sim);
 
 /* sim_check.c */
 void sim_check_now(struct sim *sim);   /* what holds at every moment */
+void sim_check_start(struct sim *sim, const struct sim_promise *promise, const struct sim_instance *instance);
+void sim_check_answer(struct sim *sim, const struct sim_request *request);
 void sim_check_quiet(struct sim *sim); /* what holds once everything has settled */
 void sim_check_closed(struct sim *sim);
 #endif

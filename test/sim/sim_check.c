@@ -37,6 +37,53 @@ void sim_check_now(struct sim *sim)
                 check_pool_now(sim, i);
 }
 
+/* No agent twice at the same moment, and none under an epoch below one that ran already. */
+void sim_check_start(struct sim *sim, const struct sim_promise *promise, const struct sim_instance *instance)
+{
+        for (const struct sim_instance *other = promise->instances; other; other = other->next)
+                if (other->alive && !promise->erased)
+                        sim_fail(sim, "agent %s runs twice: epoch %llu in %s and epoch %llu in %.8s",
+                                ID_TEXT(&instance->agent_id), (unsigned long long)instance->epoch,
+                                ID_TEXT(&instance->worker->process_id), (unsigned long long)other->epoch,
+                                ID_TEXT(&other->worker->process_id));
+        if (instance->epoch < promise->started)
+                sim_fail(sim, "agent %s starts under epoch %llu after epoch %llu", ID_TEXT(&instance->agent_id),
+                        (unsigned long long)instance->epoch, (unsigned long long)promise->started);
+        if (instance->worker->live > (unsigned)sim->configs[instance->worker->pool].max_agents_per_worker)
+                sim_fail(sim, "process %s runs %u agents", ID_TEXT(&instance->worker->process_id), instance->worker->live);
+}
+
+static void check_ended(struct sim *sim, const struct sim_promise *promise, const struct sim_row *row)
+{
+        if (row && row->state != AGENT_TERMINATED)
+                sim_fail(sim, "the end of agent %s was answered but is not stored", ID_TEXT(&promise->agent_id));
+        for (const struct sim_instance *i = promise->instances; i; i = i->next)
+                if (i->alive && !promise->erased)
+                        sim_fail(sim, "the end of agent %s was answered but it runs", ID_TEXT(&promise->agent_id));
+}
+
+/* An answer comes once, and only when what it says is true and durable. */
+void sim_check_answer(struct sim *sim, const struct sim_request *request)
+{
+        struct sim_promise *promise = sim_promise(sim, &request->agent_id);
+        const struct sim_row *row = sim_row(sim, &request->agent_id);
+
+        if (request->answers > 1)
+                sim_fail(sim, "a request for agent %s was answered twice", ID_TEXT(&request->agent_id));
+        if (request->error != POOL_OK)
+                return;
+        if (request->terminate) {
+                promise->end_answered = true;
+                check_ended(sim, promise, row);
+                return;
+        }
+        promise->answered = true;
+        if (!row)
+                sim_fail(sim, "the spawn of agent %s was answered but is not stored", ID_TEXT(&request->agent_id));
+        if (promise->started == 0)
+                sim_fail(sim, "the spawn of agent %s was answered but it never started", ID_TEXT(&request->agent_id));
+}
+
 static const struct sim_instance *live_instance(const struct sim_promise *promise, unsigned *ret_count)
 {
         const struct sim_instance *found = NULL;

@@ -25,7 +25,8 @@ static void configure(struct sim *sim, unsigned i)
                 .placement = sim_below(sim, 2) ? POOL_PACK : POOL_SPREAD,
                 .max_agents_per_worker = between(sim, 1, 5), .max_workers = max_workers,
                 .min_workers = between(sim, 0, max_workers < 2 ? max_workers : 2), .spare_workers = between(sim, 0, 1),
-                .queue_max = between(sim, 1, 12), .spawn_timeout_ms = between(sim, 100, sim_below(sim, 2) ? 800 : 6000), .start_timeout_ms = 800,
+                .queue_max = between(sim, 1, 12), .start_timeout_ms = 800,
+                .spawn_timeout_ms = between(sim, 100, sim_below(sim, 2) ? 800 : 6000),
                 .worker_start_timeout_ms = 2000, .stop_grace_ms = 300, .kill_grace_ms = 300,
                 .worker_idle_timeout_ms = between(sim, 500, 5000), .heartbeat_interval_ms = 500, .worker_lease_ms = 2500 };
         config->restart = (struct pool_restart_config){ .policy = (int)between(sim, POOL_PERMANENT, POOL_TEMPORARY),
@@ -45,7 +46,8 @@ static void choose_faults(struct sim *sim)
                 .start_fails = some(sim, 150), .start_hangs = some(sim, 60), .agent_exits = some(sim, 400),
                 .worker_dies = some(sim, 30), .worker_freezes = some(sim, 20), .worker_fails = some(sim, 300),
                 .fork_fails = some(sim, 200), .master_dies = some(sim, 8), .flush = some(sim, 10),
-                .registry_down = some(sim, 8), .registry_lies = some(sim, 60), .store_down = some(sim, 8), .store_slow = some(sim, 60) };
+                .registry_down = some(sim, 8), .registry_lies = some(sim, 60),
+                .store_down = some(sim, 8), .store_slow = some(sim, 60) };
 }
 
 /* --- the network that lies ------------------------------------------------------------------------------------------ */

@@ -1,5 +1,5 @@
-/* The master of the simulation: the shell that master/pools.c, pools_act.c and restore.c are, around real pools; the forker;
- * and the clients that ask it for agents. */
+/* The master of the simulation: the shell that master/pools.c, pools_act.c and restore.c are, around real pools; and
+ * the forker. */
 #include "test/sim/sim.h"
 
 #include <errno.h>
@@ -247,32 +247,14 @@ static void kill_worker(struct sim *sim, const struct id *process_id)
 static void answer(struct sim *sim, const struct pool_action *action)
 {
         struct sim_request *request = action->waiter;
-        struct sim_promise *promise = sim_promise(sim, &action->agent->agent_id);
-        const struct sim_row *row = sim_row(sim, &action->agent->agent_id);
 
         if (!request)
                 return;
         sim_trace(sim, "answer %s agent=%.8s error=%d %s", request->terminate ? "terminate" : "spawn",
-                ID_TEXT(&action->agent->agent_id), action->error, action->detail);
-        if (++request->answers > 1)
-                sim_fail(sim, "a request for agent %s was answered twice", ID_TEXT(&request->agent_id));
+                ID_TEXT(&request->agent_id), action->error, action->detail);
+        request->answers++;
         request->error = action->error;
-        if (action->error != POOL_OK)
-                return;
-        if (request->terminate) {
-                promise->end_answered = true;
-                if (row && row->state != AGENT_TERMINATED)
-                        sim_fail(sim, "the end of agent %s was answered but is not stored", ID_TEXT(&request->agent_id));
-                for (const struct sim_instance *i = promise->instances; i; i = i->next)
-                        if (i->alive && !promise->erased)
-                                sim_fail(sim, "the end of agent %s was answered but it runs", ID_TEXT(&request->agent_id));
-                return;
-        }
-        promise->answered = true;
-        if (!row)
-                sim_fail(sim, "the spawn of agent %s was answered but is not stored", ID_TEXT(&request->agent_id));
-        if (promise->started == 0)
-                sim_fail(sim, "the spawn of agent %s was answered but it never started", ID_TEXT(&request->agent_id));
+        sim_check_answer(sim, request);
 }
 
 static struct ask *ask_for(struct sim *sim, unsigned pool, const struct agent *agent, bool spawn)
@@ -500,80 +482,4 @@ void sim_master_die(struct sim *sim)
         for (unsigned i = 0; i < SIM_POOLS; i++)
                 sim->pools[i] = pool_free(sim->pools[i]);
         sim_at(sim, sim->now + 20 + (int64_t)sim_below(sim, 300), NULL, 0, start_next, NULL);
-}
-
-/* --- clients -------------------------------------------------------------------------------------------------------- */
-
-static struct sim_request *request_new(struct sim *sim, const struct id *agent_id, unsigned pool, bool terminate)
-{
-        struct sim_request *request = sim_alloc(sim, sizeof *request);
-
-        *request = (struct sim_request){ .agent_id = *agent_id, .pool = pool, .master = sim->master, .terminate = terminate,
-                .next = sim->requests };
-        sim->requests = request;
-        return request;
-}
-
-void sim_client_spawn(struct sim *sim)
-{
-        unsigned pool = (unsigned)sim_below(sim, SIM_POOLS);
-        struct agent *agent = sim->master_alive ? agent_new() : NULL;
-        struct sim_request *request;
-        enum pool_error error;
-        char detail[192];
-
-        if (!agent)
-                return;
-        agent->agent_id = sim_new_id(sim);
-        agent->role_type = strdup("sim");
-        request = request_new(sim, &agent->agent_id, pool, false);
-        agent->waiter = request;
-        sim_promise(sim, &agent->agent_id)->pool = pool;
-        if (pool_spawn(sim->pools[pool], agent, sim->now, &error, detail) < 0) {
-                request->answers++;
-                request->error = error;
-                sim_trace(sim, "refused agent=%.8s: %s", ID_TEXT(&agent->agent_id), detail);
-                agent_free(agent);
-        } else {
-                sim_trace(sim, "spawn agent=%.8s", ID_TEXT(&request->agent_id));
-        }
-        sim_master_wake(sim);
-}
-
-static struct agent *any_agent(struct sim *sim, unsigned *ret_pool)
-{
-        unsigned pool = *ret_pool = (unsigned)sim_below(sim, SIM_POOLS);
-        struct agent *agent = sim->master_alive ? pool_first_agent(sim->pools[pool]) : NULL;
-
-        for (uint64_t i = agent ? sim_below(sim, HASH_COUNT(agent)) : 0; i > 0 && agent && agent->hh.next; i--)
-                agent = agent->hh.next;
-        return agent;
-}
-
-void sim_client_terminate(struct sim *sim)
-{
-        unsigned pool;
-        struct agent *agent = any_agent(sim, &pool);
-        struct sim_request *request;
-
-        if (!agent)
-                return;
-        request = request_new(sim, &agent->agent_id, pool, true);
-        sim_promise(sim, &agent->agent_id)->end_asked = true;
-        sim_trace(sim, "terminate agent=%.8s phase=%d", ID_TEXT(&agent->agent_id), agent->phase);
-        if (pool_terminate(sim->pools[pool], agent, sim_chance(sim, 500), request, sim->now) < 0)
-                request->answers++; /* -EALREADY */
-        sim_master_wake(sim);
-}
-
-void sim_client_restart(struct sim *sim)
-{
-        unsigned pool;
-        struct agent *agent = any_agent(sim, &pool);
-
-        if (!agent)
-                return;
-        pool_restart_agent(sim->pools[pool], agent, sim->now);
-        pool_in_flight(sim->pools[pool], agent, (unsigned)sim_below(sim, 2), sim->now);
-        sim_master_wake(sim);
 }

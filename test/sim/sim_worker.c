@@ -104,22 +104,6 @@ static void instance_started(struct sim *sim, void *arg)
         act(sim, instance->worker);
 }
 
-/* No agent twice at the same moment, and none under an epoch below one that ran already. */
-static void check_start(struct sim *sim, const struct sim_promise *promise, const struct sim_instance *instance)
-{
-        for (const struct sim_instance *other = promise->instances; other; other = other->next)
-                if (other->alive && !promise->erased)
-                        sim_fail(sim, "agent %s runs twice: epoch %llu in %s and epoch %llu in %.8s",
-                                ID_TEXT(&instance->agent_id), (unsigned long long)instance->epoch,
-                                ID_TEXT(&instance->worker->process_id), (unsigned long long)other->epoch,
-                                ID_TEXT(&other->worker->process_id));
-        if (instance->epoch < promise->started)
-                sim_fail(sim, "agent %s starts under epoch %llu after epoch %llu", ID_TEXT(&instance->agent_id),
-                        (unsigned long long)instance->epoch, (unsigned long long)promise->started);
-        if (instance->worker->live > (unsigned)sim->configs[instance->worker->pool].max_agents_per_worker)
-                sim_fail(sim, "process %s runs %u agents", ID_TEXT(&instance->worker->process_id), instance->worker->live);
-}
-
 static void start(struct sim *sim, struct sim_worker *worker, struct hosted *hosted)
 {
         struct sim_promise *promise = sim_promise(sim, &hosted->agent_id);
@@ -131,7 +115,7 @@ static void start(struct sim *sim, struct sim_worker *worker, struct hosted *hos
         sim_trace(sim, "agent=%.8s epoch=%llu starts in process=%.8s", ID_TEXT(&hosted->agent_id),
                 (unsigned long long)hosted->epoch, ID_TEXT(&worker->process_id));
         worker->live++;
-        check_start(sim, promise, instance);
+        sim_check_start(sim, promise, instance);
         instance->next = promise->instances;
         promise->instances = instance;
         promise->started = instance->epoch;

@@ -1,0 +1,78 @@
+/* Clients of the simulation: they ask the master for agents, their end, their restart. */
+#include "test/sim/sim.h"
+
+#include <string.h>
+
+static struct sim_request *request_new(struct sim *sim, const struct id *agent_id, unsigned pool, bool terminate)
+{
+        struct sim_request *request = sim_alloc(sim, sizeof *request);
+
+        *request = (struct sim_request){ .agent_id = *agent_id, .pool = pool, .master = sim->master, .terminate = terminate,
+                .next = sim->requests };
+        sim->requests = request;
+        return request;
+}
+
+void sim_client_spawn(struct sim *sim)
+{
+        unsigned pool = (unsigned)sim_below(sim, SIM_POOLS);
+        struct agent *agent = sim->master_alive ? agent_new() : NULL;
+        struct sim_request *request;
+        enum pool_error error;
+        char detail[192];
+
+        if (!agent)
+                return;
+        agent->agent_id = sim_new_id(sim);
+        agent->role_type = strdup("sim");
+        request = request_new(sim, &agent->agent_id, pool, false);
+        agent->waiter = request;
+        sim_promise(sim, &agent->agent_id)->pool = pool;
+        if (pool_spawn(sim->pools[pool], agent, sim->now, &error, detail) < 0) {
+                request->answers++;
+                request->error = error;
+                sim_trace(sim, "refused agent=%.8s: %s", ID_TEXT(&agent->agent_id), detail);
+                agent_free(agent);
+        } else {
+                sim_trace(sim, "spawn agent=%.8s", ID_TEXT(&request->agent_id));
+        }
+        sim_master_wake(sim);
+}
+
+static struct agent *any_agent(struct sim *sim, unsigned *ret_pool)
+{
+        unsigned pool = *ret_pool = (unsigned)sim_below(sim, SIM_POOLS);
+        struct agent *agent = sim->master_alive ? pool_first_agent(sim->pools[pool]) : NULL;
+
+        for (uint64_t i = agent ? sim_below(sim, HASH_COUNT(agent)) : 0; i > 0 && agent && agent->hh.next; i--)
+                agent = agent->hh.next;
+        return agent;
+}
+
+void sim_client_terminate(struct sim *sim)
+{
+        unsigned pool;
+        struct agent *agent = any_agent(sim, &pool);
+        struct sim_request *request;
+
+        if (!agent)
+                return;
+        request = request_new(sim, &agent->agent_id, pool, true);
+        sim_promise(sim, &agent->agent_id)->end_asked = true;
+        sim_trace(sim, "terminate agent=%.8s phase=%d", ID_TEXT(&agent->agent_id), agent->phase);
+        if (pool_terminate(sim->pools[pool], agent, sim_chance(sim, 500), request, sim->now) < 0)
+                request->answers++; /* -EALREADY */
+        sim_master_wake(sim);
+}
+
+void sim_client_restart(struct sim *sim)
+{
+        unsigned pool;
+        struct agent *agent = any_agent(sim, &pool);
+
+        if (!agent)
+                return;
+        pool_restart_agent(sim->pools[pool], agent, sim->now);
+        pool_in_flight(sim->pools[pool], agent, (unsigned)sim_below(sim, 2), sim->now);
+        sim_master_wake(sim);
+}
