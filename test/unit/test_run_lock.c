@@ -93,7 +93,7 @@ START_TEST(test_has_one_holder_when_many_come_and_go)
                 if (fork() == 0) {
                         int fd = -1;
 
-                        for (int i = 0; i < 300; i++) {
+                        for (int i = 0; i < 3000; i++) {
                                 if (run_lock_take(path, &fd, reason, sizeof reason) < 0)
                                         continue;
                                 if (mkdir(held, 0700) < 0)
@@ -118,6 +118,7 @@ int main(void)
         int failed;
 
         tcase_add_checked_fixture(all, setup, teardown);
+        tcase_set_timeout(all, 60);
         tcase_add_test(all, test_refuses_and_names_the_holder_when_held);
         tcase_add_test(all, test_leaves_no_file_when_dropped);
         tcase_add_test(all, test_is_free_when_the_holder_was_killed);
