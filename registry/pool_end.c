@@ -272,6 +272,15 @@ static void spawned(struct agent *agent, int64_t now)
                 pool_answer_if_due(agent);
 }
 
+/* A master died before it could store an agent, and its client has asked again under its key: what ended had the same id
+ * and epoch, but was not started by us. */
+static bool is_of_another_life(const struct agent *agent, const struct reply *reply)
+{
+        if (agent->answered || agent->acked)
+                return false;
+        return reply->type == REPLY_EXITED || !id_equal(&reply->command_id, &agent->command_id);
+}
+
 static void reply_for(struct agent *agent, const struct reply *reply, int64_t now)
 {
         struct agent_exit why = { .code = -1 };
@@ -286,6 +295,8 @@ static void reply_for(struct agent *agent, const struct reply *reply, int64_t no
         else
                 snprintf(why.reason, sizeof why.reason, "%s", reply->detail ? reply->detail : "it did not start");
         end.cause = reply->type == REPLY_EXITED ? RESTART_EXITED : RESTART_START_FAILED;
+        if (is_of_another_life(agent, reply))
+                end.refused = true;
         agent_ended(agent, &end, now);
 }
 

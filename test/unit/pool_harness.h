@@ -140,6 +140,8 @@ static inline void reply(enum reply_type type, const struct id *id, const struct
         struct reply reply = { .type = type, .agent_id = *id, .process_id = *process, .epoch = epoch,
                 .detail = (char[]){ "no such file" }, .exit = { .code = code, .reason = "it ended" } };
 
+        if (pool_agent(pool, id))
+                reply.command_id = pool_agent(pool, id)->command_id;
         pool_reply(pool, &reply, now);
 }
 

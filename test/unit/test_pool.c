@@ -320,6 +320,28 @@ START_TEST(test_tries_again_when_the_worker_refused)
 }
 END_TEST
 
+/* Started by a master that died before it could store them; their ids come from their client's key. */
+START_TEST(test_tries_again_when_one_of_an_earlier_life_ended)
+{
+        struct id process = first_worker(), ids[2] = { spawn(&waiters[0]), spawn(&waiters[1]) };
+        struct reply failed = { .type = REPLY_SPAWN_FAILED, .agent_id = ids[1], .process_id = process, .epoch = 1,
+                .command_id = id_new(), .detail = (char[]){ "stopped" } };
+
+        acts();
+        for (int i = 0; i < 2; i++) {
+                stored(&ids[i], 0);
+                reserved(&ids[i], &process);
+        }
+        reply(REPLY_EXITED, &ids[0], &process, 1, 0);
+        pool_reply(pool, &failed, now);
+        ck_assert_str_eq(acts(), "");
+        wait_until(now + 100);
+        ck_assert_str_eq(acts(), "ee");
+        ck_assert_uint_eq(agent_at(&ids[0])->epoch, 2);
+        ck_assert_uint_eq(agent_at(&ids[1])->epoch, 2);
+}
+END_TEST
+
 START_TEST(test_fails_spawn_when_the_store_refuses)
 {
         struct id process = first_worker(), id = spawn(&waiters[0]);
@@ -467,6 +489,7 @@ static void add(TCase *tcase)
         tcase_add_test(tcase, test_answers_why_when_the_agent_does_not_start);
         tcase_add_test(tcase, test_is_degraded_when_agents_do_not_start_three_times);
         tcase_add_test(tcase, test_tries_again_when_the_worker_refused);
+        tcase_add_test(tcase, test_tries_again_when_one_of_an_earlier_life_ended);
         tcase_add_test(tcase, test_fails_spawn_when_the_store_refuses);
         tcase_add_test(tcase, test_says_the_store_is_late_when_it_runs_at_the_deadline);
         tcase_add_loop_test(tcase, test_asks_again_a_little_later_when_the_registry_has_no_slot_or_answer, 0, 2);
