@@ -266,10 +266,10 @@ static void on_forker_packet(void *arg, const char *data, size_t len, int fd)
         handle_forker(arg, &message, fd);
 }
 
-/* Without the forker nobody reaps and nobody forks: the workers see the same and end their agents. */
+/* It executes a new program, whose master takes over; or it is gone, and the workers, who see the same, end their agents. */
 static void on_forker_closed(void *arg)
 {
-        log_error("forker.gone", "detail=\"ending\"");
+        log_info("master.leaves", "detail=\"its forker let it go\"");
         end(arg, EXIT_FAILURE);
 }
 

@@ -1,6 +1,7 @@
 #include "master/pools_act.h"
 
 #include "common/clock.h"
+#include "common/fault.h"
 #include "common/json.h"
 #include "common/log.h"
 #include "master/forker.h"
@@ -50,7 +51,8 @@ static void flush_batch(struct master *master, struct master_pool *pool, struct 
 
         if (batch->count == 0)
                 return;
-        r = registry_reserve(master->registry, pool->config->pool_name,
+        r = FAULT_POINT("spawn.reserve");
+        r = r ? r : registry_reserve(master->registry, pool->config->pool_name,
                 pool_placement(pool->rules), batch->items, batch->count, on_reserved, pool);
         for (size_t i = 0; i < batch->count; i++) {
                 failed = (struct registry_placed){ .agent_id = batch->items[i].agent_id,
@@ -131,7 +133,8 @@ static void store_row(struct master *master, struct master_pool *pool, const str
         row.state = agent_state_name(action->state);
         if (stored) {
                 *stored = (struct stored){ .pool = pool, .agent_id = agent->agent_id, .epoch = agent->epoch };
-                r = submit(master->store, &row, on_stored, stored);
+                r = FAULT_POINT("spawn.store");
+                r = r ? r : submit(master->store, &row, on_stored, stored);
         }
         free(exit_text);
         if (r == 0)
@@ -207,6 +210,7 @@ static void answer(const struct pool_action *action)
 {
         struct waiter *waiter = action->waiter;
 
+        (void)FAULT_POINT("spawn.answer"); /* to die here: done, and not said */
         if (waiter)
                 waiter->done(waiter, action->agent, action->error, action->detail);
 }

@@ -24,7 +24,8 @@ struct worker {
         uint64_t revision;        /* of the registry's list, as last seen */
         int64_t started_at;       /* wall ms */
         bool registered, registering;
-        bool now;                 /* end agents without grace */
+        bool ending;              /* told to end its agents and itself */
+        bool now;                 /* … without grace */
         int status;
 };
 

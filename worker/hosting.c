@@ -1,5 +1,6 @@
 #include "worker/hosting.h"
 
+#include "common/fault.h"
 #include "common/log.h"
 
 #include <errno.h>
@@ -52,7 +53,8 @@ static void flush_reports(struct worker *worker, struct batch *batch)
 
         if (batch->count == 0)
                 return;
-        r = registry_report(worker->registry, &worker->process_id, batch->items, batch->count, on_reported, worker);
+        r = FAULT_POINT("agent.report");
+        r = r ? r : registry_report(worker->registry, &worker->process_id, batch->items, batch->count, on_reported, worker);
         for (size_t i = 0; i < batch->count; i++) {
                 if (r < 0)
                         roster_reported(worker->roster, &batch->items[i].agent_id, batch->items[i].epoch, r);
@@ -168,7 +170,8 @@ static void start_agent(struct worker *worker, struct hosted *hosted)
 
         if (placed) {
                 *placed = (struct placed){ .worker = worker, .hosted = hosted };
-                r = runtime_start(worker->runtime, hosted->spawn, &events, placed, &placed->agent, exit.reason,
+                r = FAULT_POINT("agent.start");
+                r = r ? r : runtime_start(worker->runtime, hosted->spawn, &events, placed, &placed->agent, exit.reason,
                         sizeof exit.reason);
         }
         if (r == 0) {
@@ -211,6 +214,16 @@ static void act(struct worker *worker, struct batch *batch, const struct roster_
         }
 }
 
+/* Nobody runs any more, and the registry that should hear of it is away: who asked for the end knows from the exit. */
+static bool may_leave_untold(const struct worker *worker)
+{
+        const struct hosted *hosted = roster_first(worker->roster);
+
+        while (hosted && hosted->state == HOSTED_ENDED)
+                hosted = hosted->hh.next;
+        return worker->ending && !hosted && !registry_up(worker->registry);
+}
+
 void hosting_act(struct worker *worker)
 {
         struct batch batch = { .count = 0 };
@@ -219,6 +232,8 @@ void hosting_act(struct worker *worker)
         while (roster_next_action(worker->roster, &action))
                 act(worker, &batch, &action);
         flush_reports(worker, &batch);
+        if (may_leave_untold(worker))
+                worker_end(worker, EXIT_SUCCESS);
 }
 
 void hosting_kill(struct worker *worker)

@@ -121,10 +121,11 @@ static void stop(struct worker *worker, enum control_stop how)
                 worker_end(worker, EXIT_SUCCESS);
                 return;
         }
-        roster_drain(worker->roster, how != CONTROL_STOP_DRAIN);
+        worker->ending = how != CONTROL_STOP_DRAIN;
+        roster_drain(worker->roster, worker->ending);
         if (how == CONTROL_STOP_NOW)
                 hosting_kill(worker);
-        if (how != CONTROL_STOP_DRAIN)
+        if (worker->ending)
                 arm_last_word(worker);
         worker_wake(worker);
 }
