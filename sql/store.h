@@ -70,8 +70,8 @@ int store_agent_insert(struct store *store, const struct store_agent *agent, sto
 /* Writes state, epoch, restarts, last_exit, master_id, updated_at unless the stored epoch is higher (-ESTALE). */
 int store_agent_update(struct store *store, const struct store_agent *agent, store_cb cb, void *arg);
 int store_agent_delete(struct store *store, const struct id *agent_id, store_cb cb, void *arg);
-/* All rows of the pool (NULL: of all pools, one pool after the other) whose state is starting, idle, busy (wanted) or,
- * if all, any. In batches of at most 1000, oldest first; a last call with count 0 or an error. */
+/* All rows of the pool (NULL: of all pools, one pool after the other) but, unless all, the terminated ones. In batches of
+ * at most 1000, oldest first; a last call with count 0 or an error. */
 int store_agents_load(struct store *store, const char *pool_name, bool all, store_agent_cb cb, void *arg);
 int store_agent_get(struct store *store, const struct id *agent_id, store_agent_cb cb, void *arg);
 

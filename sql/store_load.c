@@ -77,7 +77,7 @@ int store_agents_load(struct store *store, const char *pool_name, bool all, stor
         store_draft_value_integer(&draft, INT64_MIN);
         store_draft_add(&draft, ", ");
         store_draft_value_id(&draft, &zero);
-        store_draft_add(&draft, ")%s", all ? "" : " AND state IN ('starting', 'idle', 'busy')");
+        store_draft_add(&draft, ")%s", all ? "" : " AND state <> 'terminated'");
         store_draft_text(&draft, "pool_name =", pool_name);
         store_draft_add(&draft, " ORDER BY pool_name, created_at, agent_id LIMIT %d", PAGE_ROWS);
         op = store_draft_op(&draft, &reader, arg);

@@ -6,6 +6,7 @@ import tempfile
 import pytest
 
 from daemon import Daemon, command_pool
+from postgres import Postgres
 from servers import RedisServer, everything_server
 
 ODD_AGENT = pathlib.Path(__file__).parent / "agents" / "odd_agent.py"
@@ -63,6 +64,13 @@ def make_redis(run_base):
     yield make
     for server in servers:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL and a PgBouncer for the tests that do not stop them; each takes a database of its own."""
+    with Postgres() as servers:
+        yield servers
 
 
 @pytest.fixture(scope="session")

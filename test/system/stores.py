@@ -1,0 +1,44 @@
+"""The stores that a daemon may have, and a look into them past the daemon."""
+import itertools
+import json
+import sqlite3
+import subprocess
+
+STORES = ("sqlite", "postgresql", "pgbouncer")
+numbers = itertools.count()
+
+
+def settings_for(kind, postgres):
+    """Settings of a Daemon with a new database of that kind; postgres() gives the servers."""
+    if kind == "sqlite":
+        return {}
+    name = f"store{next(numbers)}"
+    if kind == "postgresql":
+        return {"database": {"url": postgres().url(name)}}
+    return {"env": {"PGBOUNCER_URL": postgres().bouncer_url(name)}}
+
+
+def rows(daemon, query):
+    """The rows of a query that yields one JSON-able column each, as texts."""
+    url = daemon.env.get("PGBOUNCER_URL", daemon.config["database"]["url"])
+    if url.startswith("sqlite:"):
+        connection = sqlite3.connect(f"file:{url.removeprefix('sqlite:')}?mode=ro", uri=True, timeout=30)
+        try:
+            return [tuple("" if cell is None else str(cell) for cell in row) for row in connection.execute(query)]
+        finally:
+            connection.close()
+    text = subprocess.run(["psql", "-XAtq", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-c", query, url], check=True,
+                          capture_output=True, text=True).stdout
+    return [tuple(line.split("\t")) for line in text.splitlines()]
+
+
+def states(daemon):
+    """{agent id: (state, epoch)} as the store has it."""
+    return {agent_id: (state, int(epoch)) for agent_id, state, epoch in
+            rows(daemon, "SELECT agent_id, state, epoch FROM agents")}
+
+
+def comparable(agent, *without):
+    """What of an agent's record survives any restart."""
+    moving = {"process_id", "process", "epoch", "updated_at", "state", "messages_in_flight", "history", *without}
+    return json.dumps({key: value for key, value in agent.items() if key not in moving}, sort_keys=True)
