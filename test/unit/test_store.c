@@ -207,9 +207,9 @@ START_TEST(test_callbacks_come_in_order_when_kinds_are_mixed)
 }
 END_TEST
 
-START_TEST(test_load_gives_all_wanted_in_pages_when_many)
+START_TEST(test_load_gives_all_but_terminated_in_pages_when_many)
 {
-        static const char *const states[] = { "idle", "terminated", "busy", "stopping", "starting" };
+        static const char *const states[] = { "idle", "terminated", "failed", "stopping", "starting" };
         struct outcome outcome = { .calls = 0 };
         struct loaded loaded;
 
@@ -226,13 +226,13 @@ START_TEST(test_load_gives_all_wanted_in_pages_when_many)
         LOOP_UNTIL(outcome.calls == 5000);
         ck_assert_uint_eq(outcome.good, 5000);
         loaded = load(store, NULL, false);
-        ck_assert_uint_eq(loaded.rows, 3000);
-        ck_assert_uint_eq(loaded.calls, 4);
+        ck_assert_uint_eq(loaded.rows, 4000);
+        ck_assert_uint_eq(loaded.calls, 5);
         ck_assert(loaded.ordered);
         loaded = load(store, NULL, true);
         ck_assert_uint_eq(loaded.rows, 5000);
         loaded = load(store, "tester_pool", false);
-        ck_assert_uint_eq(loaded.rows, 600);
+        ck_assert_uint_eq(loaded.rows, 800);
         ck_assert_uint_eq(load(store, "nobody", true).rows, 0);
         close_store(store);
 }
@@ -805,7 +805,7 @@ int main(int argc, char **argv)
         tcase_add_loop_test(each, test_update_refuses_when_epoch_is_lower_or_row_absent, 0, BACKENDS);
         tcase_add_loop_test(each, test_writes_to_one_row_keep_their_order_when_batched, 0, BACKENDS);
         tcase_add_loop_test(each, test_callbacks_come_in_order_when_kinds_are_mixed, 0, BACKENDS);
-        tcase_add_loop_test(each, test_load_gives_all_wanted_in_pages_when_many, 0, BACKENDS);
+        tcase_add_loop_test(each, test_load_gives_all_but_terminated_in_pages_when_many, 0, BACKENDS);
         tcase_add_loop_test(each, test_key_is_given_once_when_many_ask, 0, BACKENDS);
         tcase_add_loop_test(each, test_key_is_free_again_when_expired_or_deleted, 0, BACKENDS);
         tcase_add_loop_test(each, test_pools_are_kept_when_put, 0, BACKENDS);
