@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define ANSWER_MS 5000            /* a statement without an answer for so long: the connection counts as lost */
 #define PATIENT_MS 60000
@@ -50,6 +51,11 @@ static void postgres_free(struct store_backend *backend)
 
 static int lost(struct postgres *pg, const char *why)
 {
+        const struct linger at_once = { .l_onoff = 1 };
+
+        /* What a dead network still holds must not arrive after all, once we have gone on without it. */
+        if (setsockopt(PQsocket(pg->connection), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once) < 0)
+                errno = 0;
         store_backend_fail(&pg->backend, 0, "lost the connection to %s: %s", pg->name, why);
         postgres_disconnect(&pg->backend);
         pg->backend.lost = true;

@@ -1,0 +1,193 @@
+#include "sql/store_queue.h"
+
+#include "common/clock.h"
+#include "common/fd.h"
+
+#include <errno.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define QUEUE_BYTES (64u * 1024 * 1024)
+
+int store_queue_init(struct store_queue *queue, int wait_ms, unsigned limit)
+{
+        *queue = (struct store_queue){ .wait_ms = wait_ms, .limit = limit, .expire_at = INT64_MAX };
+        TAILQ_INIT(&queue->writes);
+        TAILQ_INIT(&queue->reads);
+        TAILQ_INIT(&queue->done);
+        pthread_mutex_init(&queue->mutex, NULL);
+        pthread_cond_init(&queue->cond, NULL);
+        queue->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        return queue->wake_fd < 0 ? -errno : 0;
+}
+
+void store_queue_done(struct store_queue *queue)
+{
+        queue->wake_fd = fd_close(queue->wake_fd);
+        pthread_cond_destroy(&queue->cond);
+        pthread_mutex_destroy(&queue->mutex);
+}
+
+static struct store_op_list *list_of(struct store_queue *queue, const struct store_op *op)
+{
+        return op->kind ? &queue->writes : &queue->reads;
+}
+
+static void put_done(struct store_queue *queue, struct store_op *op)
+{
+        uint64_t one = 1;
+
+        /* An eventfd that cannot take 1 is readable already. */
+        if (TAILQ_EMPTY(&queue->done) && write(queue->wake_fd, &one, sizeof one) < 0)
+                errno = 0;
+        TAILQ_INSERT_TAIL(&queue->done, op, link);
+}
+
+void store_queue_finish(struct store_queue *queue, struct store_op *op, int error)
+{
+        op->error = error;
+        queue->count--;
+        queue->bytes -= op->size;
+        queue->operations += !error && op->kind;
+        queue->refused += error == -EINVAL && op->kind;
+        put_done(queue, op);
+}
+
+static void enqueue(struct store_queue *queue, struct store_op *op, bool first)
+{
+        bool waited_for = op->reader || op->kind->promise || op->cb.write;
+
+        op->deadline = waited_for ? clock_mono_ms() + queue->wait_ms : INT64_MAX;
+        if (op->deadline < queue->expire_at)
+                queue->expire_at = op->deadline;
+        queue->count++;
+        queue->bytes += op->size;
+        if (first) {
+                TAILQ_INSERT_HEAD(list_of(queue, op), op, link);
+        } else {
+                op->number = ++queue->number;
+                TAILQ_INSERT_TAIL(list_of(queue, op), op, link);
+        }
+}
+
+int store_queue_submit(struct store_queue *queue, struct store_op *take_op)
+{
+        bool history = take_op->kind && take_op->kind->history;
+        int error = 0;
+
+        pthread_mutex_lock(&queue->mutex);
+        if (queue->closing || queue->count >= queue->limit / (history ? 2 : 1) ||
+                queue->bytes + take_op->size > QUEUE_BYTES / (history ? 2 : 1)) {
+                queue->dropped += history;
+                error = -EAGAIN;
+        } else {
+                enqueue(queue, take_op, false);
+                if (queue->count >= queue->wanted)
+                        pthread_cond_signal(&queue->cond);
+        }
+        pthread_mutex_unlock(&queue->mutex);
+        if (error)
+                store_op_free(take_op);
+        return error;
+}
+
+void store_queue_again(struct store_queue *queue, struct store_op *take_op)
+{
+        pthread_mutex_lock(&queue->mutex);
+        enqueue(queue, take_op, true);
+        pthread_cond_signal(&queue->cond);
+        pthread_mutex_unlock(&queue->mutex);
+}
+
+struct store_op *store_queue_take_done(struct store_queue *queue)
+{
+        struct store_op *op;
+
+        pthread_mutex_lock(&queue->mutex);
+        op = TAILQ_FIRST(&queue->done);
+        if (op)
+                TAILQ_REMOVE(&queue->done, op, link);
+        pthread_mutex_unlock(&queue->mutex);
+        return op;
+}
+
+bool store_queue_empty(const struct store_queue *queue)
+{
+        return TAILQ_EMPTY(&queue->writes) && TAILQ_EMPTY(&queue->reads);
+}
+
+size_t store_queue_take_writes(struct store_queue *queue, struct store_op **ret_ops)
+{
+        struct store_op *op;
+        size_t count = 0;
+
+        while (count < STORE_BATCH_MAX && (op = TAILQ_FIRST(&queue->writes))) {
+                TAILQ_REMOVE(&queue->writes, op, link);
+                ret_ops[count++] = op;
+        }
+        return count;
+}
+
+void store_queue_put_back(struct store_queue *queue, struct store_op *const *ops, size_t count)
+{
+        for (size_t i = count; i-- > 0;)
+                TAILQ_INSERT_HEAD(list_of(queue, ops[i]), ops[i], link);
+        queue->expire_at = 0; /* they may be late */
+}
+
+/* Answers op's callback now while op itself stays queued. False: out of memory, later then. */
+static bool answer_early(struct store_queue *queue, struct store_op *op, int error)
+{
+        struct store_op *notice = store_op_new(op->kind, NULL, NULL, NULL, op->values);
+
+        if (!notice)
+                return false;
+        notice->cb = op->cb;
+        notice->arg = op->arg;
+        notice->error = error;
+        op->cb.write = NULL;
+        op->deadline = INT64_MAX;
+        put_done(queue, notice);
+        return true;
+}
+
+/* op waited too long. What nobody promised yet is given up. If it may be written all the same, it stays queued (so that it
+ * certainly is) and what takes it back is queued behind it. */
+static void expire(struct store_queue *queue, struct store_op *op)
+{
+        int error = queue->away ? queue->away : -EAGAIN;
+        struct store_op *undo = NULL;
+
+        if (!op->kind || (op->kind->promise && !op->unknown)) {
+                TAILQ_REMOVE(list_of(queue, op), op, link);
+                store_queue_finish(queue, op, error);
+                return;
+        }
+        if (op->kind->promise && op->kind->undo) {
+                undo = store_op_new(op->kind->undo, NULL, NULL, NULL, op->values);
+                if (!undo)
+                        return;
+        }
+        if (answer_early(queue, op, undo ? error : -EINPROGRESS) && undo)
+                enqueue(queue, undo, false);
+        else
+                store_op_free(undo);
+}
+
+void store_queue_expire(struct store_queue *queue, int64_t now)
+{
+        struct store_op_list *const lists[] = { &queue->writes, &queue->reads };
+        struct store_op *op, *next;
+
+        if (now < queue->expire_at)
+                return;
+        queue->expire_at = INT64_MAX;
+        for (size_t i = 0; i < 2; i++)
+                for (op = TAILQ_FIRST(lists[i]); op; op = next) {
+                        next = TAILQ_NEXT(op, link);
+                        if (op->deadline <= now)
+                                expire(queue, op); /* may free it, or add to writes' end */
+                        else if (op->deadline < queue->expire_at)
+                                queue->expire_at = op->deadline;
+                }
+}
