@@ -7,6 +7,7 @@
 #include "master/context.h"
 #include "master/forker.h"
 #include "master/http/http.h"
+#include "master/listen.h"
 #include "master/messages.h"
 #include "master/pools.h"
 #include "master/pools_act.h"
@@ -121,10 +122,11 @@ static void arm_give_up(struct life *life, int64_t budget_ms)
 }
 
 /* The forker has these sockets, too: closed here alone, they would let clients in to wait for nobody. */
-static void refuse_connections(const struct life *life)
+static void refuse_connections(struct life *life)
 {
         for (unsigned i = 0; i < life->listener_count; i++)
                 shutdown(life->listeners[i], SHUT_RD);
+        life->listener_count = 0;
 }
 
 static void shut_down(struct life *life, bool fast)
@@ -177,6 +179,7 @@ static void reload(struct life *life)
         arm_give_up(life, life->master.config->shutdown_timeout_ms);
         life->master.streams = streams_free(life->master.streams);
         life->master.streams = streams_new();
+        life->listener_count = 0; /* closed now */
         http_server_drain(life->master.http, on_answered, life);
 }
 
@@ -204,6 +207,22 @@ static void handle_signal(struct life *life, int number)
         }
 }
 
+static void on_announce(evutil_socket_t fd, short what, void *arg)
+{
+        struct life *life = arg;
+        const struct master *master = &life->master;
+        char url[LISTEN_TEXT_SIZE + 8] = "http://", *address = url + strlen(url);
+        struct registry_master self = { .host = master->host, .url = url, .version = AGENTPOOL_VERSION, .pid = getpid() };
+
+        (void)fd;
+        (void)what;
+        if (life->listener_count == 0 || listen_describe(life->listeners[0], address) < 0)
+                return; /* the forker hands the first one over */
+        if (strncmp(address, "unix:", 5) == 0)
+                self.url = address;
+        registry_announce(master->registry, &self, ANNOUNCE_TTL_MS);
+}
+
 static void take_listener(struct life *life, int fd)
 {
         int r = http_server_listen(life->master.http, fd);
@@ -213,6 +232,8 @@ static void take_listener(struct life *life, int fd)
                 end(life, EXIT_FAILURE);
         } else if (life->listener_count < FORKER_LISTENERS_MAX) {
                 life->listeners[life->listener_count++] = fd;
+                if (life->listener_count == 1 && life->master.registry_up)
+                        on_announce(-1, 0, life);
         }
 }
 
@@ -274,18 +295,6 @@ static void on_forker_closed(void *arg)
 }
 
 /* ---- the registry ---- */
-
-static void on_announce(evutil_socket_t fd, short what, void *arg)
-{
-        struct life *life = arg;
-        const struct master *master = &life->master;
-        struct registry_master self = { .host = master->host, .url = master->config->server.listen[0],
-                .version = AGENTPOOL_VERSION, .pid = getpid() };
-
-        (void)fd;
-        (void)what;
-        registry_announce(master->registry, &self, ANNOUNCE_TTL_MS);
-}
 
 static void on_registry_up(void *arg)
 {

@@ -64,6 +64,7 @@ def test_has_the_documented_keys_when_agents_run(daemon):
     key = f"master:{masters.pop()}"
     assert store.hgetall(key).keys() >= {"host", "pid", "url", "version"}
     assert store.hget(key, "pid") == str(daemon.master_pid())
+    assert store.hget(key, "url") == daemon.url
     assert 0 < store.ttl(key) < 3600
     assert is_consistent(daemon, agents)
 
