@@ -39,6 +39,7 @@ struct pool {
         struct pool_list fresh, again, restoring;
         unsigned in_phase[PHASE_COUNT], fresh_count, by_state[AGENT_STATE_COUNT], workers_by_state[WORKER_STATE_COUNT];
         unsigned capacity, used, empty;    /* of ready workers: slots, taken slots, workers that host nothing */
+        unsigned placed;                   /* agents in any worker */
         unsigned unreported;               /* adopted workers that have not said yet what they run */
         unsigned ending;                   /* terminates not answered yet */
         bool restored, closing, broken;
@@ -82,7 +83,8 @@ void pool_abandon(struct agent *agent, enum pool_error error, const char *detail
 void pool_forget_agent(struct agent *agent, int64_t now);
 void pool_agent_due(struct agent *agent, int64_t now);
 unsigned pool_free_slots(const struct pool *pool);   /* as far as this pool knows, less what it asked for */
-/* Slots that agents on their way back (restart delay, new epoch being stored, restore) will need: not for new spawns. */
+/* Slots that agents on their way back (restart delay, new epoch being stored, restore) or in workers that are leaving will
+ * need: not for new spawns. */
 unsigned pool_owed_slots(const struct pool *pool);
 /* Waiting agents into free slots, restored ones on their way, workers forked for the rest. After every event. */
 void pool_pump(struct pool *pool, int64_t now);

@@ -78,6 +78,7 @@ void pool_attach(struct agent *agent, struct pool_worker *worker, int64_t now)
                 pool->used++;
                 pool->empty -= worker->used == 0;
         }
+        pool->placed++;
         worker->used++;
         worker->idle_since = worker->look_at = 0;
         pool_worker_time(worker);
@@ -96,6 +97,7 @@ void pool_detach(struct agent *agent, int64_t now)
         agent->worker = NULL;
         TAILQ_REMOVE(&worker->agents, agent, on_worker);
         worker->used--;
+        pool->placed--;
         pool->reserve_at = 0;
         if (worker->state == WORKER_READY) {
                 pool->used--;
@@ -117,7 +119,7 @@ unsigned pool_free_slots(const struct pool *pool)
 
 unsigned pool_owed_slots(const struct pool *pool)
 {
-        return pool->in_phase[PHASE_DELAYED] + pool->in_phase[PHASE_STORING]
+        return pool->placed - pool->used + pool->in_phase[PHASE_DELAYED] + pool->in_phase[PHASE_STORING]
                 + (pool->unreported ? 0 : pool->in_phase[PHASE_RESTORING]);
 }
 
@@ -253,13 +255,23 @@ static unsigned live_workers(const struct pool *pool)
         return HASH_COUNT(pool->workers);
 }
 
+/* For one more agent beyond those that are there or on their way back, and fresh new ones. Also below the limit that is
+ * configured: a rollout has more workers for a while, and not for good. */
+static bool is_room(const struct pool *pool, unsigned fresh)
+{
+        int64_t limit = pool->config->max_workers * pool->config->max_agents_per_worker;
+        unsigned again = pool->in_phase[PHASE_WAITING] - pool->fresh_count, owed = pool_owed_slots(pool);
+
+        return pool_free_slots(pool) > owed + again + fresh
+                && pool->used + pool->in_phase[PHASE_RESERVING] + owed + again + fresh < limit;
+}
+
 /* No slot, and none comes by itself. */
 static bool is_full(const struct pool *pool)
 {
         return live_workers(pool) >= pool->config->max_workers
                 && pool->workers_by_state[WORKER_READY] == live_workers(pool) && pool->by_state[AGENT_STOPPING] == 0
-                && pool->in_phase[PHASE_WITHDRAWN] == 0
-                && pool_free_slots(pool) <= pool->in_phase[PHASE_WAITING] + pool_owed_slots(pool);
+                && pool->in_phase[PHASE_WITHDRAWN] == 0 && !is_room(pool, pool->fresh_count);
 }
 
 static enum pool_error refuse_spawn(const struct pool *pool, char detail[192])
@@ -428,7 +440,7 @@ static void pump_waiting(struct pool *pool, int64_t now)
         }
         while (pool_free_slots(pool) > 0) {
                 agent = TAILQ_FIRST(&pool->again);
-                if (!agent && pool_free_slots(pool) > pool_owed_slots(pool))
+                if (!agent && is_room(pool, 0))
                         agent = TAILQ_FIRST(&pool->fresh);
                 if (!agent)
                         return;

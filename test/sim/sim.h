@@ -160,6 +160,7 @@ void sim_master_exited(struct sim *sim, struct sim_worker *worker, const char *w
 void sim_client_spawn(struct sim *sim);
 void sim_client_terminate(struct sim *sim);
 void sim_client_restart(struct sim *sim);
+void sim_client_rollout(struct sim *sim);
 
 /* sim_check.c */
 void sim_check_now(struct sim *sim);   /* what holds at every moment */

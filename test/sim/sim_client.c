@@ -76,3 +76,14 @@ void sim_client_restart(struct sim *sim)
         pool_in_flight(sim->pools[pool], agent, (unsigned)sim_below(sim, 2), sim->now);
         sim_master_wake(sim);
 }
+
+void sim_client_rollout(struct sim *sim)
+{
+        unsigned pool = (unsigned)sim_below(sim, SIM_POOLS);
+
+        if (!sim->master_alive)
+                return;
+        sim_trace(sim, "rollout of %s: %d", sim->pool_names[pool],
+                pool_rollout(sim->pools[pool], 1 + (unsigned)sim_below(sim, 2), (int64_t)sim_below(sim, 1000), sim->now));
+        sim_master_wake(sim);
+}

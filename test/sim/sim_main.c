@@ -141,6 +141,8 @@ static void turn(struct sim *sim, void *arg)
                 sim_client_terminate(sim);
         else if (what < 70)
                 sim_client_restart(sim);
+        else if (what < 72)
+                sim_client_rollout(sim);
         disturb(sim);
         if (sim->now - sim->started_at < FAULTY_MS)
                 sim_at(sim, sim->now + between(sim, 0, what < 3 ? 1500 : 180), NULL, 0, turn, arg);

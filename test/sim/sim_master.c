@@ -11,6 +11,7 @@
 struct ask {
         unsigned pool;
         struct registry_reservation reservation;
+        enum pool_placement placement;
         enum agent_state state;
         struct id process_id;
         char *command;
@@ -38,7 +39,7 @@ static void do_reserve(struct sim *sim, void *arg)
         if (is_down(sim, ask))
                 return;
         ask->result = registry_memory_reserve(sim->registry, sim->pool_names[ask->pool],
-                (enum pool_placement)sim->configs[ask->pool].placement, &ask->reservation, &ask->process_id);
+                ask->placement, &ask->reservation, &ask->process_id);
         sim_trace(sim, "reserve agent=%.8s epoch=%llu: %d process=%.8s", ID_TEXT(&ask->reservation.agent_id),
                 (unsigned long long)ask->reservation.epoch, ask->result, ID_TEXT(&ask->process_id));
         if (!sim_chance(sim, sim->faults.registry_lies))
@@ -265,6 +266,7 @@ static struct ask *ask_for(struct sim *sim, unsigned pool, const struct agent *a
         ask->command = sim_text(sim, text);
         free(text);
         ask->state = agent->state == AGENT_STOPPING || !spawn ? AGENT_STOPPING : AGENT_STARTING;
+        ask->placement = pool_placement(sim->pools[pool]);
         ask->reservation = (struct registry_reservation){ .agent_id = agent->agent_id, .project_id = agent->project_id,
                 .epoch = agent->epoch, .command = ask->command, .role_type = agent->role_type };
         if (agent->worker)

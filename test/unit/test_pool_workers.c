@@ -155,15 +155,16 @@ START_TEST(test_kills_suspect_and_moves_its_agents_only_once_it_has_exited)
 
         pool_worker_suspect(pool, &process, now);
         pool_worker_suspect(pool, &process, now);
-        ck_assert_str_eq(acts(), "K");
+        ck_assert_str_eq(acts(), "KF"); /* room for its agents is made meanwhile */
         ck_assert_uint_eq(agent_at(&id)->epoch, 1);
         pool_stats(pool, &stats);
         ck_assert_uint_eq(stats.capacity, 0);
         ck_assert_uint_eq(stats.workers_stale, 1);
+        worker_up();
         wait_until(now + 5000);
         ck_assert_str_eq(acts(), "K");
         pool_worker_exited(pool, &process, "killed", now);
-        ck_assert_str_eq(acts(), "RewF");
+        ck_assert_str_eq(acts(), "Rew");
 }
 END_TEST
 
@@ -393,6 +394,27 @@ START_TEST(test_restores_in_portions_when_there_are_many)
 }
 END_TEST
 
+START_TEST(test_keeps_room_for_moving_agents_when_a_rollout_has_a_worker_more)
+{
+        struct id process, old;
+
+        config.max_workers = 1;
+        process = first_worker();
+        old = running(&process);
+        running(&process);
+        ck_assert_int_eq(pool_rollout(pool, 1, 0, now), 0);
+        ck_assert_str_eq(acts(), "F");
+        spawn(NULL);
+        acts();
+        process = worker_up();
+        ck_assert_str_eq(acts(), "DSS"); /* the old one is emptied; the spawn has to wait */
+        reply(REPLY_EXITED, &old, &agent_at(&old)->worker->process_id, 1, 0);
+        stored(&old, 0);
+        ck_assert_str_eq(acts(), "er");
+        ck_assert(id_equal(&act('r')->agent_id, &old));
+}
+END_TEST
+
 static void add(TCase *tcase)
 {
         tcase_add_test(tcase, test_forks_nothing_before_the_restore_is_over);
@@ -402,6 +424,7 @@ static void add(TCase *tcase)
         tcase_add_test(tcase, test_is_sound_again_when_a_worker_is_ready);
         tcase_add_test(tcase, test_kills_worker_when_not_ready_in_time);
         tcase_add_test(tcase, test_kills_suspect_and_moves_its_agents_only_once_it_has_exited);
+        tcase_add_test(tcase, test_keeps_room_for_moving_agents_when_a_rollout_has_a_worker_more);
         tcase_add_test(tcase, test_places_again_when_the_reserved_worker_is_gone);
         tcase_add_test(tcase, test_drains_worker_when_idle);
         tcase_add_loop_test(tcase, test_keeps_idle_worker_when_it_is_needed, 0, 2);
