@@ -407,7 +407,7 @@ void registry_memory_heartbeat(struct registry_memory *memory, const struct id *
         struct memory_process *process = NULL;
 
         *ret_listing = (struct registry_listing){ .result = process_get(memory, process_id, &process) };
-        if (ret_listing->result < 0)
+        if (!process)
                 return;
         process->beat_at = now;
         process->rss_bytes = beat->rss_bytes;
