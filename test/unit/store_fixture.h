@@ -48,7 +48,7 @@ static struct server postgres, bouncer;
         do {                                                                                                 \
                 if (!(condition)) {                                                                          \
                         fprintf(stderr, "%s:%d: %s failed: %s\n", __FILE__, __LINE__, #condition, strerror(errno)); \
-                        abort();                                                                             \
+                        exit(1); /* not abort: the servers and files go */                                   \
                 }                                                                                            \
         } while (0)
 
