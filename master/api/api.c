@@ -100,24 +100,32 @@ void api_answer_pool_error(struct http_request *request, enum pool_error error, 
         http_answer_problem(request, status, "%s", detail);
 }
 
-bool api_read_body(struct http_request *request, const struct schema_field *fields, void *out)
+cJSON *api_read_tree(struct http_request *request)
 {
-        struct schema_errors errors = { 0 };
         struct json_error error;
         size_t len;
         const char *body = http_request_body(request, &len);
-        cJSON *tree;
+        cJSON *tree = NULL;
         int r = json_parse(body, len, JSON_STRICT, &tree, &error);
 
-        if (r == -EINVAL) {
+        if (r == -EINVAL)
                 http_answer_problem(request, 400, "the body is not acceptable JSON: line %zu, column %zu: %s", error.line,
                         error.column, error.detail);
+        else if (r < 0)
+                http_answer_problem(request, 503, "out of memory; try again");
+        return r == 0 ? tree : NULL;
+}
+
+bool api_read_body(struct http_request *request, const struct schema_field *fields, void *out)
+{
+        struct schema_errors errors = { 0 };
+        cJSON *tree = api_read_tree(request);
+        int r;
+
+        if (!tree)
                 return false;
-        }
-        if (r == 0) {
-                r = schema_read(tree, "", fields, out, &errors);
-                cJSON_Delete(tree);
-        }
+        r = schema_read(tree, "", fields, out, &errors);
+        cJSON_Delete(tree);
         if (r == -EINVAL)
                 api_answer_errors(request, &errors);
         else if (r < 0)
@@ -192,7 +200,7 @@ struct agent *api_path_agent(struct http_request *request, struct master *master
         return agent;
 }
 
-void api_answer_unknown_pool(struct http_request *request, const struct master *master, const char *pool_name)
+char *api_unknown_pool(const struct master *master, const char *pool_name, char detail[200])
 {
         size_t count = pools_count(master->pools);
         const char **names = calloc(count + 1, sizeof *names);
@@ -203,10 +211,16 @@ void api_answer_unknown_pool(struct http_request *request, const struct master *
         if (names)
                 nearest = schema_nearest(pool_name, names);
         if (nearest)
-                http_answer_problem(request, 404, "no pool \"%s\"; did you mean \"%s\"?", pool_name, nearest);
+                snprintf(detail, 200, "no pool \"%.64s\"; did you mean \"%s\"?", pool_name, nearest);
         else
-                http_answer_problem(request, 404, "no pool \"%s\"; GET /api/v1/agents/pools lists them", pool_name);
+                snprintf(detail, 200, "no pool \"%.64s\"; GET /api/v1/agents/pools lists them", pool_name);
         free(names);
+        return detail;
+}
+
+void api_answer_unknown_pool(struct http_request *request, const struct master *master, const char *pool_name)
+{
+        http_answer_problem(request, 404, "%s", api_unknown_pool(master, pool_name, (char[200]){ 0 }));
 }
 
 struct master_pool *api_path_pool(struct http_request *request, struct master *master)

@@ -9,6 +9,9 @@
 
 extern const struct http_route api_routes[]; /* ends with a NULL path; each handler's arg is the struct master */
 
+/* While the agents are not known yet, answers everything but health (true). arg is the struct master. */
+bool api_refuse(struct http_request *request, void *arg);
+
 /* Answers. take_tree is consumed; NULL (out of memory) answers 503. */
 void api_answer(struct http_request *request, int status, cJSON *take_tree);
 /* 400 (not the shape) or 422 (breaks a rule) with errors: [{pointer, detail}]. */
@@ -19,6 +22,8 @@ int api_pool_error_status(enum pool_error error);
 /* Retry-After on the answers that a client should repeat. */
 void api_retry_after(struct http_request *request, unsigned seconds);
 
+/* The body as JSON. NULL: answered already. */
+cJSON *api_read_tree(struct http_request *request);
 /* The body bound by fields. False: answered already. out is zeroed by the caller; schema_done afterwards. */
 bool api_read_body(struct http_request *request, const struct schema_field *fields, void *out);
 /* Refuses query parameters that are not in names (NULL-terminated). False: answered already. */
@@ -32,7 +37,9 @@ bool api_query_id(struct http_request *request, const char *name, struct id *ret
 struct agent *api_path_agent(struct http_request *request, struct master *master);
 /* {name} of the path: the pool, or NULL when answered 404 already. */
 struct master_pool *api_path_pool(struct http_request *request, struct master *master);
-/* The 404 of a pool that is not configured, naming the nearest. */
+/* Why a pool's name is none, naming the nearest. Returns detail. */
+char *api_unknown_pool(const struct master *master, const char *pool_name, char detail[200]);
+/* The 404 that goes with it. */
 void api_answer_unknown_pool(struct http_request *request, const struct master *master, const char *pool_name);
 
 /* A Link header (RFC 8288) to the same list from cursor on: the query as it was, but for its cursor. */
@@ -49,6 +56,9 @@ cJSON *api_worker_print(const struct master *master, const struct pool_worker *w
 
 /* Handlers, by file. */
 void api_agents_spawn(struct http_request *request, void *arg);
+void api_bulk_spawn(struct http_request *request, void *arg);
+void api_bulk_terminate(struct http_request *request, void *arg);
+void api_bulk_restart(struct http_request *request, void *arg);
 void api_agents_import(struct http_request *request, void *arg);
 void api_agents_terminate(struct http_request *request, void *arg);
 void api_agents_restart(struct http_request *request, void *arg);

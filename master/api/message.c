@@ -35,18 +35,12 @@ static void on_answer(void *arg, enum message_result result, const cJSON *messag
 /* A JSON-RPC 2.0 request or notification. NULL: answered already. */
 static cJSON *read_message(struct http_request *request)
 {
-        struct json_error error;
+        cJSON *tree = api_read_tree(request);
         const cJSON *id, *params;
         const char *version;
-        size_t len;
-        const char *body = http_request_body(request, &len);
-        cJSON *tree;
 
-        if (json_parse(body, len, JSON_STRICT, &tree, &error) < 0) {
-                http_answer_problem(request, 400, "the body is not acceptable JSON: line %zu, column %zu: %s", error.line,
-                        error.column, error.detail);
+        if (!tree)
                 return NULL;
-        }
         id = cJSON_GetObjectItemCaseSensitive(tree, "id");
         params = cJSON_GetObjectItemCaseSensitive(tree, "params");
         version = json_string(tree, "jsonrpc");

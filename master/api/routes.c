@@ -5,6 +5,9 @@
 const struct http_route api_routes[] = {
         { HTTP_POST, V1 "/agents/spawn", api_agents_spawn },
         { HTTP_POST, V1 "/agents/terminate", api_agents_terminate },
+        { HTTP_POST, V1 "/agents/bulk/spawn", api_bulk_spawn },
+        { HTTP_POST, V1 "/agents/bulk/terminate", api_bulk_terminate },
+        { HTTP_POST, V1 "/agents/bulk/restart", api_bulk_restart },
         { HTTP_POST, V1 "/agents/import", api_agents_import },
         { HTTP_GET, V1 "/agents", api_agents_list },
         { HTTP_GET, V1 "/agents/health", api_agents_health },

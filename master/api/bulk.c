@@ -1,0 +1,244 @@
+/* POST /agents/bulk/{spawn|terminate|restart}: a list of requests, each with a result of its own, in the same order. */
+#include "common/clock.h"
+#include "master/api/api.h"
+#include "master/api/idempotency.h"
+#include "master/api/spawn_body.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BULK_MAX 1000
+
+struct bulk;
+
+/* One item, from its start to its result. */
+struct bulk_slot {
+        struct waiter waiter; /* first: on_done casts */
+        struct bulk *bulk;
+        struct id agent_id;   /* terminate: pools forget the agent */
+        cJSON *result;        /* NULL until there is one */
+};
+
+struct bulk {
+        struct http_request *request;
+        struct master *master;
+        cJSON *items;   /* the body */
+        void (*start)(struct bulk_slot *slot, const cJSON *item, size_t index);
+        size_t count;
+        size_t left;    /* items without a result, plus one while they are being started */
+        struct bulk_slot slots[];
+};
+
+static void bulk_free(void *arg)
+{
+        struct bulk *bulk = arg;
+
+        for (size_t i = 0; i < bulk->count; i++)
+                cJSON_Delete(bulk->slots[i].result);
+        cJSON_Delete(bulk->items);
+        free(bulk);
+}
+
+static void bulk_settled(struct bulk *bulk)
+{
+        cJSON *list;
+
+        if (--bulk->left > 0)
+                return;
+        list = cJSON_CreateArray();
+        for (size_t i = 0; list && i < bulk->count; i++) {
+                cJSON_AddItemToArray(list, bulk->slots[i].result);
+                bulk->slots[i].result = NULL;
+        }
+        api_answer(bulk->request, 200, list);
+        bulk_free(bulk);
+}
+
+/* {"status": …, "agent": …} or {"status": …, "detail": …}; take_agent may be NULL. */
+static void set_result(struct bulk_slot *slot, int status, cJSON *take_agent, const char *detail)
+{
+        slot->result = cJSON_CreateObject();
+        json_add_integer(slot->result, "status", status);
+        if (take_agent)
+                json_add_item(slot->result, "agent", take_agent);
+        if (detail && *detail)
+                json_add_string(slot->result, "detail", detail);
+}
+
+static void on_spawned(struct waiter *waiter, const struct agent *agent, enum pool_error error, const char *detail)
+{
+        struct bulk_slot *slot = (struct bulk_slot *)waiter;
+
+        set_result(slot, api_pool_error_status(error), error == POOL_OK ? api_agent_summary(agent) : NULL, detail);
+        bulk_settled(slot->bulk);
+}
+
+static cJSON *only_id(const struct id *agent_id)
+{
+        cJSON *tree = cJSON_CreateObject();
+
+        json_add_string(tree, "agent_id", ID_TEXT(agent_id));
+        return tree;
+}
+
+static void on_terminated(struct waiter *waiter, const struct agent *agent, enum pool_error error, const char *detail)
+{
+        struct bulk_slot *slot = (struct bulk_slot *)waiter;
+
+        (void)agent;
+        set_result(slot, api_pool_error_status(error), only_id(&slot->agent_id), detail);
+        bulk_settled(slot->bulk);
+}
+
+static void submit_spawn(struct bulk_slot *slot, struct master_pool *pool, const struct spawn_body *body, size_t index)
+{
+        struct bulk *bulk = slot->bulk;
+        struct agent *agent = spawn_body_agent(body);
+        enum pool_error error = POOL_E_STORE;
+        char detail[192] = "out of memory; try again";
+        struct agent *existing;
+
+        if (agent && idempotency_agent_id(bulk->request, index, &agent->agent_id) &&
+                (existing = pools_agent(bulk->master->pools, &agent->agent_id))) {
+                set_result(slot, 200, api_agent_summary(existing), NULL);
+                agent_free(agent);
+                return;
+        }
+        slot->waiter.done = on_spawned;
+        bulk->left++;
+        if (agent) {
+                agent->waiter = &slot->waiter;
+                if (pool_spawn(pool->rules, agent, clock_mono_ms(), &error, detail) == 0) {
+                        pools_wake(bulk->master->pools, pool);
+                        return;
+                }
+        }
+        agent_free(agent);
+        set_result(slot, api_pool_error_status(error), NULL, detail);
+        bulk->left--;
+}
+
+static void start_spawn(struct bulk_slot *slot, const cJSON *item, size_t index)
+{
+        struct schema_errors errors = { 0 };
+        struct spawn_body body = { 0 };
+        struct master_pool *pool;
+        char text[400];
+
+        if (spawn_body_read(slot->bulk->master, item, "", &body, &errors) < 0) {
+                snprintf(text, sizeof text, "%s: %s", errors.errors[0].pointer, errors.errors[0].detail);
+                set_result(slot, errors.errors[0].rule ? 422 : 400, NULL, text);
+                return;
+        }
+        pool = pools_find(slot->bulk->master->pools, body.pool_name);
+        if (body.count)
+                set_result(slot, 400, NULL, "/count: one agent per item; repeat the item instead");
+        else if (!pool)
+                set_result(slot, 404, NULL, api_unknown_pool(slot->bulk->master, body.pool_name, text));
+        else
+                submit_spawn(slot, pool, &body, index);
+        spawn_body_done(&body);
+}
+
+/* The agent that an item names: an id, or an object with one. NULL: the result says why not. */
+static struct agent *find_agent(struct bulk_slot *slot, const cJSON *item)
+{
+        const char *text = cJSON_IsString(item) ? item->valuestring : json_string(item, "agent_id");
+        struct agent *agent;
+
+        if (!text || id_parse(text, &slot->agent_id) < 0) {
+                set_result(slot, 400, NULL, "an item must be an agent's id, or an object with \"agent_id\": a UUID");
+                return NULL;
+        }
+        agent = pools_agent(slot->bulk->master->pools, &slot->agent_id);
+        if (!agent)
+                set_result(slot, 404, only_id(&slot->agent_id), "no such agent, or it has ended already");
+        return agent;
+}
+
+static void start_terminate(struct bulk_slot *slot, const cJSON *item, size_t index)
+{
+        struct agent *agent = find_agent(slot, item);
+
+        (void)index;
+        if (!agent)
+                return;
+        slot->waiter.done = on_terminated;
+        slot->bulk->left++;
+        pools_wake(slot->bulk->master->pools, pools_of(slot->bulk->master->pools, agent));
+        if (pool_terminate(agent->pool, agent, json_bool(item, "graceful", true), &slot->waiter, clock_mono_ms()) == 0)
+                return;
+        set_result(slot, 409, only_id(&slot->agent_id), "the agent is being terminated already");
+        slot->bulk->left--;
+}
+
+static void start_restart(struct bulk_slot *slot, const cJSON *item, size_t index)
+{
+        struct agent *agent = find_agent(slot, item);
+
+        (void)index;
+        if (!agent)
+                return;
+        if (pool_restart_agent(agent->pool, agent, clock_mono_ms()) < 0)
+                set_result(slot, 409, only_id(&slot->agent_id), "only a running agent can be restarted");
+        else
+                set_result(slot, 200, api_agent_summary(agent), NULL);
+        pools_wake(slot->bulk->master->pools, pools_of(slot->bulk->master->pools, agent));
+}
+
+static void start_all(struct http_request *request, void *arg)
+{
+        struct bulk *bulk = arg;
+        const cJSON *item = bulk->items->child;
+
+        bulk->request = request;
+        for (size_t i = 0; item; item = item->next, i++) {
+                bulk->slots[i].bulk = bulk;
+                bulk->start(&bulk->slots[i], item, i);
+        }
+        bulk_settled(bulk);
+}
+
+static void begin(struct http_request *request, struct master *master, const char *scope,
+        void (*start)(struct bulk_slot *slot, const cJSON *item, size_t index))
+{
+        cJSON *items = api_read_tree(request);
+        size_t count = (size_t)cJSON_GetArraySize(items);
+        struct bulk *bulk;
+
+        if (!items)
+                return;
+        if (!cJSON_IsArray(items) || count == 0 || count > BULK_MAX) {
+                cJSON_Delete(items);
+                http_answer_problem(request, 400, "the body must be a list of 1 to %d items", BULK_MAX);
+                return;
+        }
+        bulk = calloc(1, sizeof *bulk + count * sizeof bulk->slots[0]);
+        if (!bulk) {
+                cJSON_Delete(items);
+                http_answer_problem(request, 503, "out of memory; try again");
+                return;
+        }
+        bulk->master = master;
+        bulk->items = items;
+        bulk->start = start;
+        bulk->count = count;
+        bulk->left = 1;
+        idempotency_run(request, master, scope, start_all, bulk_free, bulk);
+}
+
+void api_bulk_spawn(struct http_request *request, void *arg)
+{
+        begin(request, arg, "bulk/spawn", start_spawn);
+}
+
+void api_bulk_terminate(struct http_request *request, void *arg)
+{
+        begin(request, arg, "bulk/terminate", start_terminate);
+}
+
+void api_bulk_restart(struct http_request *request, void *arg)
+{
+        begin(request, arg, "bulk/restart", start_restart);
+}
