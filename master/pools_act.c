@@ -122,7 +122,7 @@ struct store_agent pools_agent_row(const struct agent *agent, const char *pool_n
 static void store_row(struct master *master, struct master_pool *pool, const struct pool_action *action,
         int (*submit)(struct store *, const struct store_agent *, store_cb, void *))
 {
-        const struct agent *agent = action->agent;
+        struct agent *agent = action->agent;
         struct stored *stored = malloc(sizeof *stored);
         char *exit_text = agent->last_exit ? agent_exit_encode(agent->last_exit) : NULL;
         struct store_agent row = pools_agent_row(agent, pool->config->pool_name);
@@ -131,6 +131,7 @@ static void store_row(struct master *master, struct master_pool *pool, const str
         row.master_id = ID_TEXT(&master->master_id);
         row.last_exit = exit_text;
         row.state = agent_state_name(action->state);
+        row.updated_at = agent->updated_at = clock_wall_ms();
         if (stored) {
                 *stored = (struct stored){ .pool = pool, .agent_id = agent->agent_id, .epoch = agent->epoch };
                 r = FAULT_POINT("spawn.store");
@@ -143,16 +144,64 @@ static void store_row(struct master *master, struct master_pool *pool, const str
         pool_stored(pool->rules, &agent->agent_id, agent->epoch, r, clock_mono_ms());
 }
 
-/* The command that the agent's phase calls for, recorded and published (again). */
-static void send_command(struct master *master, const struct agent *agent)
-{
-        char *command = agent->phase == PHASE_SENT ? agent_spawn_command(agent, &master->master_id)
-                                                   : agent_terminate_command(agent, &master->master_id);
+/* A command on its way into the registry. */
+struct sent {
+        struct master *master;
+        struct id process_id;
+        char *command; /* owned */
+};
 
-        if (command)
-                registry_send(master->registry, pool_config(agent->pool)->pool_name, &agent->agent_id, agent->epoch,
-                        agent->state, command, NULL, NULL);
-        free(command); /* not sent for want of memory or Redis: the rules send it again */
+static void send_by_control(const struct sent *sent)
+{
+        struct control control = { .type = CONTROL_COMMAND };
+
+        if (command_decode(sent->command, strlen(sent->command), &control.command) < 0)
+                return; /* out of memory: the rules send it again */
+        workers_send(sent->master->workers, &sent->process_id, &control);
+        command_done(&control.command);
+}
+
+static void on_sent(void *arg, int error)
+{
+        struct sent *sent = arg;
+
+        /* Redis is away, or has forgotten the agent (FLUSHALL): its worker has not. */
+        if (error == -EAGAIN || error == -ENOENT)
+                send_by_control(sent);
+        free(sent->command);
+        free(sent);
+}
+
+/* The command that the agent's phase calls for, recorded and published (again). What is not sent for want of memory, the
+ * rules send again. */
+static void send_command(struct master *master, const struct pool_action *action)
+{
+        const struct agent *agent = action->agent;
+        struct sent *sent = calloc(1, sizeof *sent);
+        int r;
+
+        if (!sent)
+                return;
+        *sent = (struct sent){ .master = master, .process_id = action->worker->process_id,
+                .command = agent->phase == PHASE_SENT ? agent_spawn_command(agent, &master->master_id)
+                                                      : agent_terminate_command(agent, &master->master_id) };
+        if (!sent->command) {
+                free(sent);
+                return;
+        }
+        r = registry_send(master->registry, pool_config(agent->pool)->pool_name, &agent->agent_id, agent->epoch,
+                agent->state, sent->command, on_sent, sent);
+        if (r < 0)
+                on_sent(sent, r);
+}
+
+static void delete_row(struct master *master, const struct agent *agent)
+{
+        int r = store_agent_delete(master->store, &agent->agent_id, NULL, NULL);
+
+        if (r < 0)
+                log_error("store.row_left", "agent=%s error=%s detail=\"a failed spawn may come back at a restart\"",
+                        ID_TEXT(&agent->agent_id), LOG_Q(strerror(-r)));
 }
 
 static void evict(struct master *master, const struct pool_action *action)
@@ -298,13 +347,13 @@ static void act(struct master *master, struct master_pool *pool, struct batch *b
                 store_row(master, pool, action, store_agent_update);
                 break;
         case POOL_STORE_DELETE:
-                store_agent_delete(master->store, &action->agent->agent_id, NULL, NULL);
+                delete_row(master, action->agent);
                 break;
         case POOL_RESERVE:
                 reserve(master, pool, batch, action->agent);
                 break;
         case POOL_SEND:
-                send_command(master, action->agent);
+                send_command(master, action);
                 break;
         case POOL_RELEASE:
                 registry_release(master->registry, pool->config->pool_name, &action->agent_id, action->epoch, &nowhere,

@@ -24,6 +24,7 @@ struct worker {
         uint64_t revision;        /* of the registry's list, as last seen */
         int64_t started_at;       /* wall ms */
         bool registered, registering;
+        bool announcing;          /* READY follows from the next listing */
         bool ending;              /* told to end its agents and itself */
         bool now;                 /* … without grace */
         int status;

@@ -21,12 +21,10 @@ static void on_registered(void *arg, int error, const struct registry_reported *
                 log_warn("worker.not_registered", "error=%s", LOG_Q(strerror(-error)));
         } else {
                 worker->registered = true;
-                worker->revision = 0; /* the next heartbeat lists everything */
                 for (size_t i = 0; i < count; i++)
                         if (reported[i].result == -ESTALE)
                                 roster_reported(worker->roster, &reported[i].agent_id, reported[i].epoch, -ESTALE);
-                roster_retry(worker->roster);
-                worker_send_ready(worker);
+                registration_announce(worker);
         }
         worker_wake(worker);
 }
@@ -111,8 +109,13 @@ static void on_listing(void *arg, const struct registry_listing *listing)
         } else if (listing->result == -ESTALE) {
                 log_error("worker.fenced", "process=%s", ID_TEXT(&worker->process_id));
                 roster_fence(worker->roster);
-        } else if (listing->result == 0 && listing->changed) {
-                take_listing(worker, listing);
+        } else if (listing->result == 0) {
+                if (listing->changed)
+                        take_listing(worker, listing);
+                roster_retry(worker->roster);
+                if (worker->announcing)
+                        worker_send_ready(worker);
+                worker->announcing = false;
         }
         worker_wake(worker);
 }
@@ -138,20 +141,35 @@ static uint64_t read_cpu_ms(void)
                           (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1000);
 }
 
-static void on_heartbeat(evutil_socket_t fd, short what, void *arg)
+static void beat(struct worker *worker)
 {
-        struct worker *worker = arg;
         struct registry_beat beat = { .revision = worker->revision, .rss_bytes = read_rss(), .cpu_ms = read_cpu_ms(),
                 .agent_count = roster_count(worker->roster) };
 
-        (void)fd;
-        (void)what;
         if (!registry_up(worker->registry))
                 return;
-        if (!worker->registered)
-                register_self(worker);
-        else
+        if (worker->registered)
                 registry_heartbeat(worker->registry, &worker->process_id, &beat, on_listing, worker);
+        else
+                register_self(worker);
+}
+
+static void on_heartbeat(evutil_socket_t fd, short what, void *arg)
+{
+        (void)fd;
+        (void)what;
+        beat(arg);
+}
+
+/* The whole list first: a master that knew less than it would place again what is about to start here. */
+void registration_announce(struct worker *worker)
+{
+        worker->revision = 0;
+        worker->announcing = true;
+        if (registry_up(worker->registry))
+                beat(worker);
+        else
+                worker_send_ready(worker);
 }
 
 static void on_registry_up(void *arg)

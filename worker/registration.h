@@ -5,4 +5,6 @@
 
 /* Connects, registers and starts to beat. 0 or -errno with a reason. */
 int registration_start(struct worker *worker, char *reason, size_t size);
+/* Tells the master what runs here, once what the registry has placed here is known (at once while Redis is away). */
+void registration_announce(struct worker *worker);
 #endif

@@ -57,7 +57,7 @@ void worker_send_ready(struct worker *worker)
         struct control message = { .type = CONTROL_HOSTED, .hosted = portion };
 
         for (struct hosted *h = roster_first(worker->roster); h; h = h->hh.next) {
-                if (h->state == HOSTED_ENDED)
+                if (h->state == HOSTED_ENDED || h->fenced)
                         continue;
                 portion[message.hosted_count++] = (struct pool_hosted){ .agent_id = h->agent_id, .epoch = h->epoch,
                         .starting = h->state == HOSTED_STARTING };
@@ -100,8 +100,8 @@ static void take_welcome(struct worker *worker, const cJSON *settings)
         } else { /* a new master: whom to answer changes, what runs does not */
                 worker->welcome->master_id = welcome->master_id;
                 welcome_free(welcome);
-                if (worker->registered)
-                        worker_send_ready(worker);
+                if (worker->registry)
+                        registration_announce(worker);
         }
 }
 
