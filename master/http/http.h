@@ -24,11 +24,12 @@ struct http_route {
 
 struct http_config {
         const struct http_route *routes; /* ends with a NULL path */
+        bool (*refuse)(struct http_request *request, void *arg); /* true: it answered, no handler does; NULL: none */
         void *arg;                       /* for handlers */
         int64_t max_connections;         /* in all; more are closed at accept */
-        int64_t max_connections_per_address;
+        int64_t max_connections_per_address; /* unix sockets apart */
         int64_t max_body_bytes;          /* 1 MiB */
-        int64_t request_timeout_ms;      /* first byte to last byte of a request */
+        int64_t request_timeout_ms;      /* first byte to last byte of a request; 0 here and below: none */
         int64_t idle_timeout_ms;         /* between requests */
         int64_t write_timeout_ms;        /* an answer that is not read */
         const char *server_name;         /* the Server header; NULL: none */
@@ -46,8 +47,8 @@ int http_server_listen(struct http_server *server, int take_fd);
 /* Stops accepting; connections end after the answer under way, streams now (on_gone); on_idle (may be NULL) from the
  * loop when none is left. */
 void http_server_drain(struct http_server *server, void (*on_idle)(void *arg), void *arg);
-/* Closes everything at once, on_gone for each stream; requests not yet answered stay to be answered. Not from a handler.
- * NULL is fine. */
+/* Closes everything at once, on_gone for each stream; requests not yet answered are still to be answered. Not from a
+ * handler. NULL is fine. */
 struct http_server *http_server_free(struct http_server *server);
 void http_server_stats(const struct http_server *server, struct http_stats *ret_stats);
 
@@ -80,7 +81,7 @@ void http_answer_problem(struct http_request *request, int status, const char *f
  * from the loop, then it is freed). NULL: the client has gone already, or out of memory; on_gone is not called. */
 struct http_stream;
 struct http_stream *http_answer_stream(struct http_request *request, void (*on_gone)(void *arg), void *arg);
-/* event may be NULL. 0, or -EPIPE: the stream ends, as the client does not read or the server drains (on_gone follows). */
+/* event may be NULL. 0, or -EPIPE: the client does not read or the server drains; the stream ends (on_gone follows). */
 int http_stream_event(struct http_stream *stream, const char *event, const char *data, size_t len);
 void http_stream_close(struct http_stream *stream); /* ends it in order; on_gone is not called */
 #endif

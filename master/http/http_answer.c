@@ -140,7 +140,7 @@ void http_answer(struct http_request *request, int status, const char *content_t
 {
         struct http_connection *connection = request->connection;
 
-        assert(status >= 200 && status <= 599);
+        assert(status >= 200 && status <= 599 && (status != 204 || !content_type));
         if (connection) {
                 bool keep_alive = request->head.keep_alive && !connection->server->draining;
                 int error = http_answer_write(request, status, content_type, content_type ? body : NULL,

@@ -139,7 +139,8 @@ static void connection_dispatch(struct http_connection *connection)
         server->stats.requests_active++;
         http_connection_set_deadline(connection, 0);
         if (request->route) {
-                request->route->handle(request, server->config.arg);
+                if (!server->config.refuse || !server->config.refuse(request, server->config.arg))
+                        request->route->handle(request, server->config.arg);
                 return;
         }
         http_answer_header(request, "Allow", http_allow_text(request->allowed, allow)); /* OPTIONS */

@@ -140,7 +140,7 @@ void http_connection_set_deadline(struct http_connection *connection, int64_t mo
 struct http_request *http_request_new(struct http_connection *connection, const char *head, size_t head_len);
 void http_request_free(struct http_request *request);
 
-/* http_head.c: parses and judges the request's head, finds its route. 0, or the status to refuse it with and *ret_detail. */
+/* http_head.c: parses and judges the request's head, finds its route. 0, or the status to refuse with. */
 int http_head_read(struct http_parser *parser, struct http_request *request, size_t head_len, const char **ret_detail);
 
 /* http_route.c */
@@ -161,7 +161,7 @@ int http_answer_write(struct http_request *request, int status, const char *cont
         int64_t body_len, bool keep_alive);
 
 /* http_stream.c: what the connection tells its stream. */
-bool http_stream_tick(struct http_stream *stream, int64_t now); /* false: free the connection, its client is to be dropped */
+bool http_stream_tick(struct http_stream *stream, int64_t now); /* false: drop the client, free the connection */
 void http_stream_drained(struct http_stream *stream);
 void http_stream_gone(struct http_stream *stream); /* calls on_gone, frees */
 #endif

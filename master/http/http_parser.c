@@ -271,12 +271,15 @@ int http_parser_head(struct http_parser *parser, char *text, size_t len, struct 
         *parser = (struct http_parser){ .text = text, .head = ret_head, .last = '\n' };
         llhttp_init(&parser->llhttp, HTTP_REQUEST, &settings);
         parser->llhttp.data = parser;
+        ret_head->method = NULL;
         ret_head->field_count = 0;
         if (check_bytes(parser, text, len) == 0) {
                 llhttp_errno_t error = llhttp_execute(&parser->llhttp, text, len);
 
                 if (parser->status == 0 && error != HPE_OK && !parser->complete)
                         llhttp_refusal(parser);
+                else if (parser->status == 0 && !ret_head->method)
+                        refuse(parser, 400, "the head is no request"); /* PRI of HTTP/2 waits for more */
         }
         ret_head->complete = parser->complete;
         parser->chunked = ret_head->chunked;

@@ -1,4 +1,4 @@
-/* One request's bytes: llhttp, behind the strict checks that it lacks. llhttp.h and http.h name the same enumerators, so
+/* One request's bytes: llhttp behind the strict checks that it lacks. llhttp.h and http.h name the same enumerators, so
  * http_parser.c alone sees llhttp. Pure: bytes in, a head or a body out. Source: RFC 9112. */
 #ifndef MASTER_HTTP_HTTP_PARSER_H
 #define MASTER_HTTP_HTTP_PARSER_H
@@ -41,11 +41,11 @@ struct http_parser *http_parser_free(struct http_parser *parser);
 /* The length of the head that text begins with (through its empty line, of whatever line ends), 0 while it is not all
  * there. *searched: where to go on, 0 at first. */
 size_t http_head_length(const char *text, size_t len, size_t *searched);
-/* A head of exactly len bytes, of which ret_head keeps pointers. 0, or the status to refuse it with and *ret_detail (static). */
+/* A head of exactly len bytes, into which ret_head points. 0, or the status to refuse it with and a static detail. */
 int http_parser_head(struct http_parser *parser, char *text, size_t len, struct http_head *ret_head,
         const char **ret_detail);
 /* Bytes after that head, of which *ret_taken belonged to the body. An enum http_parsed, or the status to refuse it with
- * and *ret_detail (static). */
+ * and a static detail. */
 int http_parser_body(struct http_parser *parser, const char *data, size_t len, struct http_body *body,
         size_t *ret_taken, const char **ret_detail);
 /* RFC 9110 5.6.2. */

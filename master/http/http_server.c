@@ -91,7 +91,7 @@ static void peer_text(const struct sockaddr *sa, char text[HTTP_PEER_SIZE])
                 inet_ntop(AF_INET, &in->sin_addr, host, sizeof host);
                 snprintf(text, HTTP_PEER_SIZE, "%s:%u", host, ntohs(in->sin_port));
         } else {
-                strcpy(text, "unix");
+                memcpy(text, "unix", sizeof "unix");
         }
 }
 

@@ -11,12 +11,19 @@ static struct evbuffer *stream_output(const struct http_stream *stream)
         return bufferevent_get_output(stream->connection->bev);
 }
 
+/* When the output must have been read; INT64_MAX: nothing waits. */
+static int64_t unread_deadline(const struct http_stream *stream)
+{
+        int64_t timeout = stream->connection->server->config.write_timeout_ms;
+
+        return stream->unread_since && timeout > 0 ? stream->unread_since + timeout : INT64_MAX;
+}
+
 static void set_deadline(struct http_stream *stream)
 {
-        int64_t unread = stream->unread_since + stream->connection->server->config.write_timeout_ms;
-        int64_t deadline = stream->unread_since && unread < stream->ping_at ? unread : stream->ping_at;
+        int64_t unread = unread_deadline(stream);
 
-        http_connection_set_deadline(stream->connection, deadline);
+        http_connection_set_deadline(stream->connection, unread < stream->ping_at ? unread : stream->ping_at);
 }
 
 struct http_stream *http_answer_stream(struct http_request *request, void (*on_gone)(void *arg), void *arg)
@@ -136,14 +143,13 @@ void http_stream_drained(struct http_stream *stream)
 bool http_stream_tick(struct http_stream *stream, int64_t now)
 {
         struct evbuffer *scratch = stream->connection->server->scratch;
-        int64_t unread = stream->unread_since + stream->connection->server->config.write_timeout_ms;
 
         if (stream->ending) {
                 stream->on_gone(stream->arg);
                 http_stream_close(stream);
                 return true;
         }
-        if (stream->dropped || (stream->unread_since && now >= unread))
+        if (stream->dropped || now >= unread_deadline(stream))
                 return false;
         if (now >= stream->ping_at) {
                 stream->ping_at = now + stream->connection->server->ping_ms;

@@ -1,4 +1,4 @@
-/* A real server on loopback and its clients in one thread: whoever waits for bytes turns the server's loop meanwhile. */
+/* A real server on loopback and its clients in one thread: who waits for bytes turns the server's loop meanwhile. */
 #ifndef TEST_UNIT_HTTP_FIXTURE_H
 #define TEST_UNIT_HTTP_FIXTURE_H
 #include "common/fd.h"

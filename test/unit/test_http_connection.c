@@ -60,7 +60,7 @@ START_TEST(test_counts_deadline_from_first_byte_when_head_takes_most_of_it)
         client_say(fd, "P");
         WAIT_FOR(TAILQ_FIRST(&t.server->connections) && TAILQ_FIRST(&t.server->connections)->began);
         int64_t deadline = TAILQ_FIRST(&t.server->connections)->deadline;
-        client_say(fd, POST_BODY + 1);
+        client_say(fd, &POST_BODY[1]);
         WAIT_FOR(TAILQ_FIRST(&t.server->connections)->state == HTTP_READING_BODY);
         ck_assert_int_eq(TAILQ_FIRST(&t.server->connections)->deadline, deadline);
         ck_assert_int_eq(client_read_answer(fd), 408);

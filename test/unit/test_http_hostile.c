@@ -68,6 +68,7 @@ static const struct {
         { TEXT("GET /ok HTTP/2.0\r\n" HOST "\r\n"), "505" },
         { TEXT("GET /ok HTTP/0.9\r\n" HOST "\r\n"), "505" },
         { TEXT("PRI * HTTP/2.0\r\n\r\n"), "505" },
+        { TEXT("PRI * HTTP/1.1\r\n\r\nSM\r\n\r\n"), "400" },
         { TEXT("DESCRIBE /ok RTSP/1.0\r\n\r\n"), "400" },
         { TEXT("SOURCE /ok ICE/1.0\r\n\r\n"), "400" },
         { TEXT("G@T /ok HTTP/1.1\r\n" HOST "\r\n"), "400" },
