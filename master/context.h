@@ -31,6 +31,7 @@ struct master {
         char host[256];
         int64_t started_at;        /* wall ms */
         bool registry_up;          /* Redis answers */
+        bool restoring;            /* what should exist is not known yet */
         bool closing;              /* TERM or INT came */
         bool fast;                 /* … and agents are ended at once */
 };

@@ -4,6 +4,7 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "master/api/api.h"
+#include "master/backlog.h"
 #include "master/context.h"
 #include "master/forker.h"
 #include "master/http/http.h"
@@ -37,8 +38,11 @@ struct life {
         struct master master; /* first: what the parts see */
         const char *config_path;
         int forker_socket;    /* until the channel has it */
+        struct restore *restore;
+        struct backlog backlog; /* while master.restoring */
         struct event *announce, *prune;
         struct event *give_up; /* the end of the shutdown budget */
+        int64_t end_by;        /* the same, mono ms */
         unsigned clearing;     /* registry calls of the last step of shutdown under way */
         int listeners[FORKER_LISTENERS_MAX]; /* the server's own */
         unsigned listener_count;
@@ -67,7 +71,9 @@ static void tell_forker(struct life *life, enum forker_message_type type)
 
 static void say_goodbye(struct life *life)
 {
-        life->master.store = store_close(life->master.store, (int)life->master.config->shutdown_timeout_ms);
+        int64_t left = life->end_by - clock_mono_ms();
+
+        life->master.store = store_close(life->master.store, left > 0 ? (int)left : 0);
         tell_forker(life, FORKER_BYE);
         log_info("master.ended", "uptime_ms=%lld", (long long)(clock_wall_ms() - life->master.started_at));
         end(life, 0);
@@ -118,6 +124,7 @@ static void arm_give_up(struct life *life, int64_t budget_ms)
 {
         struct timeval tv = { .tv_sec = budget_ms / 1000, .tv_usec = budget_ms % 1000 * 1000 };
 
+        life->end_by = clock_mono_ms() + budget_ms;
         event_add(life->give_up, &tv);
 }
 
@@ -274,8 +281,15 @@ static void handle_forker(struct life *life, const struct forker_message *messag
         fd_close(fd);
 }
 
+static void on_known(void *arg, const struct forker_message *message, int fd)
+{
+        handle_forker(arg, message, fd);
+}
+
+/* Workers wait until it is known what they should run. */
 static void on_forker_packet(void *arg, const char *data, size_t len, int fd)
 {
+        struct life *life = arg;
         struct forker_message message;
 
         if (len != sizeof message) {
@@ -284,7 +298,13 @@ static void on_forker_packet(void *arg, const char *data, size_t len, int fd)
                 return;
         }
         memcpy(&message, data, sizeof message);
-        handle_forker(arg, &message, fd);
+        if (!life->master.restoring || message.type == FORKER_LISTENER || message.type == FORKER_SIGNAL) {
+                handle_forker(life, &message, fd);
+        } else if (backlog_add(&life->backlog, &message, fd) < 0) {
+                log_error("backlog.out_of_memory", "detail=\"ending\"");
+                fd_close(fd);
+                end(life, EXIT_FAILURE);
+        }
 }
 
 /* It executes a new program, whose master takes over; or it is gone, and the workers, who see the same, end their agents. */
@@ -410,6 +430,7 @@ static int open_http(struct master *master)
         const struct config_server *server = &master->config->server;
         struct http_config config = {
                 .routes = api_routes,
+                .refuse = api_refuse,
                 .arg = master,
                 .max_connections = server->max_connections,
                 .max_connections_per_address = server->max_connections_per_address,
@@ -427,7 +448,7 @@ static int open_http(struct master *master)
 static int open_store(struct master *master)
 {
         const struct config_database *config = &master->config->database;
-        struct store_options options = { .wait_ms = (int)config->max_wait_ms };
+        struct store_options options = { .wait_ms = (int)config->max_wait_ms, .start_away = true };
         char reason[256];
         int r = store_open(config->url, &options, master->base, &master->store, reason, sizeof reason);
 
@@ -436,20 +457,43 @@ static int open_store(struct master *master)
         return r;
 }
 
-/* What should exist is known: from now on workers and connections are taken over. */
-static void on_restored(void *arg, int error)
+/* From now on connections are taken and the forker is heard. */
+static int attend(struct life *life)
 {
         static const struct channel_events events = { .on_packet = on_forker_packet, .on_closed = on_forker_closed };
+
+        if (life->master.forker)
+                return 0;
+        life->master.forker = channel_new(life->master.base, life->forker_socket, &events, life);
+        if (!life->master.forker)
+                return -ENOMEM;
+        life->forker_socket = -1;
+        return 0;
+}
+
+/* A short wait goes unnoticed; in a long one clients are told, and TERM is heard. */
+static void on_store_away(void *arg)
+{
+        struct life *life = arg;
+
+        if (attend(life) < 0)
+                end(life, EXIT_FAILURE);
+}
+
+static void on_restored(void *arg, int error)
+{
         struct life *life = arg;
 
         if (error == 0)
-                life->master.forker = channel_new(life->master.base, life->forker_socket, &events, life);
-        if (!life->master.forker) {
+                error = attend(life);
+        if (error < 0) {
                 log_error("restore.failed", "error=%s", LOG_Q(strerror(-error)));
                 end(life, EXIT_FAILURE);
                 return;
         }
-        life->forker_socket = -1;
+        life->master.restoring = false;
+        if (!life->master.closing)
+                backlog_replay(&life->backlog, on_known, life);
 }
 
 static void on_prune(evutil_socket_t fd, short what, void *arg)
@@ -509,7 +553,11 @@ static int start(struct life *life)
         r = add_timer(&life->announce, life, on_announce, ANNOUNCE_INTERVAL_S);
         r = r ? r : add_timer(&life->prune, life, on_prune, PRUNE_INTERVAL_S);
         r = r ? r : add_timer(&life->give_up, life, on_give_up, 0);
-        return r ? r : restore_start(master, on_restored, life);
+        if (r < 0)
+                return r;
+        master->restoring = true;
+        life->restore = restore_new(master, on_store_away, on_restored, life);
+        return life->restore ? 0 : -ENOMEM;
 }
 
 static void life_done(struct life *life)
@@ -523,6 +571,8 @@ static void life_done(struct life *life)
         workers_free(master->workers);
         registry_free(master->registry);
         store_close(master->store, 1000);
+        restore_free(life->restore);
+        backlog_done(&life->backlog);
         pools_free(master->pools);
         channel_free(master->forker);
         fd_close(life->forker_socket);

@@ -255,13 +255,21 @@ static void drain_worker(struct master *master, const struct pool_worker *worker
         pools_stop_worker(master, worker, CONTROL_STOP_DRAIN);
 }
 
-static void answer(const struct pool_action *action)
+static void answer(const struct master *master, const struct pool_action *action)
 {
         struct waiter *waiter = action->waiter;
+        struct store_status status = { .available = true };
+        const char *detail = action->detail;
 
         (void)FAULT_POINT("spawn.answer"); /* to die here: done, and not said */
-        if (waiter)
-                waiter->done(waiter, action->agent, action->error, action->detail);
+        if (!waiter)
+                return;
+        /* The rules know an errno; the store has words, with the remedy. */
+        if (action->error == POOL_E_STORE)
+                store_status(master->store, &status);
+        if (!status.available)
+                detail = status.reason;
+        waiter->done(waiter, action->agent, action->error, detail);
 }
 
 static void put_member(struct json_text *text, const char *name, const char *value)
@@ -378,7 +386,7 @@ static void act(struct master *master, struct master_pool *pool, struct batch *b
                 registry_reap(master->registry, pool->config->pool_name, &action->worker->process_id, NULL, NULL);
                 break;
         case POOL_ANSWER:
-                answer(action);
+                answer(master, action);
                 break;
         case POOL_EVENT:
                 tell_event(master, pool, action);

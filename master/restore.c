@@ -10,8 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define AGAIN_MS 500
+
 struct restore {
         struct master *master;
+        struct event *again;
+        void (*on_away)(void *arg);
         void (*on_done)(void *arg, int error);
         void *arg;
         uint64_t restored, skipped;
@@ -71,6 +75,34 @@ static void restore_row(struct restore *restore, const struct store_agent *row)
         restore->restored++;
 }
 
+static void on_rows(void *arg, int error, const struct store_agent *rows, size_t count);
+
+static void load(struct restore *restore)
+{
+        int r;
+
+        restore->restored = restore->skipped = 0;
+        r = store_agents_load(restore->master->store, NULL, false, on_rows, restore);
+        if (r < 0)
+                restore->on_done(restore->arg, r);
+}
+
+static void on_again(evutil_socket_t fd, short what, void *arg)
+{
+        (void)fd;
+        (void)what;
+        load(arg);
+}
+
+/* The pages that did come are no harm: the same rows come again. */
+static void try_again(struct restore *restore)
+{
+        struct timeval tv = { .tv_usec = AGAIN_MS * 1000 };
+
+        event_add(restore->again, &tv);
+        restore->on_away(restore->arg);
+}
+
 static void on_rows(void *arg, int error, const struct store_agent *rows, size_t count)
 {
         struct restore *restore = arg;
@@ -79,23 +111,34 @@ static void on_rows(void *arg, int error, const struct store_agent *rows, size_t
                 restore_row(restore, &rows[i]);
         if (error == 0 && count > 0)
                 return; /* more follow */
+        if (error == -EAGAIN || error == -ENOSPC || error == -EROFS) {
+                try_again(restore);
+                return;
+        }
         if (error == 0)
                 log_info("restore.loaded", "agents=%llu skipped=%llu", (unsigned long long)restore->restored,
                         (unsigned long long)restore->skipped);
         restore->on_done(restore->arg, error);
-        free(restore);
 }
 
-int restore_start(struct master *master, void (*on_done)(void *arg, int error), void *arg)
+struct restore *restore_new(struct master *master, void (*on_away)(void *arg), void (*on_done)(void *arg, int error), void *arg)
 {
         struct restore *restore = malloc(sizeof *restore);
-        int r;
 
         if (!restore)
-                return -ENOMEM;
-        *restore = (struct restore){ .master = master, .on_done = on_done, .arg = arg };
-        r = store_agents_load(master->store, NULL, false, on_rows, restore);
-        if (r < 0)
-                free(restore);
-        return r;
+                return NULL;
+        *restore = (struct restore){ .master = master, .on_away = on_away, .on_done = on_done, .arg = arg };
+        restore->again = event_new(master->base, -1, 0, on_again, restore);
+        if (!restore->again)
+                return restore_free(restore);
+        event_active(restore->again, EV_TIMEOUT, 0);
+        return restore;
+}
+
+struct restore *restore_free(struct restore *restore)
+{
+        if (restore && restore->again)
+                event_free(restore->again);
+        free(restore);
+        return NULL;
 }

@@ -3,6 +3,10 @@
 #define MASTER_RESTORE_H
 #include "master/context.h"
 
-/* on_done(arg, 0 or -errno) follows once, from the event loop. 0 or -errno (then it does not follow). */
-int restore_start(struct master *master, void (*on_done)(void *arg, int error), void *arg);
+struct restore;
+
+/* on_away(arg): the store cannot be read now; it is asked again until it can. on_done(arg, 0 or -errno) follows once,
+ * from the event loop. NULL when out of memory. Freed after the store is closed. */
+struct restore *restore_new(struct master *master, void (*on_away)(void *arg), void (*on_done)(void *arg, int error), void *arg);
+struct restore *restore_free(struct restore *restore); /* NULL is fine */
 #endif

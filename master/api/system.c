@@ -19,9 +19,23 @@ static const char *not_ready(const struct master *master, struct store_status *s
         store_status(master->store, status);
         if (master->closing)
                 return "the daemon is shutting down";
-        if (!master->registry_up)
-                return "Redis is away";
-        return status->available ? NULL : status->reason;
+        if (!status->available)
+                return status->reason;
+        if (master->restoring)
+                return "the agents are being loaded";
+        return master->registry_up ? NULL : "Redis is away";
+}
+
+bool api_refuse(struct http_request *request, void *arg)
+{
+        const struct master *master = arg;
+        struct store_status status;
+
+        if (!master->restoring || strncmp(http_request_path(request), "/api/", 5) != 0)
+                return false;
+        api_retry_after(request, 1);
+        http_answer_problem(request, 503, "which agents should run is not known yet: %s", not_ready(master, &status));
+        return true;
 }
 
 void api_readyz(struct http_request *request, void *arg)
