@@ -159,7 +159,9 @@ static int sqlite_connect(struct store_backend *backend)
         backend->connected = true;
         sqlite3_busy_timeout(s->db, BUSY_MS);
         error = sqlite_exec(backend, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
-                                     "PRAGMA journal_size_limit = 67108864");
+                                     "PRAGMA journal_size_limit = 67108864;"
+                                     /* Pages that many commits change are written back once, not every 4 MiB. */
+                                     "PRAGMA wal_autocheckpoint = 8192; PRAGMA cache_size = -32768");
         if (!error)
                 s->existed = true;
         else

@@ -54,7 +54,6 @@ CREATE TABLE agent_events (
         epoch      BIGINT NOT NULL
 );
 CREATE INDEX agent_events_by_agent ON agent_events (agent_id, event_id);
-CREATE INDEX agent_events_by_pool ON agent_events (pool_name, event_id);
 
 -- request_id tells a repeated insert (its first answer was lost) from another request with the same key.
 CREATE TABLE idempotency_keys (
