@@ -154,9 +154,13 @@ class Daemon:
         problems = []
         self.note_processes()
         if self.process and self.process.poll() is None:
-            status = self.stop()
-            if status != 0:
-                problems.append(f"exit status {status} at the end:\n{self.log()[-4000:]}")
+            try:
+                status = self.stop()
+                if status != 0:
+                    problems.append(f"exit status {status} at the end:\n{self.log()[-4000:]}")
+            except subprocess.TimeoutExpired:
+                self.kill_everything()
+                problems.append(f"it did not end within {PATIENCE} s:\n{self.log()[-4000:]}")
         left = {pid: what for pid, what in processes().items() if pid in self.seen}
         for pid in left:
             os.kill(pid, signal.SIGKILL)
