@@ -54,9 +54,12 @@ static void release(struct channel *channel)
 static bool read_packet(struct channel *channel)
 {
         static char data[CHANNEL_PACKET_MAX + 1];
-        int fd = -1;
-        ssize_t n = fd_receive(channel->socket, data, CHANNEL_PACKET_MAX, &fd);
+        ssize_t n;
+        int fd;
 
+        do
+                n = fd_receive(channel->socket, data, CHANNEL_PACKET_MAX, &fd);
+        while (n == -ECONNRESET); /* said once when the other end went with packets unread, before its own last words */
         if (n == -EAGAIN)
                 return false;
         if (n <= 0) {
