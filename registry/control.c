@@ -18,20 +18,33 @@ static const char *const names[CONTROL_TYPE_COUNT] = {
         [CONTROL_PONG] = "pong",
 };
 
-/* [[agent id, epoch, starting], …] */
+/* False when out of memory. take_item is consumed even then. */
+static bool add_element(cJSON *array, cJSON *take_item)
+{
+        if (cJSON_AddItemToArray(array, take_item))
+                return true;
+        cJSON_Delete(take_item);
+        return false;
+}
+
+/* [[agent id, epoch, starting], …]; NULL when out of memory: half a list would make the master place again what runs. */
 static cJSON *print_hosted(const struct pool_hosted *hosted, size_t count)
 {
         cJSON *list = cJSON_CreateArray();
+        bool complete = list;
 
-        for (size_t i = 0; list && i < count; i++) {
-                cJSON *pair = cJSON_CreateArray();
+        for (size_t i = 0; complete && i < count; i++) {
+                cJSON *triple = cJSON_CreateArray();
 
-                cJSON_AddItemToArray(pair, cJSON_CreateString(ID_TEXT(&hosted[i].agent_id)));
-                cJSON_AddItemToArray(pair, cJSON_CreateNumber((double)hosted[i].epoch));
-                cJSON_AddItemToArray(pair, cJSON_CreateBool(hosted[i].starting));
-                cJSON_AddItemToArray(list, pair);
+                complete = add_element(triple, cJSON_CreateString(ID_TEXT(&hosted[i].agent_id)));
+                complete = complete && add_element(triple, cJSON_CreateNumber((double)hosted[i].epoch));
+                complete = complete && add_element(triple, cJSON_CreateBool(hosted[i].starting));
+                complete = add_element(list, triple) && complete;
         }
-        return list;
+        if (complete)
+                return list;
+        cJSON_Delete(list);
+        return NULL;
 }
 
 static int read_hosted(const cJSON *list, struct control *control)
@@ -47,12 +60,13 @@ static int read_hosted(const cJSON *list, struct control *control)
         cJSON_ArrayForEach(pair, list)
         {
                 const char *id = cJSON_GetStringValue(cJSON_GetArrayItem(pair, 0));
-                const cJSON *epoch = cJSON_GetArrayItem(pair, 1);
                 struct pool_hosted *hosted = &control->hosted[control->hosted_count];
+                int64_t epoch;
 
-                if (!id || id_parse(id, &hosted->agent_id) < 0 || !cJSON_IsNumber(epoch) || epoch->valuedouble < 0)
+                if (!id || id_parse(id, &hosted->agent_id) < 0 ||
+                        json_item_integer(cJSON_GetArrayItem(pair, 1), &epoch) < 0 || epoch < 0)
                         return -EINVAL;
-                hosted->epoch = (uint64_t)epoch->valuedouble;
+                hosted->epoch = (uint64_t)epoch;
                 hosted->starting = cJSON_IsTrue(cJSON_GetArrayItem(pair, 2));
                 control->hosted_count++;
         }

@@ -1,0 +1,182 @@
+#include "registry/control.h"
+
+#include "common/json.h"
+
+#include <check.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct control again(const struct control *control)
+{
+        char *text = control_encode(control);
+        struct control back;
+
+        ck_assert_ptr_nonnull(text);
+        ck_assert_int_eq(control_decode(text, strlen(text), &back), 0);
+        free(text);
+        ck_assert_int_eq(back.type, control->type);
+        return back;
+}
+
+START_TEST(test_is_the_same_when_encoded_and_decoded)
+{
+        static const enum control_type plain[] = { CONTROL_READY, CONTROL_REOPEN_LOGS };
+        static const enum control_type numbered[] = { CONTROL_STOP, CONTROL_PING, CONTROL_PONG };
+        struct control back, failed = { .type = CONTROL_FAILED, .reason = (char[]){ "no \"module\"" } };
+
+        for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
+                back = again(&(struct control){ .type = plain[i] });
+                control_done(&back);
+        }
+        for (size_t i = 0; i < sizeof numbered / sizeof *numbered; i++) {
+                back = again(&(struct control){ .type = numbered[i], .number = 2 });
+                ck_assert_int_eq(back.number, 2);
+                control_done(&back);
+        }
+        back = again(&failed);
+        ck_assert_str_eq(back.reason, failed.reason);
+        control_done(&back);
+        ck_assert_ptr_null(back.reason);
+}
+END_TEST
+
+START_TEST(test_carries_settings_and_commands_when_encoded)
+{
+        struct control welcome = { .type = CONTROL_WELCOME, .settings = cJSON_CreateObject() }, back;
+        struct control command = { .type = CONTROL_COMMAND,
+                .command = { .type = COMMAND_TERMINATE, .command_id = id_new(), .agent_id = id_new(), .epoch = 7,
+                        .graceful = true, .pool_name = (char[]){ "pool" } } };
+
+        ck_assert_int_eq(json_add_string(welcome.settings, "host", "here"), 0);
+        back = again(&welcome);
+        ck_assert_str_eq(json_string(back.settings, "host"), "here");
+        control_done(&back);
+        cJSON_Delete(welcome.settings);
+        back = again(&command);
+        ck_assert(id_equal(&back.command.agent_id, &command.command.agent_id));
+        ck_assert_uint_eq(back.command.epoch, 7);
+        ck_assert(back.command.graceful);
+        control_done(&back);
+}
+END_TEST
+
+static void fill(struct pool_hosted *hosted, size_t count)
+{
+        for (size_t i = 0; i < count; i++)
+                hosted[i] = (struct pool_hosted){ .agent_id = id_new(), .epoch = i ? i : JSON_INTEGER_MAX, .starting = i % 2 };
+}
+
+START_TEST(test_carries_a_full_portion_when_hosted)
+{
+        struct pool_hosted hosted[CONTROL_HOSTED_MAX];
+        struct control control = { .type = CONTROL_HOSTED, .hosted = hosted, .hosted_count = CONTROL_HOSTED_MAX }, back;
+
+        fill(hosted, CONTROL_HOSTED_MAX);
+        back = again(&control);
+        ck_assert_uint_eq(back.hosted_count, CONTROL_HOSTED_MAX);
+        for (size_t i = 0; i < CONTROL_HOSTED_MAX; i++) {
+                ck_assert(id_equal(&back.hosted[i].agent_id, &hosted[i].agent_id));
+                ck_assert_uint_eq(back.hosted[i].epoch, hosted[i].epoch);
+                ck_assert(back.hosted[i].starting == hosted[i].starting);
+        }
+        control_done(&back);
+}
+END_TEST
+
+static int allocations_left;
+
+static void *failing_malloc(size_t size)
+{
+        return allocations_left-- > 0 ? malloc(size) : NULL;
+}
+
+/* What is missing from the list would be placed a second time. */
+START_TEST(test_is_whole_or_nothing_when_memory_runs_out)
+{
+        struct pool_hosted hosted[3];
+        struct control control = { .type = CONTROL_HOSTED, .hosted = hosted, .hosted_count = 3 }, back;
+        char *text = NULL;
+
+        fill(hosted, 3);
+        for (int allowed = 0; !text; allowed++) {
+                ck_assert_int_lt(allowed, 1000);
+                allocations_left = allowed;
+                cJSON_InitHooks(&(cJSON_Hooks){ .malloc_fn = failing_malloc, .free_fn = free });
+                text = control_encode(&control);
+                cJSON_InitHooks(NULL);
+        }
+        ck_assert_int_eq(control_decode(text, strlen(text), &back), 0);
+        ck_assert_uint_eq(back.hosted_count, 3);
+        control_done(&back);
+        free(text);
+}
+END_TEST
+
+START_TEST(test_refuses_when_it_is_no_control)
+{
+        static const char *const texts[] = { "", "{}", "[]", "{\"type\":\"nonsense\"}", "{\"type\":7}",
+                "{\"type\":\"stop\"}", "{\"type\":\"ping\",\"number\":\"1\"}", "{\"type\":\"welcome\"}",
+                "{\"type\":\"welcome\",\"settings\":[]}", "{\"type\":\"failed\"}", "{\"type\":\"command\"}",
+                "{\"type\":\"command\",\"command\":{\"type\":\"spawn\"}}", "{\"type\":\"hosted\"}",
+                "{\"type\":\"hosted\",\"hosted\":{}}", "{\"type\":\"hosted\",\"hosted\":[[]]}",
+                "{\"type\":\"hosted\",\"hosted\":[[\"no id\",1,false]]}" };
+        struct control back;
+
+        for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+                ck_assert_msg(control_decode(texts[i], strlen(texts[i]), &back) == -EINVAL, "%s", texts[i]);
+}
+END_TEST
+
+START_TEST(test_refuses_when_an_epoch_is_no_number_of_ours)
+{
+        static const char *const epochs[] = { "-1", "1.5", "1e300", "\"1\"", "null" };
+        struct control back;
+        char text[200];
+
+        for (size_t i = 0; i < sizeof epochs / sizeof *epochs; i++) {
+                snprintf(text, sizeof text, "{\"type\":\"hosted\",\"hosted\":[[\"%s\",%s,false]]}",
+                        "6f1c8a52-3a55-4f0b-9d3e-0c7c0c5f9e11", epochs[i]);
+                ck_assert_msg(control_decode(text, strlen(text), &back) == -EINVAL, "%s", epochs[i]);
+        }
+}
+END_TEST
+
+START_TEST(test_refuses_when_a_portion_is_too_large)
+{
+        size_t size = (CONTROL_HOSTED_MAX + 1) * 60 + 100, len;
+        char *text = malloc(size);
+        struct control back;
+
+        ck_assert_ptr_nonnull(text);
+        len = (size_t)snprintf(text, size, "{\"type\":\"hosted\",\"hosted\":[");
+        for (int i = 0; i <= CONTROL_HOSTED_MAX; i++)
+                len += (size_t)snprintf(text + len, size - len, "%s[\"6f1c8a52-3a55-4f0b-9d3e-0c7c0c5f9e11\",1,true]", i ? "," : "");
+        snprintf(text + len, size - len, "]}");
+        ck_assert_int_eq(control_decode(text, strlen(text), &back), -EINVAL);
+        free(text);
+}
+END_TEST
+
+int main(void)
+{
+        Suite *suite = suite_create("control");
+        TCase *all = tcase_create("all");
+        SRunner *runner = srunner_create(suite);
+        int failed;
+
+        tcase_set_timeout(all, 60);
+        tcase_add_test(all, test_is_the_same_when_encoded_and_decoded);
+        tcase_add_test(all, test_carries_settings_and_commands_when_encoded);
+        tcase_add_test(all, test_carries_a_full_portion_when_hosted);
+        tcase_add_test(all, test_is_whole_or_nothing_when_memory_runs_out);
+        tcase_add_test(all, test_refuses_when_it_is_no_control);
+        tcase_add_test(all, test_refuses_when_an_epoch_is_no_number_of_ours);
+        tcase_add_test(all, test_refuses_when_a_portion_is_too_large);
+        suite_add_tcase(suite, all);
+        srunner_run_all(runner, CK_NORMAL);
+        failed = srunner_ntests_failed(runner);
+        srunner_free(runner);
+        return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
