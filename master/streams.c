@@ -60,6 +60,8 @@ void streams_add(struct streams *streams, struct http_request *request, const st
         *listener = (struct listener){ .streams = streams, .agent_id = *agent_id };
         TAILQ_INSERT_TAIL(&streams->listeners, listener, link);
         listener->stream = http_answer_stream(request, on_gone, listener);
+        if (!listener->stream)
+                listener_free(listener); /* answered, or the client has gone */
 }
 
 void streams_event(struct streams *streams, const char *event, const struct id *agent_id, const char *data)
