@@ -40,7 +40,7 @@ struct agent {
         void *ender;                /* likewise for the terminate that came while waiter was taken, or later */
         uint64_t epoch;             /* grows by one at every placement; 1 at the first */
         int64_t created_at, updated_at; /* wall ms */
-        int64_t deadline;           /* mono ms by which its spawn must be answered; 0: it is */
+        int64_t deadline;           /* mono ms by which its spawn, or else its terminate, must be answered; 0: it is */
         int64_t resend_at;          /* mono ms: the command again, or the end of the restart delay; 0: none */
         int64_t store_retry_at;     /* mono ms; 0: none */
         int64_t placed_at;          /* mono ms: when its slot was taken */

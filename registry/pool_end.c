@@ -25,17 +25,31 @@ void pool_withdraw(struct agent *agent, bool graceful, int64_t now)
         pool_tell_end(agent, now);
 }
 
+void pool_answer_end(struct agent *agent, enum pool_error error, const char *detail)
+{
+        agent->ending = false;
+        agent->pool->ending--;
+        agent->deadline = 0;
+        pool_agent_time(agent);
+        pool_push_answer(agent->pool, agent, agent->ender, error, detail);
+}
+
+void pool_end_timed_out(struct agent *agent)
+{
+        const struct pool_config *config = agent->pool->config;
+        char detail[192];
+
+        snprintf(detail, sizeof detail, "not known to have ended within %lld ms; it is being ended all the same",
+                (long long)(config->stop_grace_ms + config->kill_grace_ms + config->spawn_timeout_ms));
+        pool_answer_end(agent, POOL_E_TIMEOUT, detail);
+}
+
 void pool_finish_if_stored(struct agent *agent, int64_t now)
 {
-        struct pool *pool = agent->pool;
-
         if (agent->state != AGENT_TERMINATED || !agent->stored)
                 return;
-        if (agent->ending) {
-                agent->ending = false;
-                pool->ending--;
-                pool_push_answer(pool, agent, agent->ender, POOL_OK, "");
-        }
+        if (agent->ending)
+                pool_answer_end(agent, POOL_OK, "");
         pool_forget_agent(agent, now);
 }
 
@@ -102,6 +116,11 @@ int pool_terminate(struct pool *pool, struct agent *agent, bool graceful, void *
         } else if (agent->state != AGENT_STOPPING) {
                 pool_set_state(agent, AGENT_EV_GONE);
                 pool_store(agent);
+        }
+        if (agent->ending) {
+                agent->deadline = now + pool->config->stop_grace_ms + pool->config->kill_grace_ms
+                        + pool->config->spawn_timeout_ms;
+                pool_agent_time(agent);
         }
         pool_pump(pool, now);
         return 0;

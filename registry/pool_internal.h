@@ -98,6 +98,8 @@ void pool_doubt_unlisted(struct pool_worker *worker, int64_t now);
 /* pool_end.c */
 void pool_agent_gone(struct agent *agent, int64_t now); /* stopping, and certainly gone */
 void pool_worker_lost(struct agent *agent, const char *why, int64_t now); /* its worker is certainly gone */
+void pool_answer_end(struct agent *agent, enum pool_error error, const char *detail); /* to the terminate that waits */
+void pool_end_timed_out(struct agent *agent);
 void pool_finish_if_stored(struct agent *agent, int64_t now);
 void pool_tell_end(struct agent *agent, int64_t now);   /* sends its terminate command, until it has ended */
 void pool_withdraw(struct agent *agent, bool graceful, int64_t now);

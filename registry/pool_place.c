@@ -164,11 +164,8 @@ static void store_failed(struct agent *agent, int error, int64_t now)
                 pool_abandon(agent, POOL_E_STORE, detail, now);
                 return;
         }
-        if (agent->ending && agent->state == AGENT_TERMINATED) {
-                agent->ending = false;
-                agent->pool->ending--;
-                pool_push_answer(agent->pool, agent, agent->ender, POOL_E_STORE, detail);
-        }
+        if (agent->ending && agent->state == AGENT_TERMINATED)
+                pool_answer_end(agent, POOL_E_STORE, detail);
         if (error == -ENOENT)
                 agent->row = false;
         if (error == -ESTALE && !agent->worker && agent->phase != PHASE_RESERVING)
@@ -465,7 +462,10 @@ void pool_agent_due(struct agent *agent, int64_t now)
         int64_t start_by = agent->placed_at + pool->config->start_timeout_ms + POOL_START_MARGIN_MS;
 
         if (agent->deadline && agent->deadline <= now) {
-                spawn_timed_out(agent, now);
+                if (agent->ending)
+                        pool_end_timed_out(agent);
+                else
+                        spawn_timed_out(agent, now);
                 return;
         }
         if (agent->store_retry_at && agent->store_retry_at <= now)

@@ -366,8 +366,34 @@ START_TEST(test_ends_when_terminated_while_restarting)
 }
 END_TEST
 
+START_TEST(test_says_so_when_the_end_takes_too_long)
+{
+        struct id process = first_worker(), id = running(&process);
+
+        terminate(&id, &waiters[0]);
+        acts();
+        stored(&id, 0);
+        wait_until(now + config.stop_grace_ms + config.kill_grace_ms + config.spawn_timeout_ms);
+        acts();
+        ck_assert_ptr_eq(act('A')->waiter, &waiters[0]);
+        ck_assert_int_eq(act('A')->error, POOL_E_TIMEOUT);
+        ck_assert_ptr_nonnull(strstr(act('A')->detail, "12000 ms"));
+        wait_until(now + 20000); /* answered once */
+        acts();
+        ck_assert_ptr_null(strchr(letters, 'A'));
+        ck_assert_int_eq(agent_at(&id)->state, AGENT_STOPPING);
+        ck_assert_int_eq(pool_terminate(pool, agent_at(&id), true, &waiters[1], now), 0);
+        reply(REPLY_EXITED, &id, &process, 1, 0);
+        acts();
+        ck_assert_ptr_eq(act('A')->waiter, &waiters[1]);
+        ck_assert_int_eq(act('A')->error, POOL_OK);
+        ck_assert_ptr_null(pool_agent(pool, &id));
+}
+END_TEST
+
 static void add(TCase *tcase)
 {
+        tcase_add_test(tcase, test_says_so_when_the_end_takes_too_long);
         tcase_add_loop_test(tcase, test_answers_terminate_when_gone_and_stored, 0, 2);
         tcase_add_test(tcase, test_sends_terminate_again_until_the_worker_answers);
         tcase_add_test(tcase, test_keeps_first_waiter_when_terminated_twice);
