@@ -4,18 +4,18 @@ import ctypes
 import os
 import pathlib
 import signal
-import sqlite3
 import subprocess
 import threading
 import time
 
 import pytest
 
-from daemon import BUILD, PATIENCE, TOP, command_pool, descendants, module_pool, wait_for
+from daemon import BUILD, PATIENCE, command_pool, descendants, module_pool, wait_for
 from postgres import Postgres
 from stores import rows, states
 
 WAIT_MS = 1500
+HISTORY_KEPT = 16000  # of an outage: about half of the store's queue
 SLACK_S = 4  # of a loaded machine, over what was promised
 
 
@@ -30,9 +30,12 @@ def everything_agrees(daemon, pool, number):
     """SQL, API and Redis name the same agents, and each runs once."""
     wait_for(lambda: daemon.pool(pool)["agents_by_state"]["idle"] == number, f"{number} agents to run")
     wait_for(lambda: daemon.health()["database"]["queued"] == 0, "everything to be flushed")
-    in_api = {agent["agent_id"]: agent["epoch"] for agent in daemon.agents(pool_name=pool)}
-    wait_for(lambda: {agent_id: epoch for agent_id, (state, epoch) in states(daemon).items() if state != "terminated"} == in_api,
-             "SQL to say the same as the API")
+
+    def in_both():
+        in_api = {agent["agent_id"]: agent["epoch"] for agent in daemon.agents(pool_name=pool)}
+        in_sql = {agent_id: epoch for agent_id, (state, epoch) in states(daemon).items() if state != "terminated"}
+        return in_api == in_sql and in_api
+    in_api = wait_for(in_both, "SQL to say the same as the API")
     wait_for(lambda: daemon.redis.smembers(f"pool:{pool}:agents") == in_api.keys(), "Redis to say the same as the API")
     return in_api
 
@@ -117,9 +120,8 @@ def test_agents_go_on_and_nothing_is_doubled_when_postgresql_crashes(own_postgre
     assert programs(daemon) == sorted(in_api)
     assert states(daemon)[agents[0]["agent_id"]][0] == "terminated"
     assert in_api[agents[1]["agent_id"]] == 2
-    after = [row[0] for row in rows(daemon, f"SELECT status FROM agent_executions WHERE status <> 'completed'")]
-    assert after == []
-    assert int(rows(daemon, "SELECT count(*) FROM agent_executions")[0][0]) >= talk.answered
+    assert rows(daemon, "SELECT DISTINCT status FROM agent_executions") == [("completed",)]
+    assert int(rows(daemon, "SELECT count(*) FROM agent_executions")[0][0]) >= min(talk.answered, HISTORY_KEPT)
 
 
 def test_waiting_spawn_succeeds_when_postgresql_is_back_in_time(own_postgres, make_daemon):
