@@ -34,7 +34,7 @@ struct agent {
         struct pool_worker *worker; /* whose slot it takes; NULL: none */
         char *role_type;            /* owned */
         char *labels, *args;        /* owned compact JSON objects; NULL: none */
-        const char *start_reason;   /* static: "spawn", "restart", "worker_exited", "restore" */
+        const char *start_reason;   /* static: "spawn", "restart", "worker_exited", "restore", "rollout" */
         struct agent_exit *last_exit; /* owned; NULL: never ended */
         void *waiter;               /* the shell's: whom to answer; NULL: nobody */
         void *ender;                /* likewise for the terminate that came while waiter was taken, or later */

@@ -40,7 +40,7 @@ struct command {
         uint64_t epoch;
         char *pool_name;
         /* SPAWN */
-        char *role_type, *start_reason; /* "spawn", "restart", "worker_exited", "restore" */
+        char *role_type, *start_reason; /* "spawn", "restart", "worker_exited", "restore", "rollout" */
         struct id project_id;
         int64_t heartbeat_interval, max_idle_time; /* seconds */
         int64_t created_at;                        /* wall ms; of the agent, not of the command */

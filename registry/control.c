@@ -94,9 +94,9 @@ static int print_body(cJSON *tree, const struct control *control)
         case CONTROL_STOP:
         case CONTROL_PING:
         case CONTROL_PONG:
+        case CONTROL_READY:
                 return json_add_integer(tree, "number", control->number);
         case CONTROL_REOPEN_LOGS:
-        case CONTROL_READY:
         case CONTROL_TYPE_COUNT:
                 break;
         }
@@ -138,9 +138,9 @@ static int read_body(cJSON *tree, struct control *control)
         case CONTROL_STOP:
         case CONTROL_PING:
         case CONTROL_PONG:
+        case CONTROL_READY:
                 return json_integer(tree, "number", &control->number) == 0 ? 0 : -EINVAL;
         case CONTROL_REOPEN_LOGS:
-        case CONTROL_READY:
         case CONTROL_TYPE_COUNT:
                 break;
         }

@@ -14,7 +14,7 @@ enum control_type {
         CONTROL_REOPEN_LOGS,
         /* worker to master */
         CONTROL_HOSTED,      /* hosted: agents it runs, in portions, before READY */
-        CONTROL_READY,       /* subscribed and registered */
+        CONTROL_READY,       /* subscribed and registered; number: how many agents it takes */
         CONTROL_FAILED,      /* reason: cannot serve its pool; it exits */
         CONTROL_PONG,
         CONTROL_TYPE_COUNT
@@ -32,7 +32,7 @@ struct control {
         enum control_type type;
         int64_t number;
         char *reason;               /* FAILED */
-        cJSON *settings;            /* WELCOME: see worker/worker.c */
+        cJSON *settings;            /* WELCOME: see worker/welcome.c */
         struct command command;     /* COMMAND */
         struct pool_hosted *hosted; /* HOSTED */
         size_t hosted_count;

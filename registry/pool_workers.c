@@ -179,6 +179,14 @@ void pool_worker_adopt(struct pool *pool, const struct id *process_id, int pid, 
                 shut_down(worker, now);
 }
 
+void pool_worker_capacity(struct pool *pool, const struct id *process_id, unsigned max_agents)
+{
+        struct pool_worker *worker = pool_worker(pool, process_id);
+
+        if (worker && worker->state == WORKER_STARTING && max_agents > 0)
+                worker->max_agents = max_agents;
+}
+
 void pool_worker_suspect(struct pool *pool, const struct id *process_id, int64_t now)
 {
         struct pool_worker *worker = pool_worker(pool, process_id);

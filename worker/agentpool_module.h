@@ -1,7 +1,7 @@
 /* The ABI between a worker and a module: a shared object whose agents live inside the worker's event loop and cost
  * kilobytes. Version 1. Include this file only; link nothing; export agentpool_module_init.
  *
- *     cc -shared -fPIC -I"$(pkg-config --variable=includedir agentpool)" -o echo.so echo.c
+ *     cc -shared -fPIC -I/usr/local/include/agentpool -o echo.so echo.c
  *
  * Rules. Everything runs on one thread, the worker's loop: no callback may block. Pointers that a callback is handed
  * are valid until it returns. JSON is UTF-8 text (compact when it comes from the worker, checked by the worker when it
@@ -29,7 +29,7 @@ struct agentpool_timer;
 /* What an agent is started with. Texts are NUL-terminated. */
 struct agentpool_start {
         const char *agent_id, *project_id, *pool_name, *role_type;
-        const char *start_reason; /* "spawn", "restart", "worker_exited", "restore" */
+        const char *start_reason; /* "spawn", "restart", "worker_exited", "restore", "rollout" */
         const char *args_json;    /* an object of strings, "{}" without any */
         const char *labels_json;  /* likewise */
         uint64_t epoch;

@@ -1,7 +1,7 @@
 /* An agent as a module: the same MCP server as agent.c, but inside the worker, so that an agent costs a kilobyte and no
  * process. Includes nothing of agentpool but its header, and links nothing:
  *
- *     cc -shared -fPIC -o example-module.so module.c
+ *     cc -D_GNU_SOURCE -shared -fPIC -I/usr/local/include/agentpool -o example-module.so module.c
  *
  * The worker hands out compact, checked JSON and checks what it gets back, so there is no need for a JSON library: values
  * are taken from one text and put into another as they stand. */

@@ -148,7 +148,7 @@ cJSON *api_worker_print(const struct master *master, const struct pool_worker *w
         r = r ? r : json_add_string(tree, "host", master->host);
         r = r ? r : json_add_string(tree, "state", worker_state_name(worker->state));
         r = r ? r : json_add_integer(tree, "agents", worker->used);
-        r = r ? r : json_add_integer(tree, "capacity", config->max_agents_per_worker);
+        r = r ? r : json_add_integer(tree, "capacity", worker->max_agents);
         r = r ? r : json_add_integer(tree, "rss_bytes", (int64_t)worker->rss_bytes);
         r = r ? r : json_add_integer(tree, "cpu_ms", (int64_t)worker->cpu_ms);
         r = r ? r : json_add_time(tree, "started_at", worker->created_at);
