@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "master/forker_child.h"
 #include "master/forker_link.h"
+#include "master/forker_signals.h"
 #include "master/forker_upgrade.h"
 
 #include <errno.h>
@@ -21,6 +22,7 @@
 #define SHUTDOWN_MARGIN_MS 2000 /* the master's own budget is shutdown_timeout: it is to end first */
 #define FAST_MS 5000            /* INT, QUIT; Redis; what SIGKILL should have ended */
 #define HURRY_MS 1000           /* a second TERM, or a second INT or QUIT */
+#define EXITING_MS 1000         /* from the end of a master's channel to its end */
 #define REQUESTS_PER_WAKE 64
 
 struct forker {
@@ -32,22 +34,13 @@ struct forker {
         pid_t pid, check_pid; /* its own; of the check before an upgrade, 0: none */
         int children_fd;      /* /proc: its children; -1 where the kernel does not tell */
         bool ready, bye;      /* the master serves; has said BYE */
+        int64_t upgrade_by;   /* mono ms: the new program follows the master, which hands over, or at the latest then; 0: none */
         bool leaving;         /* the master is one of the program before this; start_at is when it is killed */
         unsigned free_restarts;
         bool ending, fast, dismissed, redis_told, killed, childless;
         int64_t deadline;     /* mono ms: what still runs then is killed; INT64_MAX: none */
         int status;
 };
-
-static const int SIGNALS[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD };
-#define SIGNAL_COUNT (sizeof SIGNALS / sizeof SIGNALS[0])
-
-static volatile sig_atomic_t caught[NSIG];
-
-static void on_signal(int number)
-{
-        caught[number] = 1;
-}
 
 static int exit_status(int status)
 {
@@ -105,6 +98,10 @@ static void start_due(struct forker *f)
                 return;
         if (now >= f->redis.start_at)
                 start_redis(f);
+        if (f->upgrade_by && now >= f->upgrade_by) {
+                f->upgrade_by = 0;
+                forker_upgrade_exec(f->config, &f->table, f->master.pid, f->redis.pid);
+        }
         if (now < f->master.start_at)
                 return;
         f->master.start_at = INT64_MAX;
@@ -197,9 +194,9 @@ static void handle_requests(struct forker *f)
         if (r != -EPIPE)
                 return;
         forker_link_close(&f->link);
-        /* Without its channel it is of no use; when it is exiting already, this changes nothing. */
+        /* Most likely it is exiting; without its channel it is of no use. */
         if (!f->bye && f->master.pid)
-                kill(f->master.pid, SIGKILL);
+                f->master.start_at = clock_mono_ms() + EXITING_MS;
 }
 
 static void on_master_exit(struct forker *f, int status)
@@ -220,6 +217,10 @@ static void on_master_exit(struct forker *f, int status)
                 if (!f->leaving)
                         f->status = f->bye && WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAILURE;
                 return;
+        }
+        if (f->upgrade_by) {
+                f->upgrade_by = 0;
+                forker_upgrade_exec(f->config, &f->table, 0, f->redis.pid);
         }
         if (at_once)
                 f->free_restarts = FREE_RESTARTS;
@@ -254,6 +255,17 @@ static void on_worker_exit(struct forker *f, struct forker_worker *w, int status
                 forker_table_owe(&f->table, w, TELL_EXITED);
 }
 
+/* The master first: it answers what it has begun, and needs this process for that. */
+static void upgrade(struct forker *f)
+{
+        if (f->master.pid && f->ready && f->link.fd >= 0) {
+                f->link.signals |= 1u << SIGUSR2;
+                f->upgrade_by = clock_mono_ms() + f->config->shutdown_timeout_ms + SHUTDOWN_MARGIN_MS;
+        } else {
+                forker_upgrade_exec(f->config, &f->table, f->master.pid, f->redis.pid);
+        }
+}
+
 /* There is no way back from exec: the new program is tried in a child first. */
 static void start_upgrade(struct forker *f)
 {
@@ -262,7 +274,7 @@ static void start_upgrade(struct forker *f)
         else if (f->config->check_argv)
                 f->check_pid = forker_upgrade_check(f->config, &f->table);
         else
-                forker_upgrade_exec(f->config, &f->table, f->master.pid, f->redis.pid);
+                upgrade(f);
 }
 
 static void on_check_exit(struct forker *f, int status)
@@ -272,7 +284,7 @@ static void on_check_exit(struct forker *f, int status)
                 log_error("upgrade.refused", "program=%s status=%d signal=%d detail=\"its check failed; nothing changed\"",
                         f->config->upgrade_path, exit_status(status), exit_signal(status));
         else if (!f->ending)
-                forker_upgrade_exec(f->config, &f->table, f->master.pid, f->redis.pid);
+                upgrade(f);
 }
 
 static bool is_known(const void *arg, pid_t pid)
@@ -333,11 +345,10 @@ static void handle_signal(struct forker *f, int number)
 
 static void handle_signals(struct forker *f)
 {
-        for (unsigned i = 0; i < SIGNAL_COUNT; i++)
-                if (caught[SIGNALS[i]]) {
-                        caught[SIGNALS[i]] = 0;
-                        handle_signal(f, SIGNALS[i]);
-                }
+        int number;
+
+        while ((number = forker_signals_take()))
+                handle_signal(f, number);
 }
 
 static void kill_workers(const struct forker *f, int number)
@@ -412,6 +423,8 @@ static void wait_for_events(struct forker *f, const sigset_t *unblocked)
 
         if (f->link.retry_at)
                 due = earlier(due, f->link.retry_at);
+        if (f->upgrade_by && !f->ending)
+                due = earlier(due, f->upgrade_by);
         if (due != INT64_MAX) {
                 due = due > now ? due - now : 0;
                 timeout = (struct timespec){ .tv_sec = due / 1000, .tv_nsec = due % 1000 * 1000000 };
@@ -444,22 +457,6 @@ static int take_over(struct forker *f, int state)
         return 0;
 }
 
-/* Blocks the signals except in ppoll. */
-static void catch_signals(sigset_t *ret_unblocked)
-{
-        struct sigaction action = { .sa_handler = on_signal };
-        sigset_t blocked;
-
-        signal(SIGPIPE, SIG_IGN);
-        sigemptyset(ret_unblocked);
-        sigemptyset(&blocked);
-        for (unsigned i = 0; i < SIGNAL_COUNT; i++) {
-                sigaddset(&blocked, SIGNALS[i]);
-                sigaction(SIGNALS[i], &action, NULL);
-        }
-        sigprocmask(SIG_BLOCK, &blocked, NULL);
-}
-
 static int begin(struct forker *f, int state)
 {
         int r = forker_upgrade_init();
@@ -481,7 +478,7 @@ int forker_run(const struct forker_config *config, const struct forker_roles *ro
         sigset_t unblocked;
         int r;
 
-        catch_signals(&unblocked);
+        forker_signals_catch(&unblocked);
         r = begin(&f, state);
         if (r < 0) {
                 log_error("forker.cannot_begin", "error=%s", strerrorname_np(-r));

@@ -21,7 +21,8 @@ enum forker_message_type {
         FORKER_SYNCED,   /* after a master's start: the listeners and workers before this were there already */
         FORKER_FORK_FAILED, /* process_id, number: errno */
         FORKER_EXITED,   /* process_id, pid, number: wait status, as waitpid gives it */
-        FORKER_SIGNAL,   /* number: SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1 as it came to the forker */
+        FORKER_SIGNAL,   /* number: SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1 as it came to the forker; SIGUSR2 once the
+                          * new program was found right: answer what was begun and exit with 0, it follows then */
         FORKER_MESSAGE_TYPE_COUNT
 };
 
@@ -36,7 +37,7 @@ struct forker_message {
 };
 #define FORKER_PROTOCOL 1
 /* The channel's end of file tells a master to go at once and leave the workers alone: its forker executes a new
- * program (USR2), or is gone and the workers end by themselves. */
+ * program (USR2) for which it did not go in time, or is gone and the workers end by themselves. */
 
 /* What the forker runs in the children it forks; each returns the exit status. forker: the child's end of the channel
  * (master); control: the worker's end of its control socket. Everything else the forker held is closed already, but

@@ -4,11 +4,8 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "master/api/api.h"
-#include "master/backlog.h"
-#include "master/context.h"
-#include "master/forker.h"
 #include "master/http/http.h"
-#include "master/listen.h"
+#include "master/life.h"
 #include "master/messages.h"
 #include "master/pools.h"
 #include "master/pools_act.h"
@@ -28,290 +25,13 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#define ANNOUNCE_TTL_MS 30000
 #define ANNOUNCE_INTERVAL_S 10
 #define PRUNE_INTERVAL_S 3600
-#define FAST_BUDGET_MS 1000
 
-/* One life of a master, from its start to its exit status. */
-struct life {
-        struct master master; /* first: what the parts see */
-        const char *config_path;
-        int forker_socket;    /* until the channel has it */
-        struct restore *restore;
-        struct backlog backlog; /* while master.restoring */
-        struct event *announce, *prune;
-        struct event *give_up; /* the end of the shutdown budget */
-        int64_t end_by;        /* the same, mono ms */
-        unsigned clearing;     /* registry calls of the last step of shutdown under way */
-        int listeners[FORKER_LISTENERS_MAX]; /* the server's own */
-        unsigned listener_count;
-        bool registry_was_up;
-        bool reloading;        /* the next master takes over once the requests under way are answered */
-        int status;
-};
-
-static void end(struct life *life, int status)
+void life_end(struct life *life, int status)
 {
         life->status = status;
         event_base_loopbreak(life->master.base);
-}
-
-/* ---- shutdown: stop accepting, end workers, clear the registry, flush the store, say goodbye ---- */
-
-static void tell_forker(struct life *life, enum forker_message_type type)
-{
-        struct forker_message message = { .version = FORKER_PROTOCOL, .type = type };
-
-        if (life->master.forker)
-                channel_send(life->master.forker, &message, sizeof message);
-        else
-                fd_send(life->forker_socket, &message, sizeof message, -1);
-}
-
-static void say_goodbye(struct life *life)
-{
-        int64_t left = life->end_by - clock_mono_ms();
-
-        life->master.store = store_close(life->master.store, left > 0 ? (int)left : 0);
-        tell_forker(life, FORKER_BYE);
-        log_info("master.ended", "uptime_ms=%lld", (long long)(clock_wall_ms() - life->master.started_at));
-        end(life, 0);
-}
-
-static void on_cleared(void *arg, int error)
-{
-        struct life *life = arg;
-
-        if (error < 0)
-                log_warn("registry.not_cleared", "error=%s", LOG_Q(strerror(-error)));
-        if (--life->clearing == 0)
-                say_goodbye(life);
-}
-
-static void on_pools_closed(void *arg)
-{
-        struct life *life = arg;
-        struct master *master = &life->master;
-
-        life->clearing = 1;
-        for (size_t i = 0; i < pools_count(master->pools); i++)
-                life->clearing += registry_clear(master->registry, pools_at(master->pools, i)->config->pool_name,
-                                          on_cleared, life) == 0;
-        life->clearing += registry_withdraw(master->registry, on_cleared, life) == 0;
-        on_cleared(life, 0);
-}
-
-/* The budget is spent: what has not ended is killed, and its exit ends the rest. */
-static void on_give_up(evutil_socket_t fd, short what, void *arg)
-{
-        struct life *life = arg;
-        struct master *master = &life->master;
-
-        (void)fd;
-        (void)what;
-        if (life->reloading) {
-                end(life, EXIT_SUCCESS);
-                return;
-        }
-        log_warn("shutdown.timeout", "detail=\"killing what has not ended\"");
-        for (size_t i = 0; i < pools_count(master->pools); i++)
-                for (struct pool_worker *w = pool_first_worker(pools_at(master->pools, i)->rules); w; w = w->hh.next)
-                        pools_kill(master, &w->process_id);
-}
-
-static void arm_give_up(struct life *life, int64_t budget_ms)
-{
-        struct timeval tv = { .tv_sec = budget_ms / 1000, .tv_usec = budget_ms % 1000 * 1000 };
-
-        life->end_by = clock_mono_ms() + budget_ms;
-        event_add(life->give_up, &tv);
-}
-
-/* The forker has these sockets, too: closed here alone, they would let clients in to wait for nobody. */
-static void refuse_connections(struct life *life)
-{
-        for (unsigned i = 0; i < life->listener_count; i++)
-                shutdown(life->listeners[i], SHUT_RD);
-        life->listener_count = 0;
-}
-
-static void shut_down(struct life *life, bool fast)
-{
-        struct master *master = &life->master;
-        bool hurry = fast && master->closing && !master->fast;
-
-        life->reloading = false;
-        arm_give_up(life, fast ? FAST_BUDGET_MS : master->config->shutdown_timeout_ms);
-        if (master->closing && !fast)
-                return;
-        log_info("shutdown.begins", "fast=%d", fast);
-        master->fast = fast;
-        if (hurry) {
-                pools_hurry(master->pools);
-        } else if (!master->closing) {
-                master->closing = true;
-                refuse_connections(life);
-                http_server_drain(master->http, NULL, NULL);
-                pools_close(master->pools, on_pools_closed, life);
-        }
-}
-
-/* ---- reload: one way for a new configuration, a new program and a crash: a new master takes over ---- */
-
-static void on_answered(void *arg)
-{
-        struct life *life = arg;
-
-        if (life->reloading)
-                end(life, EXIT_SUCCESS);
-}
-
-static void reload(struct life *life)
-{
-        struct config_errors errors = { 0 };
-        struct config *config = NULL;
-
-        if (life->reloading || life->master.closing)
-                return;
-        if (config_load(life->config_path, environ, &config, &errors) < 0) {
-                for (unsigned i = 0; i < errors.count; i++)
-                        log_error("config.invalid", "error=%s", LOG_Q(errors.lines[i]));
-                log_error("config.kept", "file=%s detail=\"nothing was changed\"", LOG_Q(life->config_path));
-                return;
-        }
-        config_free(config);
-        log_info("config.reloading", "file=%s", LOG_Q(life->config_path));
-        life->reloading = true;
-        arm_give_up(life, life->master.config->shutdown_timeout_ms);
-        life->master.streams = streams_free(life->master.streams);
-        life->master.streams = streams_new();
-        life->listener_count = 0; /* closed now */
-        http_server_drain(life->master.http, on_answered, life);
-}
-
-/* ---- the forker ---- */
-
-static void handle_signal(struct life *life, int number)
-{
-        switch (number) {
-        case SIGTERM:
-                shut_down(life, false);
-                break;
-        case SIGINT:
-        case SIGQUIT:
-                shut_down(life, true);
-                break;
-        case SIGHUP:
-                reload(life);
-                break;
-        case SIGUSR1:
-                log_reopen();
-                workers_reopen_logs(life->master.workers);
-                break;
-        default:
-                log_warn("signal.ignored", "number=%d", number);
-        }
-}
-
-static void on_announce(evutil_socket_t fd, short what, void *arg)
-{
-        struct life *life = arg;
-        const struct master *master = &life->master;
-        char url[LISTEN_TEXT_SIZE + 8] = "http://", *address = url + strlen(url);
-        struct registry_master self = { .host = master->host, .url = url, .version = AGENTPOOL_VERSION, .pid = getpid() };
-
-        (void)fd;
-        (void)what;
-        if (life->listener_count == 0 || listen_describe(life->listeners[0], address) < 0)
-                return; /* the forker hands the first one over */
-        if (strncmp(address, "unix:", 5) == 0)
-                self.url = address;
-        registry_announce(master->registry, &self, ANNOUNCE_TTL_MS);
-}
-
-static void take_listener(struct life *life, int fd)
-{
-        int r = http_server_listen(life->master.http, fd);
-
-        if (r < 0) {
-                log_error("http.listen_failed", "error=%s", LOG_Q(strerror(-r)));
-                end(life, EXIT_FAILURE);
-        } else if (life->listener_count < FORKER_LISTENERS_MAX) {
-                life->listeners[life->listener_count++] = fd;
-                if (life->listener_count == 1 && life->master.registry_up)
-                        on_announce(-1, 0, life);
-        }
-}
-
-static void handle_forker(struct life *life, const struct forker_message *message, int fd)
-{
-        struct pools *pools = life->master.pools;
-
-        switch (message->type) {
-        case FORKER_LISTENER:
-                take_listener(life, fd);
-                return;
-        case FORKER_WORKER:
-                pools_worker_forked(pools, &message->process_id, message->pool_name, message->pid,
-                        message->started_at, message->adopted, fd);
-                return;
-        case FORKER_SYNCED:
-                tell_forker(life, FORKER_READY);
-                log_info("master.ready", "pools=%zu", pools_count(pools));
-                pools_synced(pools);
-                break;
-        case FORKER_FORK_FAILED:
-                pools_worker_fork_failed(pools, &message->process_id, message->number);
-                break;
-        case FORKER_EXITED:
-                pools_worker_exited(pools, &message->process_id, message->number);
-                break;
-        case FORKER_SIGNAL:
-                handle_signal(life, message->number);
-                break;
-        case FORKER_FORK:
-        case FORKER_KILL:
-        case FORKER_BYE:
-        case FORKER_READY:
-        case FORKER_MESSAGE_TYPE_COUNT:
-                log_error("forker.unexpected", "type=%d", (int)message->type);
-                break;
-        }
-        fd_close(fd);
-}
-
-static void on_known(void *arg, const struct forker_message *message, int fd)
-{
-        handle_forker(arg, message, fd);
-}
-
-/* Workers wait until it is known what they should run. */
-static void on_forker_packet(void *arg, const char *data, size_t len, int fd)
-{
-        struct life *life = arg;
-        struct forker_message message;
-
-        if (len != sizeof message) {
-                log_error("forker.bad_packet", "len=%zu", len);
-                fd_close(fd);
-                return;
-        }
-        memcpy(&message, data, sizeof message);
-        if (!life->master.restoring || message.type == FORKER_LISTENER || message.type == FORKER_SIGNAL) {
-                handle_forker(life, &message, fd);
-        } else if (backlog_add(&life->backlog, &message, fd) < 0) {
-                log_error("backlog.out_of_memory", "detail=\"ending\"");
-                fd_close(fd);
-                end(life, EXIT_FAILURE);
-        }
-}
-
-/* It executes a new program, whose master takes over; or it is gone, and the workers, who see the same, end their agents. */
-static void on_forker_closed(void *arg)
-{
-        log_info("master.leaves", "detail=\"its forker let it go\"");
-        end(arg, EXIT_FAILURE);
 }
 
 /* ---- the registry ---- */
@@ -323,7 +43,7 @@ static void on_registry_up(void *arg)
         life->registry_was_up = true;
         life->master.registry_up = true;
         log_info("registry.up", "url=%s", life->master.redis_url_masked);
-        on_announce(-1, 0, life);
+        life_announce(life);
         pools_registry_up(life->master.pools);
 }
 
@@ -335,7 +55,7 @@ static void on_registry_down(void *arg, int error, const char *why)
         log_warn("registry.down", "url=%s why=%s", life->master.redis_url_masked, LOG_Q(why));
         /* What the operator must change before anything can work: said at the start, by an end. */
         if (!life->registry_was_up && (error == -EPERM || error == -EACCES))
-                end(life, EX_CONFIG);
+                life_end(life, EX_CONFIG);
 }
 
 static void tell_emitted(const struct life *life, const struct reply *reply)
@@ -457,27 +177,14 @@ static int open_store(struct master *master)
         return r;
 }
 
-/* From now on connections are taken and the forker is heard. */
-static int attend(struct life *life)
-{
-        static const struct channel_events events = { .on_packet = on_forker_packet, .on_closed = on_forker_closed };
-
-        if (life->master.forker)
-                return 0;
-        life->master.forker = channel_new(life->master.base, life->forker_socket, &events, life);
-        if (!life->master.forker)
-                return -ENOMEM;
-        life->forker_socket = -1;
-        return 0;
-}
-
 /* A short wait goes unnoticed; in a long one clients are told, and TERM is heard. */
 static void on_store_away(void *arg)
 {
         struct life *life = arg;
 
-        if (attend(life) < 0)
-                end(life, EXIT_FAILURE);
+        if (life_attend(life) < 0)
+                life_end(life, EXIT_FAILURE);
+        life_open_doors(life);
 }
 
 static void on_restored(void *arg, int error)
@@ -485,15 +192,22 @@ static void on_restored(void *arg, int error)
         struct life *life = arg;
 
         if (error == 0)
-                error = attend(life);
+                error = life_attend(life);
         if (error < 0) {
                 log_error("restore.failed", "error=%s", LOG_Q(strerror(-error)));
-                end(life, EXIT_FAILURE);
+                life_end(life, EXIT_FAILURE);
                 return;
         }
         life->master.restoring = false;
         if (!life->master.closing)
-                backlog_replay(&life->backlog, on_known, life);
+                life_catch_up(life);
+}
+
+static void on_announce(evutil_socket_t fd, short what, void *arg)
+{
+        (void)fd;
+        (void)what;
+        life_announce(arg);
 }
 
 static void on_prune(evutil_socket_t fd, short what, void *arg)
@@ -509,10 +223,8 @@ static int add_timer(struct event **ret_event, struct life *life, event_callback
 {
         struct timeval tv = { .tv_sec = every_s };
 
-        *ret_event = event_new(life->master.base, -1, every_s ? EV_PERSIST : 0, fire, life);
-        if (!*ret_event)
-                return -ENOMEM;
-        return every_s && event_add(*ret_event, &tv) < 0 ? -ENOMEM : 0;
+        *ret_event = event_new(life->master.base, -1, EV_PERSIST, fire, life);
+        return *ret_event && event_add(*ret_event, &tv) == 0 ? 0 : -ENOMEM;
 }
 
 static struct event_base *new_base(void)
@@ -552,7 +264,8 @@ static int start(struct life *life)
                 return -ENOMEM;
         r = add_timer(&life->announce, life, on_announce, ANNOUNCE_INTERVAL_S);
         r = r ? r : add_timer(&life->prune, life, on_prune, PRUNE_INTERVAL_S);
-        r = r ? r : add_timer(&life->give_up, life, on_give_up, 0);
+        r = r ? r : life_prepare_close(life);
+        r = r ? r : life_open_doors_soon(life);
         if (r < 0)
                 return r;
         master->restoring = true;
@@ -573,6 +286,9 @@ static void life_done(struct life *life)
         store_close(master->store, 1000);
         restore_free(life->restore);
         backlog_done(&life->backlog);
+        backlog_done(&life->doors);
+        if (life->look)
+                event_free(life->look);
         pools_free(master->pools);
         channel_free(master->forker);
         fd_close(life->forker_socket);
@@ -604,7 +320,7 @@ int master_run(int forker, const struct config *config, const char *config_path)
         if (r == -EPROTO)
                 life.status = EX_CONFIG;
         if (life.status == EX_CONFIG)
-                tell_forker(&life, FORKER_BYE); /* another try would fail alike */
+                life_tell_forker(&life, FORKER_BYE); /* another try would fail alike */
         life_done(&life);
         return life.status;
 }

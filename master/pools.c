@@ -479,3 +479,13 @@ void pools_synced(struct pools *pools)
         if (pools->master->registry_up)
                 pools_registry_up(pools);
 }
+
+bool pools_known(const struct pools *pools)
+{
+        if (!pools->synced || !pools->master->registry_up)
+                return false;
+        for (size_t i = 0; i < pools->count; i++)
+                if (!pool_known(pools->list[i].rules))
+                        return false;
+        return true;
+}

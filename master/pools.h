@@ -56,6 +56,8 @@ void pools_reply_text(struct pools *pools, const char *text, size_t len);
 /* Every worker from before this master was handed over: what the registry knows besides is left behind, what the store
  * wants besides is placed. */
 void pools_synced(struct pools *pools);
+/* What runs here is known, and the registry answers. */
+bool pools_known(const struct pools *pools);
 /* The registry answers again. */
 void pools_registry_up(struct pools *pools);
 #endif

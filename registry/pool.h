@@ -118,6 +118,8 @@ int pool_spawn(struct pool *pool, struct agent *take_agent, int64_t now, enum po
 void pool_restore(struct pool *pool, struct agent *take_agent, int64_t now);
 /* No more pool_restore calls: place what no adopted worker reports (waits for those that have not reported). */
 void pool_restored(struct pool *pool, int64_t now);
+/* Every adopted worker has said what it runs. */
+bool pool_known(const struct pool *pool);
 /* Ends an agent on purpose; POOL_ANSWER follows when it is certainly gone (at once when it is already).
  * -EALREADY while another terminate is under way: waiter then stays the caller's. */
 int pool_terminate(struct pool *pool, struct agent *agent, bool graceful, void *waiter, int64_t now);

@@ -31,6 +31,11 @@ void pool_restored(struct pool *pool, int64_t now)
         pool_pump(pool, now);
 }
 
+bool pool_known(const struct pool *pool)
+{
+        return pool->unreported == 0;
+}
+
 void pool_pump_restoring(struct pool *pool, int64_t now)
 {
         struct agent *agent;

@@ -25,7 +25,7 @@ struct spawn {
         size_t left; /* slots not yet answered, plus one while slots are still being filled */
         cJSON *agents, *failed;
         enum pool_error error; /* of the last failure */
-        char detail[192];
+        char detail[256];
         struct spawn_slot slots[];
 };
 

@@ -1,0 +1,153 @@
+/* How a master ends: with everything, or for the next one. */
+#include "common/clock.h"
+#include "common/log.h"
+#include "master/http/http.h"
+#include "master/life.h"
+#include "master/pools.h"
+#include "master/pools_act.h"
+#include "master/streams.h"
+#include "registry/registry_redis.h"
+#include "sql/store.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define FAST_BUDGET_MS 1000
+
+/* ---- shutdown: stop accepting, end workers, clear the registry, flush the store, say goodbye ---- */
+
+static void say_goodbye(struct life *life)
+{
+        int64_t left = life->end_by - clock_mono_ms();
+
+        life->master.store = store_close(life->master.store, left > 0 ? (int)left : 0);
+        life_tell_forker(life, FORKER_BYE);
+        log_info("master.ended", "uptime_ms=%lld", (long long)(clock_wall_ms() - life->master.started_at));
+        life_end(life, 0);
+}
+
+static void on_cleared(void *arg, int error)
+{
+        struct life *life = arg;
+
+        if (error < 0)
+                log_warn("registry.not_cleared", "error=%s", LOG_Q(strerror(-error)));
+        if (--life->clearing == 0)
+                say_goodbye(life);
+}
+
+static void on_pools_closed(void *arg)
+{
+        struct life *life = arg;
+        struct master *master = &life->master;
+
+        life->clearing = 1;
+        for (size_t i = 0; i < pools_count(master->pools); i++)
+                life->clearing += registry_clear(master->registry, pools_at(master->pools, i)->config->pool_name,
+                                          on_cleared, life) == 0;
+        life->clearing += registry_withdraw(master->registry, on_cleared, life) == 0;
+        on_cleared(life, 0);
+}
+
+/* The budget is spent: what has not ended is killed, and its exit ends the rest. */
+static void on_give_up(evutil_socket_t fd, short what, void *arg)
+{
+        struct life *life = arg;
+        struct master *master = &life->master;
+
+        (void)fd;
+        (void)what;
+        if (life->reloading) {
+                life_end(life, EXIT_SUCCESS);
+                return;
+        }
+        log_warn("shutdown.timeout", "detail=\"killing what has not ended\"");
+        for (size_t i = 0; i < pools_count(master->pools); i++)
+                for (struct pool_worker *w = pool_first_worker(pools_at(master->pools, i)->rules); w; w = w->hh.next)
+                        pools_kill(master, &w->process_id);
+}
+
+static void arm_give_up(struct life *life, int64_t budget_ms)
+{
+        struct timeval tv = { .tv_sec = budget_ms / 1000, .tv_usec = budget_ms % 1000 * 1000 };
+
+        life->end_by = clock_mono_ms() + budget_ms;
+        event_add(life->give_up, &tv);
+}
+
+/* The forker has these sockets, too: closed here alone, they would let clients in to wait for nobody. */
+static void refuse_connections(struct life *life)
+{
+        for (unsigned i = 0; i < life->listener_count; i++)
+                shutdown(life->listeners[i], SHUT_RD);
+        life->listener_count = 0;
+}
+
+void life_shut_down(struct life *life, bool fast)
+{
+        struct master *master = &life->master;
+        bool hurry = fast && master->closing && !master->fast;
+
+        life->reloading = false;
+        arm_give_up(life, fast ? FAST_BUDGET_MS : master->config->shutdown_timeout_ms);
+        if (master->closing && !fast)
+                return;
+        log_info("shutdown.begins", "fast=%d", fast);
+        master->fast = fast;
+        if (hurry) {
+                pools_hurry(master->pools);
+        } else if (!master->closing) {
+                master->closing = true;
+                life_open_doors(life);
+                refuse_connections(life);
+                http_server_drain(master->http, NULL, NULL);
+                pools_close(master->pools, on_pools_closed, life);
+        }
+}
+
+/* ---- reload: one way for a new configuration, a new program and a crash: a new master takes over ---- */
+
+static void on_answered(void *arg)
+{
+        struct life *life = arg;
+
+        if (life->reloading)
+                life_end(life, EXIT_SUCCESS);
+}
+
+void life_hand_over(struct life *life)
+{
+        if (life->reloading || life->master.closing)
+                return;
+        life->reloading = true;
+        arm_give_up(life, life->master.config->shutdown_timeout_ms);
+        life->master.streams = streams_free(life->master.streams);
+        life->master.streams = streams_new();
+        life->listener_count = 0; /* closed now */
+        http_server_drain(life->master.http, on_answered, life);
+}
+
+void life_reload(struct life *life)
+{
+        struct config_errors errors = { 0 };
+        struct config *config = NULL;
+
+        if (config_load(life->config_path, environ, &config, &errors) < 0) {
+                for (unsigned i = 0; i < errors.count; i++)
+                        log_error("config.invalid", "error=%s", LOG_Q(errors.lines[i]));
+                log_error("config.kept", "file=%s detail=\"nothing was changed\"", LOG_Q(life->config_path));
+                return;
+        }
+        config_free(config);
+        log_info("config.reloading", "file=%s", LOG_Q(life->config_path));
+        life_hand_over(life);
+}
+
+int life_prepare_close(struct life *life)
+{
+        life->give_up = event_new(life->master.base, -1, 0, on_give_up, life);
+        return life->give_up ? 0 : -ENOMEM;
+}

@@ -1,0 +1,201 @@
+/* What a master hears from the forker, and when it lets clients in. */
+#include "common/clock.h"
+#include "common/fd.h"
+#include "common/log.h"
+#include "master/http/http.h"
+#include "master/life.h"
+#include "master/listen.h"
+#include "master/pools.h"
+#include "master/workers.h"
+#include "registry/registry_redis.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ANNOUNCE_TTL_MS 30000
+#define LOOK_MS 2
+#define DOORS_MS 1000 /* a worker that does not answer, or Redis, is not waited for longer */
+
+void life_announce(struct life *life)
+{
+        const struct master *master = &life->master;
+        char url[LISTEN_TEXT_SIZE + 8] = "http://", *address = url + strlen(url);
+        struct registry_master self = { .host = master->host, .url = url, .version = AGENTPOOL_VERSION, .pid = getpid() };
+
+        if (life->listener_count == 0 || listen_describe(life->listeners[0], address) < 0)
+                return; /* the forker hands the first one over */
+        if (strncmp(address, "unix:", 5) == 0)
+                self.url = address;
+        registry_announce(master->registry, &self, ANNOUNCE_TTL_MS);
+}
+
+void life_tell_forker(struct life *life, enum forker_message_type type)
+{
+        struct forker_message message = { .version = FORKER_PROTOCOL, .type = type };
+
+        if (life->master.forker)
+                channel_send(life->master.forker, &message, sizeof message);
+        else
+                fd_send(life->forker_socket, &message, sizeof message, -1);
+}
+
+static void handle_signal(struct life *life, int number)
+{
+        switch (number) {
+        case SIGTERM:
+                life_shut_down(life, false);
+                break;
+        case SIGINT:
+        case SIGQUIT:
+                life_shut_down(life, true);
+                break;
+        case SIGHUP:
+                life_reload(life);
+                break;
+        case SIGUSR2:
+                log_info("upgrade.begins", "detail=\"answering the requests under way\"");
+                life_hand_over(life);
+                break;
+        case SIGUSR1:
+                log_reopen();
+                workers_reopen_logs(life->master.workers);
+                break;
+        default:
+                log_warn("signal.ignored", "number=%d", number);
+        }
+}
+
+static void take_listener(struct life *life, int fd)
+{
+        int r = http_server_listen(life->master.http, fd);
+
+        if (r < 0) {
+                log_error("http.listen_failed", "error=%s", LOG_Q(strerror(-r)));
+                life_end(life, EXIT_FAILURE);
+        } else if (life->listener_count < FORKER_LISTENERS_MAX) {
+                life->listeners[life->listener_count++] = fd;
+                if (life->listener_count == 1 && life->master.registry_up)
+                        life_announce(life);
+        }
+}
+
+static void handle_forker(struct life *life, const struct forker_message *message, int fd)
+{
+        struct pools *pools = life->master.pools;
+
+        switch (message->type) {
+        case FORKER_LISTENER:
+                if (life->look && backlog_add(&life->doors, message, fd) == 0)
+                        return;
+                take_listener(life, fd);
+                return;
+        case FORKER_WORKER:
+                pools_worker_forked(pools, &message->process_id, message->pool_name, message->pid,
+                        message->started_at, message->adopted, fd);
+                return;
+        case FORKER_SYNCED:
+                life_tell_forker(life, FORKER_READY);
+                log_info("master.ready", "pools=%zu", pools_count(pools));
+                pools_synced(pools);
+                break;
+        case FORKER_FORK_FAILED:
+                pools_worker_fork_failed(pools, &message->process_id, message->number);
+                break;
+        case FORKER_EXITED:
+                pools_worker_exited(pools, &message->process_id, message->number);
+                break;
+        case FORKER_SIGNAL:
+                handle_signal(life, message->number);
+                break;
+        case FORKER_FORK:
+        case FORKER_KILL:
+        case FORKER_BYE:
+        case FORKER_READY:
+        case FORKER_MESSAGE_TYPE_COUNT:
+                log_error("forker.unexpected", "type=%d", (int)message->type);
+                break;
+        }
+        fd_close(fd);
+}
+
+static void on_known(void *arg, const struct forker_message *message, int fd)
+{
+        handle_forker(arg, message, fd);
+}
+
+/* Workers wait until it is known what they should run. */
+static void on_forker_packet(void *arg, const char *data, size_t len, int fd)
+{
+        struct life *life = arg;
+        struct forker_message message;
+
+        if (len != sizeof message) {
+                log_error("forker.bad_packet", "len=%zu", len);
+                fd_close(fd);
+                return;
+        }
+        memcpy(&message, data, sizeof message);
+        if (!life->master.restoring || message.type == FORKER_LISTENER || message.type == FORKER_SIGNAL) {
+                handle_forker(life, &message, fd);
+        } else if (backlog_add(&life->backlog, &message, fd) < 0) {
+                log_error("backlog.out_of_memory", "detail=\"ending\"");
+                fd_close(fd);
+                life_end(life, EXIT_FAILURE);
+        }
+}
+
+/* It executes a new program, whose master takes over; or it is gone, and the workers, who see the same, end their agents. */
+static void on_forker_closed(void *arg)
+{
+        log_info("master.leaves", "detail=\"its forker let it go\"");
+        life_end(arg, EXIT_FAILURE);
+}
+
+int life_attend(struct life *life)
+{
+        static const struct channel_events events = { .on_packet = on_forker_packet, .on_closed = on_forker_closed };
+
+        if (life->master.forker)
+                return 0;
+        life->master.forker = channel_new(life->master.base, life->forker_socket, &events, life);
+        if (!life->master.forker)
+                return -ENOMEM;
+        life->forker_socket = -1;
+        return 0;
+}
+
+void life_catch_up(struct life *life)
+{
+        backlog_replay(&life->backlog, on_known, life);
+}
+
+void life_open_doors(struct life *life)
+{
+        if (life->look)
+                event_free(life->look);
+        life->look = NULL;
+        backlog_replay(&life->doors, on_known, life);
+}
+
+/* Whoever comes before it is known what runs would hear that it does not: until then clients wait at the socket. */
+static void on_look(evutil_socket_t fd, short what, void *arg)
+{
+        struct life *life = arg;
+
+        (void)fd;
+        (void)what;
+        if (pools_known(life->master.pools) || clock_mono_ms() >= life->open_by)
+                life_open_doors(life);
+}
+
+int life_open_doors_soon(struct life *life)
+{
+        struct timeval tv = { .tv_usec = LOOK_MS * 1000 };
+
+        life->open_by = clock_mono_ms() + DOORS_MS;
+        life->look = event_new(life->master.base, -1, EV_PERSIST, on_look, life);
+        return life->look && event_add(life->look, &tv) == 0 ? 0 : -ENOMEM;
+}

@@ -1,0 +1,267 @@
+"""New programs and new settings under load: nobody's request fails, no agent notices; rollouts go on, halt and go back."""
+import concurrent.futures
+import contextlib
+import http.client
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import threading
+import time
+import urllib.parse
+import uuid
+
+import pytest
+
+from daemon import BUILD, PATIENCE, PROJECT, command_pool, module_pool, wait_for
+from stores import rows
+
+CLIENTS = 8
+TIMES = 20
+
+
+@pytest.fixture
+def start_copy(make_daemon, run_base):
+    """start_copy(**settings) -> a daemon that runs a copy of the program, and the copy's path."""
+    def start(**settings):
+        program = run_base / "agentpoold"
+        shutil.copy(BUILD / "agentpoold", program)
+        daemon = make_daemon(start=False, **settings)
+        daemon.write_config()
+        with open(daemon.log_path, "ab") as log:
+            daemon.process = subprocess.Popen([program, "-c", daemon.config_path], stdin=subprocess.DEVNULL, stdout=log,
+                                              stderr=log, env=daemon.env)
+        wait_for(daemon.is_ready, "the daemon to be ready")
+        return daemon, program
+    return start
+
+
+def replace(program, source):
+    """As a package manager does: the running program keeps its file."""
+    new = program.with_name("new")
+    shutil.copy(source, new)
+    new.rename(program)
+
+
+class Client:
+    """One keep-alive connection after the other. A request that was sent and not answered is a failure, but for a connection
+    that the server closed before it read anything: that request may be sent again (RFC 9110, 9.2.2; 9112, 9.3.1)."""
+
+    def __init__(self, load, number):
+        self.load, self.number, self.dice = load, number, random.Random(number)
+        self.address = urllib.parse.urlsplit(load.daemon.url)
+        self.connection = None
+
+    def ask(self, path, body, headers):
+        reused = self.connection is not None
+        self.connection = self.connection or http.client.HTTPConnection(self.address.hostname, self.address.port, timeout=PATIENCE)
+        try:
+            self.connection.request("POST", "/api/v1/agents" + path, json.dumps(body),
+                                    {"Content-Type": "application/json", **headers})
+            answer = self.connection.getresponse()
+            text = answer.read()
+        except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+            self.connection.close()
+            self.connection = None
+            if not reused:
+                raise
+            self.load.closed += 1
+            return self.ask(path, body, headers)
+        if answer.getheader("Connection", "").lower() == "close":
+            self.connection.close()
+            self.connection = None
+        assert answer.status == 200, f"{path}: {answer.status} {text}"
+        return json.loads(text)
+
+    def run(self):
+        try:
+            while not self.load.done.is_set():
+                self.step()
+        except Exception as error:
+            self.load.problems.append(f"{type(error).__name__}: {error}")
+            raise
+
+    def step(self):
+        if self.dice.random() < 0.1 and len(self.load.spawned) < 600:
+            agent = self.ask("/spawn", {"project_id": PROJECT, "role_type": "tester", "pool_name": "modules"},
+                             {"Idempotency-Key": str(uuid.uuid4())})
+            self.load.spawned.append(agent["agent_id"])
+        else:
+            text = str(self.dice.random())
+            agent_id = self.dice.choice(self.load.targets)
+            answer = self.ask(f"/{agent_id}/messages", {"jsonrpc": "2.0", "id": self.number, "method": "tools/call",
+                                                        "params": {"name": "echo", "arguments": {"text": text}}}, {})
+            assert (answer["id"], answer["result"]["content"][0]["text"]) == (self.number, text)
+            self.load.messages += 1
+        self.load.answered += 1
+
+
+class Load:
+    def __init__(self, daemon, targets):
+        self.daemon, self.targets = daemon, targets
+        self.spawned, self.problems, self.answered, self.messages, self.closed = [], [], 0, 0, 0
+        self.done = threading.Event()
+
+    @contextlib.contextmanager
+    def running(self):
+        with concurrent.futures.ThreadPoolExecutor(CLIENTS) as executor:
+            clients = [executor.submit(Client(self, number).run) for number in range(CLIENTS)]
+            try:
+                self.flow()
+                yield
+                self.flow()
+            finally:
+                self.done.set()
+            for client in clients:
+                client.result()
+
+    def flow(self, number=50):
+        before = self.answered
+        wait_for(lambda: self.answered > before + number or self.problems, "requests to be answered")
+        assert not self.problems, self.problems
+
+
+def two_pools():
+    return {"programs": command_pool(BUILD / "example-agent"), "modules": module_pool(max_agents_per_worker=50)}
+
+
+def exactly_there(daemon, load, pids):
+    """What was answered is there, once; the programs are those from the beginning."""
+
+    def executions():
+        return dict(rows(daemon, "SELECT status, count(*) FROM agent_executions GROUP BY status"))
+    # One for each that was answered: none was begun and cut off. The first ones asked for the programs.
+    wait_for(lambda: executions() == {"completed": str(load.messages + len(pids))}, f"{load.messages} executions, not {executions()}")
+    assert {agent_id: daemon.whoami(agent_id)["pid"] for agent_id in load.targets} == pids
+    wait_for(lambda: daemon.pool("modules")["agents_by_state"]["idle"] == len(load.spawned), "all spawned to run")
+    assert {agent["agent_id"] for agent in daemon.agents(pool_name="modules")} == set(load.spawned)
+
+
+def test_no_request_fails_when_upgraded_twenty_times_under_load(start_copy):
+    daemon, program = start_copy(pools=two_pools())
+    targets = [agent["agent_id"] for agent in daemon.spawn("programs", count=12)["agents"]]
+    pids = {agent_id: daemon.whoami(agent_id)["pid"] for agent_id in targets}
+    files = len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
+    load = Load(daemon, targets)
+    with load.running():
+        for i in range(1, TIMES + 1):
+            replace(program, BUILD / "agentpoold")
+            master = daemon.master_pid()
+            daemon.process.send_signal(signal.SIGUSR2)
+            wait_for(lambda: daemon.log().count("upgrade.done") == i and daemon.master_pid() not in (None, master)
+                     and daemon.is_ready(), f"upgrade {i}")
+            load.flow()
+    exactly_there(daemon, load, pids)
+    assert "master.died" not in daemon.log()
+    workers = sum(len(daemon.workers(pool)) for pool in ("programs", "modules"))
+    assert len(os.listdir(f"/proc/{daemon.process.pid}/fd")) <= files + workers
+
+
+def test_no_request_fails_when_reloaded_twenty_times_under_load(make_daemon):
+    daemon = make_daemon(pools=two_pools())
+    targets = [agent["agent_id"] for agent in daemon.spawn("programs", count=12)["agents"]]
+    pids = {agent_id: daemon.whoami(agent_id)["pid"] for agent_id in targets}
+    load = Load(daemon, targets)
+    with load.running():
+        for i in range(1, TIMES + 1):
+            daemon.config["pools"]["programs"]["max_agents_per_worker"] = 10 + i
+            daemon.write_config()
+            master = daemon.master_pid()
+            daemon.process.send_signal(signal.SIGHUP)
+            wait_for(lambda: daemon.master_pid() not in (None, master) and daemon.is_ready(), f"reload {i}")
+            load.flow()
+        daemon.config_path.write_text("{")
+        master, refusals = daemon.master_pid(), daemon.log().count("config.kept")
+        daemon.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: daemon.log().count("config.kept") > refusals, "the bad file to be refused")
+        load.flow()
+        assert daemon.master_pid() == master
+    exactly_there(daemon, load, pids)
+    assert "master.died" not in daemon.log()
+    daemon.write_config()
+    daemon.spawn("programs", count=60)
+    wait_for(lambda: max(worker["agents"] for worker in daemon.workers("programs")) == 10 + TIMES, "a worker of the new size")
+
+
+@pytest.mark.parametrize("broken", ["#!/bin/sh\nexit 1\n", "#!/bin/sh\nkill -9 $$\n", "\x7fELF but not really", None])
+def test_nothing_changes_when_the_new_program_is_broken(start_copy, broken):
+    daemon, program = start_copy(pools=two_pools())
+    agent = daemon.spawn("programs")
+    before, master = daemon.whoami(agent["agent_id"]), daemon.master_pid()
+    files = len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
+    program.unlink()
+    if broken is not None:
+        program.write_text(broken)
+        program.chmod(0o755)
+    for i in range(1, 4):
+        daemon.process.send_signal(signal.SIGUSR2)
+        wait_for(lambda: daemon.log().count("upgrade.refused") == i, "the refusal")
+    assert daemon.master_pid() == master
+    assert daemon.whoami(agent["agent_id"]) == before
+    daemon.spawn("modules")
+    assert len(os.listdir(f"/proc/{daemon.process.pid}/fd")) <= files + 1  # the new worker's socket
+    replace(program, BUILD / "agentpoold")
+    daemon.process.send_signal(signal.SIGUSR2)
+    wait_for(lambda: "upgrade.done" in daemon.log() and daemon.is_ready(), "an upgrade that can work")
+    assert daemon.whoami(agent["agent_id"]) == before
+
+
+def rollout_state(daemon, pool):
+    return daemon.pool(pool)["rollout"]["state"]
+
+
+def start_rollout(daemon, pool, batch_size=2):
+    answer = daemon.post(f"/agents/pools/{pool}/rollout", {"batch_size": batch_size, "min_healthy_seconds": 0.2})
+    assert answer.status_code == 202, answer.text
+    assert answer.headers["Location"] == f"/api/v1/agents/pools/{pool}"
+
+
+def test_replaces_every_worker_when_rolled_out(make_daemon):
+    daemon = make_daemon(pools={"programs": command_pool(BUILD / "example-agent")})
+    agents = [agent["agent_id"] for agent in daemon.spawn("programs", count=60)["agents"]]
+    old, most = set(daemon.worker_pids("programs")), 0
+    assert len(old) == 6
+    start_rollout(daemon, "programs")
+    assert daemon.post("/agents/pools/programs/rollout", {}).status_code == 409
+
+    def finished():
+        nonlocal most
+        most = max(most, len(daemon.worker_pids("programs")))
+        return rollout_state(daemon, "programs") == "finished"
+    wait_for(finished, "the rollout to finish")
+    assert most <= 6 + 2 + 2, "a batch at a time"
+    rollout = daemon.pool("programs")["rollout"]
+    assert (rollout["replaced_workers"], rollout["remaining_workers"]) == (6, 0)
+    wait_for(lambda: daemon.pool("programs")["agents_by_state"]["idle"] == 60, "all agents to run")
+    wait_for(lambda: len(daemon.worker_pids("programs")) >= 6 and not old & set(daemon.worker_pids("programs")), "new workers only")
+    assert {agent["agent_id"] for agent in daemon.agents()} == set(agents)
+    for agent_id in agents:
+        answer = daemon.whoami(agent_id)
+        assert (answer["agent_id"], answer["start_reason"]) == (agent_id, "rollout")
+
+
+def test_halts_with_nothing_lost_when_new_workers_fail(make_daemon, run_base):
+    module = run_base / "module.so"
+    shutil.copy(BUILD / "example-module.so", module)
+    daemon = make_daemon(pools={"modules": module_pool(module)})
+    agents = [agent["agent_id"] for agent in daemon.spawn("modules", count=30)["agents"]]
+    workers = daemon.worker_pids("modules")
+    broken = run_base / "broken.so"
+    broken.write_text("no module")
+    broken.rename(module)
+    start_rollout(daemon, "modules")
+    wait_for(lambda: rollout_state(daemon, "modules") == "halted", "the rollout to halt")
+    rollout = daemon.pool("modules")["rollout"]
+    assert str(module) in rollout["reason"] and (rollout["replaced_workers"], rollout["remaining_workers"]) == (0, 3)
+    assert workers.items() <= daemon.worker_pids("modules").items()
+    for agent_id in agents:
+        assert daemon.whoami(agent_id)["epoch"] == 1
+    shutil.copy(BUILD / "example-module.so", run_base / "mended.so")
+    (run_base / "mended.so").rename(module)
+    start_rollout(daemon, "modules", batch_size=10)
+    wait_for(lambda: rollout_state(daemon, "modules") == "finished", "the next rollout to finish")
+    wait_for(lambda: daemon.pool("modules")["agents_by_state"]["idle"] == 30, "all agents to run")
+    for agent_id in agents:
+        daemon.whoami(agent_id)
