@@ -127,20 +127,22 @@ static void take_swept(struct master_pool *pool, const struct registry_swept *sw
         struct pools *pools = pool->pools;
         struct pool_worker *worker = pool_worker(pool->rules, &swept->process_id);
         int64_t lease = pool->config->worker_lease_ms;
-        int64_t silent = clock_mono_ms() - workers_last_pong(pools->master->workers, &swept->process_id);
 
         for (size_t i = 0; i < swept->ended_count; i++)
                 pools_reply_text(pools, swept->ended[i], strlen(swept->ended[i]));
         if (!worker) {
-                /* Left behind by an earlier life of this daemon: nobody else ends it. */
-                if (swept->result == 0 && id_equal(&swept->master_id, &pools->master->master_id))
+                /* Left behind by an earlier life of this daemon: nobody else ends it. Or by a daemon that is no more: one
+                 * that lives and finds itself reaped ends its agents. */
+                if (swept->result == 0 && (id_equal(&swept->master_id, &pools->master->master_id) ||
+                                           swept->heartbeat_age_ms > lease))
                         registry_reap(pools->master->registry, pool->config->pool_name, &swept->process_id, NULL, NULL);
                 return;
         }
         worker->rss_bytes = swept->rss_bytes;
         worker->cpu_ms = swept->cpu_ms;
         /* Both must lapse: a slow Redis alone, or a busy loop alone, is no death. */
-        if (worker->state == WORKER_READY && swept->heartbeat_age_ms > lease && silent > lease)
+        if (worker->state == WORKER_READY && swept->heartbeat_age_ms > lease &&
+                workers_silent_ms(pools->master->workers, &swept->process_id) > lease)
                 pool_worker_suspect(pool->rules, &swept->process_id, clock_mono_ms());
 }
 
@@ -152,6 +154,10 @@ static void on_swept(void *arg, int error, const struct registry_swept *swept, s
                 return; /* the next sweep says */
         for (size_t i = 0; i < count; i++)
                 take_swept(pool, &swept[i]);
+        /* Not before: slots of workers that are no more would be taken. */
+        if (!pool->placing)
+                pool_restored(pool->rules, clock_mono_ms());
+        pool->placing = true;
         pools_wake(pool->pools, pool);
 }
 
@@ -406,12 +412,14 @@ void pools_worker_exited(struct pools *pools, const struct id *process_id, int s
         pools_wake(pools, pool);
 }
 
-void pools_worker_ready(struct pools *pools, const struct id *process_id, const struct pool_hosted *hosted, size_t count)
+void pools_worker_ready(struct pools *pools, const struct id *process_id, unsigned max_agents,
+        const struct pool_hosted *hosted, size_t count)
 {
         struct master_pool *pool = pool_of_worker(pools, process_id);
 
         if (!pool)
                 return;
+        pool_worker_capacity(pool->rules, process_id, max_agents);
         pool_worker_ready(pool->rules, process_id, hosted, count, clock_mono_ms());
         pools_wake(pools, pool);
 }
@@ -435,12 +443,13 @@ static void confirm_end(struct master_pool *pool, const struct reply *reply)
 void pools_reply(struct pools *pools, const struct reply *reply)
 {
         struct master_pool *pool = pool_of_worker(pools, &reply->process_id);
+        const struct agent *agent = pool ? pool_agent(pool->rules, &reply->agent_id) : NULL;
 
         if (!pool)
                 return;
         if (reply->type != REPLY_SPAWNED)
                 confirm_end(pool, reply);
-        if (reply->type == REPLY_EXITED)
+        if (reply->type == REPLY_EXITED && (!agent || agent->epoch == reply->epoch))
                 messages_agent_gone(pools->master->messages, &reply->agent_id, reply->exit.reason);
         pool_reply(pool->rules, reply, clock_mono_ms());
         pools_wake(pools, pool);
@@ -472,10 +481,6 @@ void pools_registry_up(struct pools *pools)
 void pools_synced(struct pools *pools)
 {
         pools->synced = true;
-        for (size_t i = 0; i < pools->count; i++) {
-                pool_restored(pools->list[i].rules, clock_mono_ms());
-                pools_wake(pools, &pools->list[i]);
-        }
         if (pools->master->registry_up)
                 pools_registry_up(pools);
 }

@@ -20,6 +20,7 @@ struct master_pool {
         struct pools *pools;
         int64_t created_at; /* wall ms */
         bool dirty;         /* actions may wait */
+        bool placing;       /* what earlier lives left in the registry is gone: agents may be placed */
         uint64_t executions, executions_ok;  /* messages answered since the last snapshot */
         struct registry_confirm *confirms;   /* owned: ends handled, which the registry may drop */
         size_t confirm_count, confirm_size;
@@ -48,7 +49,8 @@ void pools_worker_forked(struct pools *pools, const struct id *process_id, const
 void pools_worker_fork_failed(struct pools *pools, const struct id *process_id, int error);
 void pools_worker_exited(struct pools *pools, const struct id *process_id, int status);
 /* From its control socket. */
-void pools_worker_ready(struct pools *pools, const struct id *process_id, const struct pool_hosted *hosted, size_t count);
+void pools_worker_ready(struct pools *pools, const struct id *process_id, unsigned max_agents,
+        const struct pool_hosted *hosted, size_t count);
 /* From master:<id>:replies: SPAWNED, SPAWN_FAILED, EXITED. */
 void pools_reply(struct pools *pools, const struct reply *reply);
 /* The same as an envelope; one that is no reply is logged. */

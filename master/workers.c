@@ -1,9 +1,9 @@
 #include "master/workers.h"
 
-#include "common/clock.h"
 #include "common/fd.h"
 #include "common/json.h"
 #include "common/log.h"
+#include "master/messages.h"
 #include "master/pools.h"
 
 #include <errno.h>
@@ -20,7 +20,7 @@ struct workers_entry {
         struct pool_hosted *hosted; /* what it said so far, until READY */
         size_t hosted_count;
         char *failure;              /* why it cannot serve; NULL: it did not say so */
-        int64_t last_pong;          /* mono ms */
+        unsigned unanswered;        /* PINGs since its last PONG */
         UT_hash_handle hh;
 };
 
@@ -77,7 +77,7 @@ static void handle_control(struct workers_entry *entry, const struct control *co
                 take_hosted(entry, control);
                 break;
         case CONTROL_READY:
-                pools_worker_ready(pools, &entry->process_id, entry->hosted, entry->hosted_count);
+                pools_worker_ready(pools, &entry->process_id, (unsigned)control->number, entry->hosted, entry->hosted_count);
                 entry->hosted_count = 0;
                 break;
         case CONTROL_FAILED:
@@ -86,7 +86,10 @@ static void handle_control(struct workers_entry *entry, const struct control *co
                 entry->failure = strdup(control->reason);
                 break;
         case CONTROL_PONG:
-                entry->last_pong = clock_mono_ms();
+                entry->unanswered = 0;
+                break;
+        case CONTROL_REPLY:
+                messages_reply(entry->workers->master->messages, &control->reply);
                 break;
         case CONTROL_WELCOME:
         case CONTROL_COMMAND:
@@ -105,7 +108,7 @@ static void on_packet(void *arg, const char *data, size_t len, int fd)
         struct control control;
         int r = control_decode(data, len, &control);
 
-        (void)fd;
+        fd_close(fd);
         if (r < 0) {
                 log_warn("worker.bad_control", "process=%s error=%d", ID_TEXT(&entry->process_id), r);
                 return;
@@ -129,8 +132,10 @@ static void on_ping(evutil_socket_t fd, short what, void *arg)
 
         (void)fd;
         (void)what;
-        HASH_ITER(hh, workers->entries, entry, next)
+        HASH_ITER(hh, workers->entries, entry, next) {
                 send_control(entry, &ping);
+                entry->unanswered++;
+        }
 }
 
 struct workers *workers_new(struct master *master)
@@ -202,7 +207,6 @@ static struct workers_entry *entry_new(struct workers *workers, const struct id 
 
         if (entry)
                 *entry = (struct workers_entry){ .process_id = *process_id, .workers = workers,
-                        .last_pong = clock_mono_ms(),
                         .channel = channel_new(workers->master->base, take_socket, &events, entry) };
         if (!entry || !entry->channel) {
                 fd_close(take_socket);
@@ -265,9 +269,9 @@ const char *workers_failure(const struct workers *workers, const struct id *proc
         return entry ? entry->failure : NULL;
 }
 
-int64_t workers_last_pong(const struct workers *workers, const struct id *process_id)
+int64_t workers_silent_ms(const struct workers *workers, const struct id *process_id)
 {
         const struct workers_entry *entry = find(workers, process_id);
 
-        return entry ? entry->last_pong : 0;
+        return entry ? (int64_t)entry->unanswered * PING_INTERVAL_MS : INT64_MAX;
 }

@@ -18,6 +18,7 @@ int workers_send(struct workers *workers, const struct id *process_id, const str
 void workers_reopen_logs(struct workers *workers);
 /* Why it said that it cannot serve its pool; NULL: it did not. Borrowed until workers_remove. */
 const char *workers_failure(const struct workers *workers, const struct id *process_id);
-/* When its last answer to a PING came, mono ms; 0: unknown worker. */
-int64_t workers_last_pong(const struct workers *workers, const struct id *process_id);
+/* For how long it has left PINGs unanswered, by the count of them: while this master, or the whole machine, stood still
+ * nobody was asked. INT64_MAX: unknown worker. */
+int64_t workers_silent_ms(const struct workers *workers, const struct id *process_id);
 #endif

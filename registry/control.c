@@ -16,6 +16,7 @@ static const char *const names[CONTROL_TYPE_COUNT] = {
         [CONTROL_READY] = "ready",
         [CONTROL_FAILED] = "failed",
         [CONTROL_PONG] = "pong",
+        [CONTROL_REPLY] = "reply",
 };
 
 /* False when out of memory. take_item is consumed even then. */
@@ -73,20 +74,26 @@ static int read_hosted(const cJSON *list, struct control *control)
         return 0;
 }
 
+/* take_envelope: text as command_encode or reply_encode made it; NULL: they were out of memory. */
+static int add_envelope(cJSON *tree, const char *name, char *take_envelope)
+{
+        int r = json_add_item(tree, name, take_envelope ? cJSON_CreateRaw(take_envelope) : NULL);
+
+        free(take_envelope);
+        return r;
+}
+
 /* Adds what this type carries besides its name. */
 static int print_body(cJSON *tree, const struct control *control)
 {
-        char *command;
-        int r;
 
         switch (control->type) {
         case CONTROL_WELCOME:
                 return json_add_item(tree, "settings", cJSON_Duplicate(control->settings, true));
         case CONTROL_COMMAND:
-                command = command_encode(&control->command);
-                r = json_add_item(tree, "command", command ? cJSON_CreateRaw(command) : NULL);
-                free(command);
-                return r;
+                return add_envelope(tree, "command", command_encode(&control->command));
+        case CONTROL_REPLY:
+                return add_envelope(tree, "reply", reply_encode(&control->reply));
         case CONTROL_HOSTED:
                 return json_add_item(tree, "hosted", print_hosted(control->hosted, control->hosted_count));
         case CONTROL_FAILED:
@@ -117,7 +124,7 @@ char *control_encode(const struct control *control)
 static int read_body(cJSON *tree, struct control *control)
 {
         const char *reason;
-        char *command;
+        char *envelope;
         int r;
 
         switch (control->type) {
@@ -125,9 +132,14 @@ static int read_body(cJSON *tree, struct control *control)
                 control->settings = cJSON_DetachItemFromObjectCaseSensitive(tree, "settings");
                 return cJSON_IsObject(control->settings) ? 0 : -EINVAL;
         case CONTROL_COMMAND:
-                command = json_print(cJSON_GetObjectItemCaseSensitive(tree, "command"));
-                r = command ? command_decode(command, strlen(command), &control->command) : -EINVAL;
-                free(command);
+                envelope = json_print(cJSON_GetObjectItemCaseSensitive(tree, "command"));
+                r = envelope ? command_decode(envelope, strlen(envelope), &control->command) : -EINVAL;
+                free(envelope);
+                return r;
+        case CONTROL_REPLY:
+                envelope = json_print(cJSON_GetObjectItemCaseSensitive(tree, "reply"));
+                r = envelope ? reply_decode(envelope, strlen(envelope), &control->reply) : -EINVAL;
+                free(envelope);
                 return r;
         case CONTROL_HOSTED:
                 return read_hosted(cJSON_GetObjectItemCaseSensitive(tree, "hosted"), control);
@@ -184,6 +196,8 @@ void control_done(struct control *control)
         cJSON_Delete(control->settings);
         if (control->type == CONTROL_COMMAND)
                 command_done(&control->command);
+        if (control->type == CONTROL_REPLY)
+                reply_done(&control->reply);
         free(control->hosted);
         *control = (struct control){ 0 };
 }

@@ -17,6 +17,7 @@ enum control_type {
         CONTROL_READY,       /* subscribed and registered; number: how many agents it takes */
         CONTROL_FAILED,      /* reason: cannot serve its pool; it exits */
         CONTROL_PONG,
+        CONTROL_REPLY,       /* a reply envelope that could not be published, as Redis is away: ANSWER, MESSAGE_FAILED */
         CONTROL_TYPE_COUNT
 };
 
@@ -34,6 +35,7 @@ struct control {
         char *reason;               /* FAILED */
         cJSON *settings;            /* WELCOME: see worker/welcome.c */
         struct command command;     /* COMMAND */
+        struct reply reply;         /* REPLY */
         struct pool_hosted *hosted; /* HOSTED */
         size_t hosted_count;
 };

@@ -10,7 +10,7 @@ struct pool_worker {
         struct id process_id;
         struct pool *pool;
         int pid;                    /* 0 until forked */
-        unsigned max_agents;        /* slots; as the pool was configured when it was forked */
+        unsigned max_agents;        /* slots; as the pool was configured when it was forked (pool_worker_capacity) */
         unsigned used;              /* slots taken = length of agents */
         enum worker_state state;
         bool adopted;               /* was there before this master */
@@ -150,6 +150,8 @@ void pool_worker_forked(struct pool *pool, const struct id *process_id, int pid,
 void pool_worker_fork_failed(struct pool *pool, const struct id *process_id, int error, int64_t now);
 /* A worker from before this master; pool_worker_ready says later what it runs. */
 void pool_worker_adopt(struct pool *pool, const struct id *process_id, int pid, int64_t now);
+/* How many agents it takes: what it was told when it was forked, which may be another number by now. Before it is ready. */
+void pool_worker_capacity(struct pool *pool, const struct id *process_id, unsigned max_agents);
 struct pool_hosted {
         struct id agent_id;
         uint64_t epoch;

@@ -3,6 +3,7 @@
 #define WORKER_CONTEXT_H
 #include "common/channel.h"
 #include "common/id.h"
+#include "registry/control.h"
 #include "registry/registry_redis.h"
 #include "registry/roster.h"
 #include "worker/runtime.h"
@@ -33,6 +34,8 @@ struct worker {
 /* Carries out what the roster asks for, at the end of this turn of the loop. */
 void worker_wake(struct worker *worker);
 void worker_end(struct worker *worker, int status);
+/* 0, -ENOMEM or as channel_send; -EPIPE when nobody is left to hear it. */
+int worker_send(struct worker *worker, const struct control *control);
 /* Tells the master what runs here and that it may place more. */
 void worker_send_ready(struct worker *worker);
 #endif

@@ -1,5 +1,6 @@
 #include "worker/hosting.h"
 
+#include "common/clock.h"
 #include "common/fault.h"
 #include "common/log.h"
 
@@ -8,23 +9,34 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Acknowledgements and ends that share one registry call. */
+/* Acknowledgements and ends, or states, that share one registry call. */
 #define REPORT_BATCH 128
+/* What all agents of a worker together may emit in a second; each has its share. What is more would only crowd out what
+ * somebody waits for. */
+#define EVENT_BYTES_PER_SECOND (1024 * 1024)
 
 /* An agent between roster and runtime: hosted->runtime points here. */
 struct placed {
         struct worker *worker;
         struct hosted *hosted;
         struct runtime_agent *agent;
+        unsigned in_flight;      /* requests that it has not answered */
+        bool busy_told;          /* the registry says busy, not idle */
+        int64_t second;          /* mono ms: the beginning of the second in which emitted was emitted */
+        size_t emitted;          /* bytes of its notifications */
+        uint64_t events_dropped; /* not reported yet */
 };
 
+/* An answer that somebody waits for: by the control socket when Redis is away. */
 static void send_reply(struct worker *worker, const struct id *master_id, const struct reply *reply)
 {
+        struct control control = { .type = CONTROL_REPLY, .reply = *reply };
         char *text = reply_encode(reply);
+        int r = text ? registry_publish_reply(worker->registry, master_id, text) : -ENOMEM;
 
-        if (!text || registry_publish_reply(worker->registry, master_id, text) < 0)
-                log_warn("reply.not_sent", "type=%s agent=%s", reply_type_name(reply->type), ID_TEXT(&reply->agent_id));
         free(text);
+        if (r < 0 && worker_send(worker, &control) < 0)
+                log_warn("reply.not_sent", "type=%s agent=%s", reply_type_name(reply->type), ID_TEXT(&reply->agent_id));
 }
 
 struct batch {
@@ -117,6 +129,15 @@ static void on_agent_started(void *arg)
         worker_wake(placed->worker);
 }
 
+/* Notifications are lost while nobody can hear them, or when they are too many: counted, not told one by one. */
+static void report_dropped(struct placed *placed)
+{
+        if (placed->events_dropped > 0)
+                log_warn("agent.events_dropped", "agent=%s events=%llu", ID_TEXT(&placed->hosted->agent_id),
+                        (unsigned long long)placed->events_dropped);
+        placed->events_dropped = 0;
+}
+
 static void on_agent_ended(void *arg, const struct agent_exit *exit)
 {
         struct placed *placed = arg;
@@ -124,6 +145,7 @@ static void on_agent_ended(void *arg, const struct agent_exit *exit)
 
         log_info("agent.ended", "agent=%s epoch=%llu reason=%s", ID_TEXT(&placed->hosted->agent_id),
                 (unsigned long long)placed->hosted->epoch, LOG_Q(exit->reason));
+        report_dropped(placed);
         placed->hosted->runtime = NULL;
         roster_ended(worker->roster, placed->hosted, exit);
         runtime_agent_free(placed->agent);
@@ -133,12 +155,13 @@ static void on_agent_ended(void *arg, const struct agent_exit *exit)
 
 static void on_agent_answer(void *arg, const struct id *command_id, const cJSON *message, const char *why)
 {
-        const struct placed *placed = arg;
+        struct placed *placed = arg;
         const struct hosted *hosted = placed->hosted;
         struct reply reply = { .type = message ? REPLY_ANSWER : REPLY_MESSAGE_FAILED, .command_id = *command_id,
                 .agent_id = hosted->agent_id, .process_id = placed->worker->process_id, .epoch = hosted->epoch };
         cJSON holder;
 
+        placed->in_flight--;
         if (message) {
                 holder = *message; /* reply_encode only reads */
                 reply.message = &holder;
@@ -149,15 +172,34 @@ static void on_agent_answer(void *arg, const struct id *command_id, const cJSON 
         free(reply.detail);
 }
 
+/* Whether it may emit one more; so much after the last one of its share. */
+static bool may_emit(struct placed *placed)
+{
+        size_t share = EVENT_BYTES_PER_SECOND / (size_t)placed->worker->welcome->pool->max_agents_per_worker;
+        int64_t now = clock_mono_ms();
+
+        if (now - placed->second >= 1000) {
+                report_dropped(placed);
+                placed->second = now;
+                placed->emitted = 0;
+        }
+        return placed->emitted < share;
+}
+
 static void on_agent_event(void *arg, const cJSON *message)
 {
-        const struct placed *placed = arg;
-        const struct hosted *hosted = placed->hosted;
+        struct placed *placed = arg;
+        struct worker *worker = placed->worker;
         cJSON holder = *message;
-        struct reply reply = { .type = REPLY_EVENT, .agent_id = hosted->agent_id,
-                .process_id = placed->worker->process_id, .epoch = hosted->epoch, .message = &holder };
+        struct reply reply = { .type = REPLY_EVENT, .agent_id = placed->hosted->agent_id, .process_id = worker->process_id,
+                .epoch = placed->hosted->epoch, .message = &holder };
+        char *text = may_emit(placed) ? reply_encode(&reply) : NULL;
 
-        send_reply(placed->worker, &placed->worker->welcome->master_id, &reply);
+        if (text && registry_publish_reply(worker->registry, &worker->welcome->master_id, text) == 0)
+                placed->emitted += strlen(text);
+        else
+                placed->events_dropped++;
+        free(text);
 }
 
 static void start_agent(struct worker *worker, struct hosted *hosted)
@@ -272,7 +314,8 @@ static const char *send_problem(int error)
 static void deliver_message(struct worker *worker, const struct command *command)
 {
         const struct hosted *hosted = roster_find(worker->roster, &command->agent_id);
-        const struct placed *placed = hosted ? hosted->runtime : NULL;
+        struct placed *placed = hosted ? hosted->runtime : NULL;
+        bool request = cJSON_HasObjectItem(command->message, "id");
         int r;
 
         if (!placed || hosted->epoch != command->epoch || hosted->state != HOSTED_RUNNING) {
@@ -282,6 +325,39 @@ static void deliver_message(struct worker *worker, const struct command *command
         r = runtime_send(placed->agent, command);
         if (r < 0)
                 refuse_message(worker, command, send_problem(r));
+        else
+                placed->in_flight += request;
+}
+
+void hosting_tell_states(struct worker *worker)
+{
+        struct registry_status items[REPORT_BATCH];
+        struct placed *told[REPORT_BATCH];
+        size_t count = 0;
+
+        for (struct hosted *h = roster_first(worker->roster); h && count < REPORT_BATCH; h = h->hh.next) {
+                struct placed *placed = h->runtime;
+
+                if (!placed || h->state != HOSTED_RUNNING || placed->busy_told == (placed->in_flight > 0))
+                        continue;
+                told[count] = placed;
+                items[count++] = (struct registry_status){ .agent_id = h->agent_id, .epoch = h->epoch,
+                        .state = placed->in_flight > 0 ? AGENT_BUSY : AGENT_IDLE };
+        }
+        if (count == 0 || registry_agent_status(worker->registry, &worker->process_id, items, count) < 0)
+                return; /* the rest, or all, with the next heartbeat */
+        for (size_t i = 0; i < count; i++)
+                told[i]->busy_told = told[i]->in_flight > 0;
+}
+
+void hosting_forget_states(struct worker *worker)
+{
+        for (struct hosted *h = roster_first(worker->roster); h; h = h->hh.next) {
+                struct placed *placed = h->runtime;
+
+                if (placed)
+                        placed->busy_told = false;
+        }
 }
 
 void hosting_command(struct worker *worker, struct command *command)

@@ -10,4 +10,8 @@ void hosting_command_text(struct worker *worker, const char *text, size_t len);
 void hosting_command(struct worker *worker, struct command *command);
 /* Ends all agents without grace, also those that are ending gracefully already. */
 void hosting_kill(struct worker *worker);
+/* Tells the registry which agents became busy or idle since it was last told. */
+void hosting_tell_states(struct worker *worker);
+/* The registry has all that run here as idle. */
+void hosting_forget_states(struct worker *worker);
 #endif

@@ -21,6 +21,7 @@ static void on_registered(void *arg, int error, const struct registry_reported *
                 log_warn("worker.not_registered", "error=%s", LOG_Q(strerror(-error)));
         } else {
                 worker->registered = true;
+                hosting_forget_states(worker); /* it says idle of what runs */
                 for (size_t i = 0; i < count; i++)
                         if (reported[i].result == -ESTALE)
                                 roster_reported(worker->roster, &reported[i].agent_id, reported[i].epoch, -ESTALE);
@@ -159,6 +160,7 @@ static void on_heartbeat(evutil_socket_t fd, short what, void *arg)
         (void)fd;
         (void)what;
         beat(arg);
+        hosting_tell_states(arg);
 }
 
 /* The whole list first: a master that knew less than it would place again what is about to start here. */

@@ -29,13 +29,24 @@ void worker_end(struct worker *worker, int status)
 
 /* ---- to the master ---- */
 
+int worker_send(struct worker *worker, const struct control *control)
+{
+        char *text;
+        int r;
+
+        if (!worker->control)
+                return -EPIPE;
+        text = control_encode(control);
+        r = text ? channel_send(worker->control, text, strlen(text)) : -ENOMEM;
+        free(text);
+        return r;
+}
+
 static void send_control(struct worker *worker, const struct control *control)
 {
-        char *text = control_encode(control);
-        int r = text ? channel_send(worker->control, text, strlen(text)) : -ENOMEM;
+        int r = worker_send(worker, control);
 
-        free(text);
-        if (r < 0)
+        if (r < 0 && r != -EPIPE)
                 log_error("control.not_sent", "type=%d error=%s", (int)control->type, LOG_Q(strerror(-r)));
 }
 
@@ -68,7 +79,8 @@ void worker_send_ready(struct worker *worker)
         }
         if (message.hosted_count > 0)
                 send_control(worker, &message);
-        send_control(worker, &(struct control){ .type = CONTROL_READY });
+        send_control(worker, &(struct control){ .type = CONTROL_READY,
+                .number = worker->welcome->pool->max_agents_per_worker });
 }
 
 /* ---- the control socket ---- */
@@ -121,7 +133,7 @@ static void stop(struct worker *worker, enum control_stop how)
                 worker_end(worker, EXIT_SUCCESS);
                 return;
         }
-        worker->ending = how != CONTROL_STOP_DRAIN;
+        worker->ending |= how != CONTROL_STOP_DRAIN;
         roster_drain(worker->roster, worker->ending);
         if (how == CONTROL_STOP_NOW)
                 hosting_kill(worker);
@@ -153,6 +165,7 @@ static void handle_control(struct worker *worker, struct control *control)
         case CONTROL_READY:
         case CONTROL_FAILED:
         case CONTROL_PONG:
+        case CONTROL_REPLY:
         case CONTROL_TYPE_COUNT:
                 log_warn("control.unexpected", "type=%d", (int)control->type);
                 break;

@@ -42,12 +42,14 @@ START_TEST(test_is_the_same_when_encoded_and_decoded)
 }
 END_TEST
 
-START_TEST(test_carries_settings_and_commands_when_encoded)
+START_TEST(test_carries_settings_commands_and_replies_when_encoded)
 {
         struct control welcome = { .type = CONTROL_WELCOME, .settings = cJSON_CreateObject() }, back;
         struct control command = { .type = CONTROL_COMMAND,
                 .command = { .type = COMMAND_TERMINATE, .command_id = id_new(), .agent_id = id_new(), .epoch = 7,
                         .graceful = true, .pool_name = (char[]){ "pool" } } };
+        struct control reply = { .type = CONTROL_REPLY, .reply = { .type = REPLY_MESSAGE_FAILED, .command_id = id_new(),
+                .agent_id = id_new(), .process_id = id_new(), .epoch = 3, .detail = (char[]){ "it \"ended\"" } } };
 
         ck_assert_int_eq(json_add_string(welcome.settings, "host", "here"), 0);
         back = again(&welcome);
@@ -59,6 +61,11 @@ START_TEST(test_carries_settings_and_commands_when_encoded)
         ck_assert_uint_eq(back.command.epoch, 7);
         ck_assert(back.command.graceful);
         control_done(&back);
+        back = again(&reply);
+        ck_assert(id_equal(&back.reply.command_id, &reply.reply.command_id));
+        ck_assert_str_eq(back.reply.detail, "it \"ended\"");
+        control_done(&back);
+        ck_assert_ptr_null(back.reply.detail);
 }
 END_TEST
 
@@ -126,7 +133,8 @@ START_TEST(test_refuses_when_it_is_no_control)
         static const char *const texts[] = { "", "{}", "[]", "{\"type\":\"nonsense\"}", "{\"type\":7}",
                 "{\"type\":\"stop\"}", "{\"type\":\"ping\",\"number\":\"1\"}", "{\"type\":\"welcome\"}",
                 "{\"type\":\"welcome\",\"settings\":[]}", "{\"type\":\"failed\"}", "{\"type\":\"command\"}",
-                "{\"type\":\"command\",\"command\":{\"type\":\"spawn\"}}", "{\"type\":\"hosted\"}",
+                "{\"type\":\"command\",\"command\":{\"type\":\"spawn\"}}", "{\"type\":\"reply\"}", "{\"type\":\"reply\",\"reply\":[]}",
+                "{\"type\":\"hosted\"}",
                 "{\"type\":\"hosted\",\"hosted\":{}}", "{\"type\":\"hosted\",\"hosted\":[[]]}",
                 "{\"type\":\"hosted\",\"hosted\":[[\"no id\",1,false]]}" };
         struct control back;
@@ -175,7 +183,7 @@ int main(void)
 
         tcase_set_timeout(all, 60);
         tcase_add_test(all, test_is_the_same_when_encoded_and_decoded);
-        tcase_add_test(all, test_carries_settings_and_commands_when_encoded);
+        tcase_add_test(all, test_carries_settings_commands_and_replies_when_encoded);
         tcase_add_test(all, test_carries_a_full_portion_when_hosted);
         tcase_add_test(all, test_is_whole_or_nothing_when_memory_runs_out);
         tcase_add_test(all, test_refuses_when_it_is_no_control);

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""An agent that misbehaves when asked to: JSON-RPC methods exit, mute, slow; flags --stubborn, --dies STATUS."""
+"""An agent that misbehaves when asked to: JSON-RPC methods exit, mute, slow, flood; flags --stubborn, --dies STATUS."""
 import json
 import os
 import signal
@@ -20,6 +20,17 @@ def answer_later(message, seconds):
     answer(message, "slow")
 
 
+def flood(seconds):
+    """Notifications, as many as are taken."""
+    line = json.dumps({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"filler": "x" * 200}}) + "\n"
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with lock:
+            sys.stdout.write(line * 50)
+            sys.stdout.flush()
+        time.sleep(0.001)  # others want the lock, too
+
+
 def main():
     if "--dies" in sys.argv:
         sys.exit(int(sys.argv[sys.argv.index("--dies") + 1]))
@@ -32,6 +43,8 @@ def main():
             os._exit(params["status"])
         elif method == "slow":
             threading.Thread(target=answer_later, args=(message, params["seconds"]), daemon=True).start()
+        elif method == "flood":
+            threading.Thread(target=flood, args=(params["seconds"],), daemon=True).start()
         elif method == "whoami":
             answer(message, {"pid": os.getpid(), "epoch": int(os.environ["AGENTPOOL_EPOCH"])})
         elif method != "mute" and "id" in message:
