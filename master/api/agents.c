@@ -167,7 +167,7 @@ void api_agents_get(struct http_request *request, void *arg)
 static cJSON *print_backoff(const struct agent *agent)
 {
         const struct pool_restart_config *restart = &pool_config(agent->pool)->restart;
-        int64_t wait = agent->phase == PHASE_DELAYED ? agent->deadline - clock_mono_ms() : 0;
+        int64_t wait = agent->phase == PHASE_DELAYED ? agent->resend_at - clock_mono_ms() : 0;
         cJSON *tree = cJSON_CreateObject();
         int r = tree ? 0 : -ENOMEM;
 
@@ -190,6 +190,7 @@ static const char *placement_reason(const struct agent *agent)
                 [PHASE_WAITING] = "it waits for a free slot",
                 [PHASE_RESERVING] = "the registry is choosing its worker",
                 [PHASE_SENT] = "its worker was told to start it and has not acknowledged yet",
+                [PHASE_WITHDRAWN] = "it is being ended where it is and will be placed again",
                 [PHASE_DELAYED] = "it ended and its restart is being held back",
                 [PHASE_RESTORING] = "the daemon has restarted and looks whether it still runs",
         };
