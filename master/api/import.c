@@ -1,6 +1,7 @@
 /* POST /agents/import: agents as GET /agents prints them, with their ids and epochs, made to exist here. */
 #include "common/clock.h"
 #include "master/api/api.h"
+#include "master/api/spawn_body.h"
 #include "master/pools_act.h"
 #include "registry/agent_exit.h"
 #include "sql/store.h"
@@ -11,6 +12,7 @@
 #include <string.h>
 
 #define IMPORT_MAX 1000
+#define EPOCH_MAX (JSON_INTEGER_MAX / 2) /* leaves room for all that may follow */
 
 struct import {
         struct http_request *request;
@@ -43,8 +45,10 @@ static void import_settled(struct import *import)
         if (--import->left > 0)
                 return;
         tree = cJSON_CreateObject();
-        json_add_integer(tree, "imported", import->imported);
-        cJSON_AddItemToObject(tree, "failed", import->failed);
+        if (json_add_item(tree, "failed", import->failed) < 0 || json_add_integer(tree, "imported", import->imported) < 0) {
+                cJSON_Delete(tree);
+                tree = NULL;
+        }
         api_answer(import->request, 200, tree);
         free(import);
 }
@@ -67,72 +71,60 @@ static void on_inserted(void *arg, int error)
         } else {
                 import->imported++;
                 pool_restore(slot->pool->rules, slot->agent, clock_mono_ms());
-                pool_restored(slot->pool->rules, clock_mono_ms());
+                pool_tick(slot->pool->rules, clock_mono_ms()); /* to place it, if it is time to place agents */
                 pools_wake(import->master->pools, slot->pool);
         }
         free(slot);
         import_settled(import);
 }
 
-static char *copy_map(const cJSON *record, const char *name)
+/* What a spawn would have asked for, under the rules of a spawn: NULL with *ret_detail filled. */
+static struct agent *read_spawn(const struct master *master, cJSON *record, char *ret_detail, size_t size)
 {
-        const cJSON *map = cJSON_GetObjectItemCaseSensitive(record, name);
+        static const char *const names[] = { "project_id", "role_type", "pool_name", "heartbeat_interval", "max_idle_time",
+                "labels", "args" };
+        cJSON *tree = cJSON_CreateObject();
+        struct schema_errors errors = { 0 };
+        struct spawn_body body = { 0 };
+        struct agent *agent = NULL;
 
-        return cJSON_IsObject(map) && map->child ? json_print(map) : NULL;
+        for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+                cJSON *item = cJSON_GetObjectItemCaseSensitive(record, names[i]);
+
+                if (item)
+                        cJSON_AddItemReferenceToObject(tree, names[i], item);
+        }
+        if (tree && spawn_body_read(master, tree, "", &body, &errors) == 0)
+                agent = spawn_body_agent(&body);
+        if (errors.count > 0)
+                snprintf(ret_detail, size, "%s: %s", errors.errors[0].pointer, errors.errors[0].detail);
+        spawn_body_done(&body);
+        cJSON_Delete(tree);
+        return agent;
 }
 
-static int read_integers(const cJSON *record, struct agent *agent)
+/* What it has become since. 0 or -EINVAL. */
+static int read_life(const cJSON *record, struct agent *agent)
 {
-        int64_t epoch, restarts, heartbeat, idle;
+        const char *agent_id = json_string(record, "agent_id"), *state = json_string(record, "state");
+        const char *created_at = json_string(record, "created_at");
+        const cJSON *last_exit = cJSON_GetObjectItemCaseSensitive(record, "last_exit");
+        int64_t epoch, restarts;
 
-        if (json_integer(record, "epoch", &epoch) < 0 || json_integer(record, "restarts", &restarts) < 0 ||
-                json_integer(record, "heartbeat_interval", &heartbeat) < 0 || json_integer(record, "max_idle_time", &idle) < 0)
+        if (!agent_id || !state || !created_at || id_parse(agent_id, &agent->agent_id) < 0 ||
+                agent_state_parse(state, &agent->state) < 0 || clock_parse(created_at, &agent->created_at) < 0)
                 return -EINVAL;
-        if (epoch < 0 || restarts < 0 || restarts > UINT_MAX || heartbeat < 0 || heartbeat > INT_MAX || idle < 0 ||
-                idle > INT_MAX)
+        if (json_integer(record, "epoch", &epoch) < 0 || json_integer(record, "restarts", &restarts) < 0 || epoch < 0 ||
+                epoch > EPOCH_MAX || restarts < 0 || restarts > UINT_MAX)
                 return -EINVAL;
         agent->epoch = (uint64_t)epoch;
         agent->restarts = (uint32_t)restarts;
-        agent->heartbeat_interval = (int32_t)heartbeat;
-        agent->max_idle_time = (int32_t)idle;
-        return 0;
-}
-
-static int read_texts(const cJSON *record, struct agent *agent)
-{
-        const char *agent_id = json_string(record, "agent_id"), *project_id = json_string(record, "project_id");
-        const char *role = json_string(record, "role_type"), *state = json_string(record, "state");
-        const char *created_at = json_string(record, "created_at");
-
-        if (!agent_id || !project_id || !role || !state || !created_at || id_parse(agent_id, &agent->agent_id) < 0 ||
-                id_parse(project_id, &agent->project_id) < 0 || agent_state_parse(state, &agent->state) < 0 ||
-                clock_parse(created_at, &agent->created_at) < 0)
-                return -EINVAL;
-        agent->role_type = strdup(role);
-        return agent->role_type ? 0 : -ENOMEM;
-}
-
-/* NULL: the record is not one of an agent. */
-static struct agent *read_agent(const cJSON *record)
-{
-        const cJSON *last_exit = cJSON_GetObjectItemCaseSensitive(record, "last_exit");
-        struct agent *agent = agent_new();
-
-        if (!agent)
-                return NULL;
-        if (read_texts(record, agent) < 0 || read_integers(record, agent) < 0)
-                return agent_free(agent);
-        agent->updated_at = clock_wall_ms();
-        agent->labels = copy_map(record, "labels");
-        agent->args = copy_map(record, "args");
         if (agent_state_wanted(agent->state))
                 agent->state = AGENT_STARTING;
         if (!cJSON_IsObject(last_exit))
-                return agent;
+                return 0;
         agent->last_exit = calloc(1, sizeof *agent->last_exit);
-        if (agent->last_exit && agent_exit_read(last_exit, agent->last_exit) == 0)
-                return agent;
-        return agent_free(agent);
+        return agent->last_exit ? agent_exit_read(last_exit, agent->last_exit) : -EINVAL;
 }
 
 static int submit(struct import_slot *slot)
@@ -149,16 +141,16 @@ static int submit(struct import_slot *slot)
         return r;
 }
 
-static void import_record(struct import *import, const cJSON *record)
+static void import_record(struct import *import, cJSON *record)
 {
         const char *agent_id = json_string(record, "agent_id"), *pool_name = json_string(record, "pool_name");
         struct master_pool *pool = pool_name ? pools_find(import->master->pools, pool_name) : NULL;
-        struct agent *agent = pool ? read_agent(record) : NULL;
-        struct import_slot *slot = agent ? malloc(sizeof *slot) : NULL;
+        char detail[400] = "not the record of an agent as GET /agents prints it";
+        struct agent *agent = pool ? read_spawn(import->master, record, detail, sizeof detail) : NULL;
+        struct import_slot *slot = agent && read_life(record, agent) == 0 ? malloc(sizeof *slot) : NULL;
 
         if (!slot) {
-                note_failure(import, agent_id, pool ? "not the record of an agent as GET /agents prints it"
-                                                    : "no such pool is configured here");
+                note_failure(import, agent_id, pool ? detail : "no such pool is configured here");
                 agent_free(agent);
                 return;
         }
@@ -183,7 +175,7 @@ void api_agents_import(struct http_request *request, void *arg)
 {
         struct import_body body = { 0 };
         struct import *import;
-        const cJSON *record;
+        cJSON *record;
 
         if (!api_read_body(request, import_fields, &body))
                 return;
