@@ -9,6 +9,7 @@
 #define FORMAT "agentpool-export"
 #define FORMAT_VERSION 1
 #define IMPORT_BATCH 500
+#define IMPORT_BYTES (512 * 1024) /* of a batch: half of what the daemon takes unless configured otherwise */
 
 static int print_line(cJSON *take_tree)
 {
@@ -56,7 +57,7 @@ int cli_export(struct cli *cli, int argc, char **argv)
 }
 
 /* One line of standard input as a tree; NULL at the end. *ret_error is set when it is no JSON. */
-static cJSON *read_line(size_t number, int *ret_error)
+static cJSON *read_line(size_t number, size_t *ret_len, int *ret_error)
 {
         struct json_error why;
         char *line = NULL;
@@ -69,6 +70,7 @@ static cJSON *read_line(size_t number, int *ret_error)
                 *ret_error = -1;
         }
         free(line);
+        *ret_len = n > 0 ? (size_t)n : 0;
         return tree;
 }
 
@@ -85,10 +87,18 @@ static int check_header(const cJSON *header)
         return -1;
 }
 
-/* Sends what is in agents (emptied) and adds up what was imported. */
-static int import_batch(struct cli *cli, cJSON *agents, int64_t *total)
+static const char *text_of(const cJSON *object, const char *name)
+{
+        const char *text = json_string(object, name);
+
+        return text ? text : "?";
+}
+
+/* Sends what is in agents (emptied), adds up what was imported, says what was not. */
+static int import_batch(struct cli *cli, cJSON *agents, int64_t *total, bool *failed)
 {
         cJSON *body = cJSON_CreateObject(), *answer, *agent, *batch = cJSON_AddArrayToObject(body, "agents");
+        const cJSON *failure;
         int64_t imported;
         int r;
 
@@ -100,6 +110,11 @@ static int import_batch(struct cli *cli, cJSON *agents, int64_t *total)
                 return r;
         if (json_integer(answer, "imported", &imported) == 0)
                 *total += imported;
+        cJSON_ArrayForEach(failure, cJSON_GetObjectItemCaseSensitive(answer, "failed"))
+        {
+                fprintf(stderr, "agentpool: agent %s: %s\n", text_of(failure, "agent_id"), text_of(failure, "detail"));
+                *failed = true;
+        }
         cJSON_Delete(answer);
         return 0;
 }
@@ -107,24 +122,28 @@ static int import_batch(struct cli *cli, cJSON *agents, int64_t *total)
 int cli_import(struct cli *cli, int argc, char **argv)
 {
         cJSON *header, *agent, *agents = cJSON_CreateArray();
-        size_t number = 1;
+        size_t number = 1, len, bytes = 0;
+        bool failed = false;
         int64_t total = 0;
         int r = 0;
 
         if (argc != 1)
                 return cli_usage(cli_find(argv[0]));
-        header = read_line(number, &r);
+        header = read_line(number, &len, &r);
         if (r == 0)
                 r = check_header(header);
         cJSON_Delete(header);
-        while (r == 0 && (agent = read_line(++number, &r))) {
+        while (r == 0 && (agent = read_line(++number, &len, &r))) {
+                if (bytes > 0 && (bytes + len > IMPORT_BYTES || cJSON_GetArraySize(agents) == IMPORT_BATCH)) {
+                        r = import_batch(cli, agents, &total, &failed);
+                        bytes = 0;
+                }
                 cJSON_AddItemToArray(agents, agent);
-                if (cJSON_GetArraySize(agents) == IMPORT_BATCH)
-                        r = import_batch(cli, agents, &total);
+                bytes += len;
         }
-        if (r == 0 && cJSON_GetArraySize(agents) > 0)
-                r = import_batch(cli, agents, &total);
+        if (r == 0 && bytes > 0)
+                r = import_batch(cli, agents, &total, &failed);
         cJSON_Delete(agents);
         printf("%lld agents imported\n", (long long)total);
-        return r == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+        return r == 0 && !failed ? EXIT_SUCCESS : EXIT_FAILURE;
 }
