@@ -4,6 +4,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "master/pools.h"
+#include "master/workers.h"
 #include "registry/registry_redis.h"
 #include "sql/store.h"
 
@@ -197,6 +198,51 @@ static struct message *enlist(struct messages *messages, struct agent *agent, co
         return message;
 }
 
+/* A message on its way to its worker. */
+struct posted {
+        struct messages *messages;
+        struct id command_id, process_id;
+        char *command; /* owned */
+};
+
+static void on_posted(void *arg, int error)
+{
+        struct posted *posted = arg;
+        struct message *message;
+
+        /* Its worker is not subscribed at this moment. When Redis went away nobody knows whether it has the message. */
+        if (error < 0 && error != -EAGAIN && error != -ECANCELED) {
+                HASH_FIND(hh, posted->messages->by_command, &posted->command_id, sizeof posted->command_id, message);
+                if (workers_send_command(posted->messages->master->workers, &posted->process_id, posted->command) < 0 &&
+                        message)
+                        finish(message, MESSAGE_FAILED, NULL, "its worker cannot be reached; try again");
+        }
+        free(posted->command);
+        free(posted);
+}
+
+/* 0; -EAGAIN: neither Redis nor the control socket takes it; -ENOMEM. take_command is consumed even then. */
+static int post(struct messages *messages, const struct agent *agent, const struct id *command_id, char *take_command)
+{
+        struct master *master = messages->master;
+        struct posted *posted = malloc(sizeof *posted);
+        int r = -ENOMEM;
+
+        if (posted) {
+                *posted = (struct posted){ .messages = messages, .command_id = *command_id,
+                        .process_id = agent->worker->process_id, .command = take_command };
+                r = registry_publish_command(master->registry, pool_config(agent->pool)->pool_name, &posted->process_id,
+                        take_command, on_posted, posted);
+        }
+        if (r == 0)
+                return 0;
+        if (r == -EAGAIN)
+                r = workers_send_command(master->workers, &agent->worker->process_id, take_command) < 0 ? r : 0;
+        free(take_command);
+        free(posted);
+        return r;
+}
+
 int messages_send(struct messages *messages, struct agent *agent, cJSON *tree, int64_t timeout_ms, message_cb cb,
         void *arg)
 {
@@ -216,11 +262,11 @@ int messages_send(struct messages *messages, struct agent *agent, cJSON *tree, i
         free(command.pool_name);
         if (!text)
                 return -ENOMEM;
-        if (cb && !(message = enlist(messages, agent, &command, timeout_ms, cb, arg)))
-                r = -ENOMEM;
-        else
-                r = registry_publish_command(master->registry, pool_name, &agent->worker->process_id, text);
-        free(text);
+        if (cb && !(message = enlist(messages, agent, &command, timeout_ms, cb, arg))) {
+                free(text);
+                return -ENOMEM;
+        }
+        r = post(messages, agent, &command.command_id, text);
         if (r < 0 && message)
                 message_free(message);
         return r;

@@ -151,23 +151,13 @@ struct sent {
         char *command; /* owned */
 };
 
-static void send_by_control(const struct sent *sent)
-{
-        struct control control = { .type = CONTROL_COMMAND };
-
-        if (command_decode(sent->command, strlen(sent->command), &control.command) < 0)
-                return; /* out of memory: the rules send it again */
-        workers_send(sent->master->workers, &sent->process_id, &control);
-        command_done(&control.command);
-}
-
 static void on_sent(void *arg, int error)
 {
         struct sent *sent = arg;
 
         /* Redis is away, or has forgotten the agent (FLUSHALL): its worker has not. */
         if (error == -EAGAIN || error == -ENOENT)
-                send_by_control(sent);
+                workers_send_command(sent->master->workers, &sent->process_id, sent->command);
         free(sent->command);
         free(sent);
 }

@@ -253,6 +253,18 @@ int workers_send(struct workers *workers, const struct id *process_id, const str
         return entry ? send_control(entry, control) : -ENOENT;
 }
 
+int workers_send_command(struct workers *workers, const struct id *process_id, const char *command)
+{
+        struct control control = { .type = CONTROL_COMMAND };
+        int r = command_decode(command, strlen(command), &control.command);
+
+        if (r < 0)
+                return r;
+        r = workers_send(workers, process_id, &control);
+        command_done(&control.command);
+        return r;
+}
+
 void workers_reopen_logs(struct workers *workers)
 {
         struct control reopen = { .type = CONTROL_REOPEN_LOGS };

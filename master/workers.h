@@ -15,6 +15,8 @@ int workers_dismiss(struct workers *workers, const struct id *process_id, int ta
 void workers_remove(struct workers *workers, const struct id *process_id);
 /* 0, -ENOENT, or as channel_send. */
 int workers_send(struct workers *workers, const struct id *process_id, const struct control *control);
+/* A command envelope, for when Redis cannot carry it. Likewise, or -EINVAL. */
+int workers_send_command(struct workers *workers, const struct id *process_id, const char *command);
 void workers_reopen_logs(struct workers *workers);
 /* Why it said that it cannot serve its pool; NULL: it did not. Borrowed until workers_remove. */
 const char *workers_failure(const struct workers *workers, const struct id *process_id);

@@ -441,8 +441,9 @@ int registry_agent_status(struct registry *registry, const struct id *process_id
         return call_send(registry, call, finish_done, NULL);
 }
 
-/* Commands without a script, whose answers nobody waits for. */
-static int send_plain(struct registry *registry, const char *verb, const char *key, const char *value)
+/* Commands without a script. */
+static int send_plain(struct registry *registry, const char *verb, const char *key, const char *value, redis_link_cb cb,
+        void *arg)
 {
         struct redis_command command = { 0 };
         int r;
@@ -452,46 +453,66 @@ static int send_plain(struct registry *registry, const char *verb, const char *k
         redis_command_add_text(&command, value);
         r = redis_command_finish(&command);
         if (r == 0)
-                r = redis_session_send(registry->session, &command, NULL, NULL);
+                r = redis_session_send(registry->session, &command, cb, arg);
         redis_command_done(&command);
         return r;
 }
 
-static int publish(struct registry *registry, const char *prefix, const char *name, const char *suffix, const char *text)
+static void on_published(void *arg, int error, const redisReply *reply)
 {
+        struct call *call = arg;
+
+        if (error == 0 && (reply->type != REDIS_REPLY_INTEGER || reply->integer == 0))
+                error = -ENOENT;
+        call->cb.done(call->arg, error);
+        free(call);
+}
+
+static int publish(struct registry *registry, const char *prefix, const char *name, const char *suffix, const char *text,
+        registry_cb cb, void *arg)
+{
+        struct call *call = cb ? calloc(1, sizeof *call) : NULL;
         char channel[128];
+        int r;
 
         if ((size_t)snprintf(channel, sizeof channel, "%s%s%s", prefix, name, suffix) >= sizeof channel)
-                return -EINVAL;
-        return send_plain(registry, "PUBLISH", channel, text);
+                r = -EINVAL;
+        else
+                r = cb && !call ? -ENOMEM : send_plain(registry, "PUBLISH", channel, text, cb ? on_published : NULL, call);
+        if (r < 0)
+                free(call);
+        else if (call)
+                *call = (struct call){ .cb.done = cb, .arg = arg };
+        return r;
 }
 
 int registry_publish_command(struct registry *registry, const char *pool_name, const struct id *process_id,
-        const char *command)
+        const char *command, registry_cb cb, void *arg)
 {
-        int r = publish(registry, "process:", ID_TEXT(process_id), ":commands", command);
+        int r = publish(registry, "process:", ID_TEXT(process_id), ":commands", command, cb, arg);
 
         if (r == 0)
-                publish(registry, "pool:", pool_name, ":commands", command); /* watchers may miss theirs */
+                publish(registry, "pool:", pool_name, ":commands", command, NULL, NULL); /* watchers may miss theirs */
         return r;
 }
 
 int registry_publish_event(struct registry *registry, const char *pool_name, const char *event)
 {
-        return publish(registry, "pool:", pool_name, ":events", event);
+        return publish(registry, "pool:", pool_name, ":events", event, NULL, NULL);
 }
 
-int registry_publish_reply(struct registry *registry, const struct id *master_id, const char *reply)
+int registry_publish_reply(struct registry *registry, const struct id *master_id, const char *reply, registry_cb cb,
+        void *arg)
 {
-        return publish(registry, "master:", ID_TEXT(master_id), ":replies", reply);
+        return publish(registry, "master:", ID_TEXT(master_id), ":replies", reply, cb, arg);
 }
 
 int registry_pool_add(struct registry *registry, const char *pool_name)
 {
-        return send_plain(registry, "SADD", "pools", pool_name);
+        return send_plain(registry, "SADD", "pools", pool_name, NULL, NULL);
 }
 
 int registry_pool_remove(struct registry *registry, const char *pool_name)
 {
-        return send_plain(registry, "SREM", "pools", pool_name);
+        return send_plain(registry, "SREM", "pools", pool_name, NULL, NULL);
 }

@@ -61,11 +61,14 @@ int registry_reserve(struct registry *registry, const char *pool_name, enum pool
  * has the agent. 0; -ENOENT not placed under this epoch; -ESTALE a higher epoch. */
 int registry_send(struct registry *registry, const char *pool_name, const struct id *agent_id, uint64_t epoch,
         enum agent_state state, const char *command, registry_cb cb, void *arg);
-/* Publishes to the worker, with the copy for watchers; nothing is recorded: MESSAGE, DRAIN, SHUTDOWN. */
+/* Publishes to the worker, with the copy for watchers; nothing is recorded: MESSAGE, DRAIN, SHUTDOWN. 0; -ENOENT: the
+ * worker is not subscribed, it got nothing. */
 int registry_publish_command(struct registry *registry, const char *pool_name, const struct id *process_id,
-        const char *command);
+        const char *command, registry_cb cb, void *arg);
 int registry_publish_event(struct registry *registry, const char *pool_name, const char *event);
-int registry_publish_reply(struct registry *registry, const struct id *master_id, const char *reply);
+/* Likewise -ENOENT: that master is not subscribed. */
+int registry_publish_reply(struct registry *registry, const struct id *master_id, const char *reply, registry_cb cb,
+        void *arg);
 /* Frees the slot and deletes agent:<id>, if the agent is placed at process_id (zero: anywhere) under this or a lower
  * epoch. 0 also when there is nothing to free; -ESTALE a higher epoch. */
 int registry_release(struct registry *registry, const char *pool_name, const struct id *agent_id, uint64_t epoch,

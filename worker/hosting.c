@@ -27,16 +27,56 @@ struct placed {
         uint64_t events_dropped; /* not reported yet */
 };
 
-/* An answer that somebody waits for: by the control socket when Redis is away. */
+/* An answer on its way to its master. */
+struct said {
+        struct worker *worker;
+        char *text; /* owned */
+};
+
+static void say_by_control(struct worker *worker, const char *text)
+{
+        struct control control = { .type = CONTROL_REPLY };
+        int r = reply_decode(text, strlen(text), &control.reply);
+
+        if (r == 0) {
+                r = worker_send(worker, &control);
+                reply_done(&control.reply);
+        }
+        if (r < 0)
+                log_warn("reply.not_sent", "error=%s", LOG_Q(strerror(-r)));
+}
+
+/* Repeating an answer is no harm: when nobody knows whether it came, it goes the other way, too. */
+static void on_said(void *arg, int error)
+{
+        struct said *said = arg;
+
+        if (error < 0 && error != -ECANCELED)
+                say_by_control(said->worker, said->text);
+        free(said->text);
+        free(said);
+}
+
+/* An answer that somebody waits for: by the control socket when Redis is away, or its master not subscribed. */
 static void send_reply(struct worker *worker, const struct id *master_id, const struct reply *reply)
 {
-        struct control control = { .type = CONTROL_REPLY, .reply = *reply };
-        char *text = reply_encode(reply);
-        int r = text ? registry_publish_reply(worker->registry, master_id, text) : -ENOMEM;
+        struct said *said = malloc(sizeof *said);
+        int r = -ENOMEM;
 
-        free(text);
-        if (r < 0 && worker_send(worker, &control) < 0)
+        if (said) {
+                *said = (struct said){ .worker = worker, .text = reply_encode(reply) };
+                if (said->text)
+                        r = registry_publish_reply(worker->registry, master_id, said->text, on_said, said);
+        }
+        if (r == 0)
+                return;
+        if (said && said->text)
+                say_by_control(worker, said->text);
+        else
                 log_warn("reply.not_sent", "type=%s agent=%s", reply_type_name(reply->type), ID_TEXT(&reply->agent_id));
+        if (said)
+                free(said->text);
+        free(said);
 }
 
 struct batch {
@@ -195,7 +235,7 @@ static void on_agent_event(void *arg, const cJSON *message)
                 .epoch = placed->hosted->epoch, .message = &holder };
         char *text = may_emit(placed) ? reply_encode(&reply) : NULL;
 
-        if (text && registry_publish_reply(worker->registry, &worker->welcome->master_id, text) == 0)
+        if (text && registry_publish_reply(worker->registry, &worker->welcome->master_id, text, NULL, NULL) == 0)
                 placed->emitted += strlen(text);
         else
                 placed->events_dropped++;

@@ -226,3 +226,23 @@ def test_answers_a_message_when_redis_goes_away_meanwhile(make_daemon, make_redi
         server.stop()
         assert slow.result().json() == {"jsonrpc": "2.0", "id": 1, "result": "slow"}
     assert not daemon.health()["redis"]["available"]
+
+
+def test_answers_each_message_when_subscriptions_are_cut(make_daemon, odd_pool):
+    daemon = make_daemon(pools={"odd": odd_pool()})
+    agents = daemon.spawn("odd", count=5)["agents"]
+    for n in range(20):
+        daemon.redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        answer = daemon.message(agents[n % 5]["agent_id"], "echo", {"n": n}, message_id=n)
+        assert answer.json() == {"jsonrpc": "2.0", "id": n, "result": {"n": n}}
+
+
+def test_carries_messages_when_redis_is_away(make_daemon, make_redis, odd_pool):
+    server = make_redis()
+    daemon = make_daemon(redis={"url": server.url(0)}, pools={"odd": odd_pool()})
+    agent = daemon.spawn("odd")
+    server.stop()
+    wait_for(lambda: not daemon.health()["redis"]["available"], "the loss to be noticed")
+    assert daemon.message(agent["agent_id"], "echo", {"a": 1}).json()["result"] == {"a": 1}
+    answer = daemon.message(agent["agent_id"], "echo", {"a": "x" * 200000})
+    assert answer.status_code == 503 and answer.headers["Retry-After"], "more than a control socket carries"

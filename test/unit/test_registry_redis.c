@@ -473,14 +473,14 @@ START_TEST(test_publishes_on_the_channels_people_know_when_asked)
                 LOOP_UNTIL(h.base, h.ups == i + 2);
                 h.messages = 0;
                 ck_assert_int_eq(registry_publish_event(master, POOL, "event"), 0);
-                ck_assert_int_eq(registry_publish_command(master, POOL, &workers[0], "command"), 0);
+                ck_assert_int_eq(registry_publish_command(master, POOL, &workers[0], "command", NULL, NULL), 0);
                 LOOP_UNTIL(h.base, h.messages == 1);
                 ck_assert_str_eq(h.message, i == 0 ? "event" : "command");
                 registry_free(h.registry);
         }
         h.registry = master;
         h.messages = 0;
-        ck_assert_int_eq(registry_publish_reply(h.registry, &h.master_id, "reply"), 0);
+        ck_assert_int_eq(registry_publish_reply(h.registry, &h.master_id, "reply", NULL, NULL), 0);
         LOOP_UNTIL(h.base, h.messages == 1);
         ck_assert_str_eq(h.message, "reply");
 }
@@ -635,7 +635,7 @@ START_TEST(test_subscribes_again_when_redis_cuts_a_slow_subscriber_off)
         LOOP_UNTIL(h.base, h.downs >= 1);
         LOOP_UNTIL(h.base, h.ups == 2);
         h.messages = 0;
-        ck_assert_int_eq(registry_publish_reply(h.registry, &h.master_id, "after"), 0);
+        ck_assert_int_eq(registry_publish_reply(h.registry, &h.master_id, "after", NULL, NULL), 0);
         LOOP_UNTIL(h.base, strcmp(h.message, "after") == 0);
 }
 END_TEST
