@@ -32,6 +32,8 @@ struct master {
         int64_t started_at;        /* wall ms */
         bool registry_up;          /* Redis answers */
         bool restoring;            /* what should exist is not known yet */
+        bool can_roll_back;        /* there was a program before this one */
+        int64_t upgraded_at;       /* wall ms: until then */
         bool closing;              /* TERM or INT came */
         bool fast;                 /* … and agents are ended at once */
 };

@@ -31,26 +31,16 @@ struct forker {
         struct forker_table table;
         struct forker_link link;
         struct forker_child master, redis;
-        pid_t pid, check_pid; /* its own; of the check before an upgrade, 0: none */
+        struct forker_upgrade upgrade;
+        pid_t pid;            /* its own */
         int children_fd;      /* /proc: its children; -1 where the kernel does not tell */
         bool ready, bye;      /* the master serves; has said BYE */
-        int64_t upgrade_by;   /* mono ms: the new program follows the master, which hands over, or at the latest then; 0: none */
         bool leaving;         /* the master is one of the program before this; start_at is when it is killed */
         unsigned free_restarts;
         bool ending, fast, dismissed, redis_told, killed, childless;
         int64_t deadline;     /* mono ms: what still runs then is killed; INT64_MAX: none */
         int status;
 };
-
-static int exit_status(int status)
-{
-        return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
-static int exit_signal(int status)
-{
-        return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-}
 
 static void start_master(struct forker *f)
 {
@@ -90,6 +80,11 @@ static void start_redis(struct forker *f)
         log_debug("redis.forked", "pid=%d", pid);
 }
 
+static void upgrade_now(struct forker *f)
+{
+        forker_upgrade_exec(f->config, &f->table, &f->upgrade, f->master.pid, f->redis.pid);
+}
+
 static void start_due(struct forker *f)
 {
         int64_t now = clock_mono_ms();
@@ -98,10 +93,8 @@ static void start_due(struct forker *f)
                 return;
         if (now >= f->redis.start_at)
                 start_redis(f);
-        if (f->upgrade_by && now >= f->upgrade_by) {
-                f->upgrade_by = 0;
-                forker_upgrade_exec(f->config, &f->table, f->master.pid, f->redis.pid);
-        }
+        if (f->upgrade.by && now >= f->upgrade.by)
+                upgrade_now(f);
         if (now < f->master.start_at)
                 return;
         f->master.start_at = INT64_MAX;
@@ -156,6 +149,31 @@ static void end_by(struct forker *f, int64_t ms)
                 f->deadline = deadline;
 }
 
+/* The master first: it answers what it has begun, and needs this process for that. */
+static void upgrade(struct forker *f)
+{
+        if (f->master.pid && f->ready && f->link.fd >= 0) {
+                f->link.signals |= 1u << SIGUSR2;
+                f->upgrade.by = clock_mono_ms() + f->config->shutdown_timeout_ms + SHUTDOWN_MARGIN_MS;
+        } else {
+                upgrade_now(f);
+        }
+}
+
+/* There is no way back from exec: the new program is tried in a child first. */
+static void start_upgrade(struct forker *f, bool back)
+{
+        if (f->upgrade.check_pid)
+                kill(f->upgrade.check_pid, SIGKILL); /* it hangs; the next USR2 begins anew */
+        if (f->upgrade.check_pid || f->upgrade.by || f->ending)
+                return;
+        f->upgrade.back = back;
+        if (f->config->check_argv)
+                forker_upgrade_check(f->config, &f->table, &f->upgrade);
+        else
+                upgrade(f);
+}
+
 static void handle_request(struct forker *f, const struct forker_message *request)
 {
         const struct forker_worker *w;
@@ -175,6 +193,10 @@ static void handle_request(struct forker *f, const struct forker_message *reques
                 break;
         case FORKER_READY:
                 f->ready = true;
+                break;
+        case FORKER_ROLLBACK:
+                if (f->upgrade.previous >= 0)
+                        start_upgrade(f, true);
                 break;
         default:
                 log_error("master.bad_request", "type=%d", (int)request->type);
@@ -218,10 +240,8 @@ static void on_master_exit(struct forker *f, int status)
                         f->status = f->bye && WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAILURE;
                 return;
         }
-        if (f->upgrade_by) {
-                f->upgrade_by = 0;
-                forker_upgrade_exec(f->config, &f->table, 0, f->redis.pid);
-        }
+        if (f->upgrade.by)
+                upgrade_now(f);
         if (at_once)
                 f->free_restarts = FREE_RESTARTS;
         else if (f->ready && status == 0)
@@ -230,8 +250,8 @@ static void on_master_exit(struct forker *f, int status)
                 at_once = f->free_restarts-- > 0;
         pause = forker_child_again(&f->master, at_once);
         if (!in_order)
-                log_error("master.died", "pid=%d status=%d signal=%d restart_in_ms=%u", pid, exit_status(status),
-                        exit_signal(status), pause);
+                log_error("master.died", "pid=%d status=%d signal=%d restart_in_ms=%u", pid, forker_exit_status(status),
+                        forker_exit_signal(status), pause);
         f->leaving = false;
 }
 
@@ -240,14 +260,14 @@ static void on_redis_exit(struct forker *f, int status)
         uint32_t pause = forker_child_again(&f->redis, forker_child_was_healthy(&f->redis));
 
         if (!f->ending)
-                log_error("redis.died", "status=%d signal=%d restart_in_ms=%u", exit_status(status),
-                        exit_signal(status), pause);
+                log_error("redis.died", "status=%d signal=%d restart_in_ms=%u", forker_exit_status(status),
+                        forker_exit_signal(status), pause);
 }
 
 static void on_worker_exit(struct forker *f, struct forker_worker *w, int status)
 {
         log_debug("worker.reaped", "process=%s pid=%d status=%d signal=%d", ID_TEXT(&w->process_id), w->pid,
-                exit_status(status), exit_signal(status));
+                forker_exit_status(status), forker_exit_signal(status));
         forker_table_gone(&f->table, w, status);
         if (f->link.fd < 0)
                 forker_table_release(&f->table, w); /* the next master is told of the living only */
@@ -255,34 +275,11 @@ static void on_worker_exit(struct forker *f, struct forker_worker *w, int status
                 forker_table_owe(&f->table, w, TELL_EXITED);
 }
 
-/* The master first: it answers what it has begun, and needs this process for that. */
-static void upgrade(struct forker *f)
-{
-        if (f->master.pid && f->ready && f->link.fd >= 0) {
-                f->link.signals |= 1u << SIGUSR2;
-                f->upgrade_by = clock_mono_ms() + f->config->shutdown_timeout_ms + SHUTDOWN_MARGIN_MS;
-        } else {
-                forker_upgrade_exec(f->config, &f->table, f->master.pid, f->redis.pid);
-        }
-}
-
-/* There is no way back from exec: the new program is tried in a child first. */
-static void start_upgrade(struct forker *f)
-{
-        if (f->check_pid)
-                kill(f->check_pid, SIGKILL); /* it hangs; the next USR2 begins anew */
-        else if (f->config->check_argv)
-                f->check_pid = forker_upgrade_check(f->config, &f->table);
-        else
-                upgrade(f);
-}
-
 static void on_check_exit(struct forker *f, int status)
 {
-        f->check_pid = 0;
+        f->upgrade.check_pid = 0;
         if (status != 0)
-                log_error("upgrade.refused", "program=%s status=%d signal=%d detail=\"its check failed; nothing changed\"",
-                        f->config->upgrade_path, exit_status(status), exit_signal(status));
+                forker_upgrade_refused(f->config, &f->upgrade, status);
         else if (!f->ending)
                 upgrade(f);
 }
@@ -291,7 +288,7 @@ static bool is_known(const void *arg, pid_t pid)
 {
         const struct forker *f = arg;
 
-        return pid == f->pid || pid == f->master.pid || pid == f->redis.pid || pid == f->check_pid ||
+        return pid == f->pid || pid == f->master.pid || pid == f->redis.pid || pid == f->upgrade.check_pid ||
                 forker_table_by_pid(&f->table, pid);
 }
 
@@ -311,7 +308,7 @@ static void reap(struct forker *f)
                         on_master_exit(f, status);
                 else if (pid == f->redis.pid)
                         on_redis_exit(f, status);
-                else if (pid == f->check_pid)
+                else if (pid == f->upgrade.check_pid)
                         on_check_exit(f, status);
         }
         f->childless = pid < 0 && errno == ECHILD;
@@ -334,8 +331,7 @@ static void handle_signal(struct forker *f, int number)
                 log_reopen();
                 break;
         case SIGUSR2:
-                if (!f->ending)
-                        start_upgrade(f);
+                start_upgrade(f, false);
                 return;
         case SIGCHLD: /* reap follows */
                 return;
@@ -368,8 +364,8 @@ static void end_in_order(struct forker *f)
                 for (uint32_t i = 0; i < f->table.capacity; i++)
                         f->table.workers[i].control = fd_close(f->table.workers[i].control);
                 kill_workers(f, SIGTERM);
-                if (f->check_pid)
-                        kill(f->check_pid, SIGKILL);
+                if (f->upgrade.check_pid)
+                        kill(f->upgrade.check_pid, SIGKILL);
         }
         if (f->table.live == 0 && f->redis.pid && !f->redis_told) {
                 f->redis_told = true;
@@ -423,8 +419,8 @@ static void wait_for_events(struct forker *f, const sigset_t *unblocked)
 
         if (f->link.retry_at)
                 due = earlier(due, f->link.retry_at);
-        if (f->upgrade_by && !f->ending)
-                due = earlier(due, f->upgrade_by);
+        if (f->upgrade.by && !f->ending)
+                due = earlier(due, f->upgrade.by);
         if (due != INT64_MAX) {
                 due = due > now ? due - now : 0;
                 timeout = (struct timespec){ .tv_sec = due / 1000, .tv_nsec = due % 1000 * 1000000 };
@@ -442,7 +438,7 @@ static void wait_for_events(struct forker *f, const sigset_t *unblocked)
 static int take_over(struct forker *f, int state)
 {
         pid_t master_pid, redis_pid;
-        int r = forker_upgrade_load(state, f->config, &f->table, &master_pid, &redis_pid);
+        int r = forker_upgrade_load(state, f->config, &f->table, &f->upgrade, &master_pid, &redis_pid);
 
         if (r < 0)
                 return r;
@@ -453,6 +449,8 @@ static int take_over(struct forker *f, int state)
         }
         if (redis_pid)
                 forker_child_began(&f->redis, redis_pid);
+        f->link.can_go_back = f->upgrade.previous >= 0;
+        f->link.upgraded_at = f->upgrade.at;
         log_info("upgrade.done", "version=%s workers=%u", AGENTPOOL_VERSION, f->table.live);
         return 0;
 }
@@ -472,7 +470,7 @@ static int begin(struct forker *f, int state)
 int forker_run(const struct forker_config *config, const struct forker_roles *roles, int state)
 {
         struct backoff backoff = { .base_ms = RESTART_BASE_MS, .cap_ms = RESTART_CAP_MS };
-        struct forker f = { .config = config, .roles = roles, .pid = getpid(), .link.fd = -1,
+        struct forker f = { .config = config, .roles = roles, .pid = getpid(), .link.fd = -1, .upgrade.previous = -1,
                 .master.backoff = backoff, .redis.backoff = backoff, .free_restarts = FREE_RESTARTS,
                 .redis.start_at = config->redis_argv ? 0 : INT64_MAX, .deadline = INT64_MAX };
         sigset_t unblocked;

@@ -15,10 +15,12 @@ enum forker_message_type {
         FORKER_BYE,      /* the master has ended everything in order; it exits next, do not start another */
         FORKER_READY,    /* the master serves: should it die from now on, the next one starts without back-off; its exit
                           * with 0 is a reload: the next one follows at once */
+        FORKER_ROLLBACK, /* execute the program before this one again, in the way of USR2 */
         /* forker to master */
         FORKER_LISTENER, /* number: index in server.listen; with the socket */
         FORKER_WORKER,   /* process_id, pid, pool_name, adopted; with the master's end of its control socket */
-        FORKER_SYNCED,   /* after a master's start: the listeners and workers before this were there already */
+        FORKER_SYNCED,   /* after a master's start: the listeners and workers before this were there already. number: 1 when
+                          * there is a program to roll back to; started_at: when this one was executed in its place */
         FORKER_FORK_FAILED, /* process_id, number: errno */
         FORKER_EXITED,   /* process_id, pid, number: wait status, as waitpid gives it */
         FORKER_SIGNAL,   /* number: SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1 as it came to the forker; SIGUSR2 once the
@@ -32,7 +34,7 @@ struct forker_message {
         struct id process_id;
         int32_t pid, number;
         uint32_t adopted;
-        int64_t started_at; /* wall ms; FORKER_WORKER */
+        int64_t started_at; /* wall ms; FORKER_WORKER, FORKER_SYNCED */
         char pool_name[FORKER_NAME_SIZE];
 };
 #define FORKER_PROTOCOL 1

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define HEALTHY_MS 10000
@@ -80,6 +81,16 @@ bool forker_child_was_healthy(struct forker_child *child)
         if (healthy)
                 backoff_reset(&child->backoff);
         return healthy;
+}
+
+int forker_exit_status(int status)
+{
+        return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+int forker_exit_signal(int status)
+{
+        return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 }
 
 int forker_adopt_orphans(void)

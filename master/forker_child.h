@@ -27,6 +27,10 @@ uint32_t forker_child_again(struct forker_child *child, bool at_once);
 /* True when it lived so long that its death does not belong to a series. */
 bool forker_child_was_healthy(struct forker_child *child);
 
+/* Of a wait status; -1 when it ended otherwise, and 0. */
+int forker_exit_status(int status);
+int forker_exit_signal(int status);
+
 /* Makes this process the parent of every orphan below it. The descriptor (close-on-exec) from which its children can
  * be read, -1 where the kernel does not offer that. */
 int forker_adopt_orphans(void);

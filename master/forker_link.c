@@ -11,13 +11,14 @@
 
 void forker_link_open(struct forker_link *link, int take_fd, struct forker_table *table)
 {
-        *link = (struct forker_link){ .fd = take_fd };
+        *link = (struct forker_link){ .fd = take_fd, .can_go_back = link->can_go_back, .upgraded_at = link->upgraded_at };
         forker_table_owe_all(table);
 }
 
 void forker_link_close(struct forker_link *link)
 {
-        *link = (struct forker_link){ .fd = fd_close(link->fd) };
+        *link = (struct forker_link){ .fd = fd_close(link->fd), .can_go_back = link->can_go_back,
+                .upgraded_at = link->upgraded_at };
 }
 
 /* 0 or as fd_send: then nothing was told. */
@@ -74,7 +75,8 @@ static int tell_worker(const struct forker_link *link, struct forker_table *tabl
 
 static int tell_synced(struct forker_link *link)
 {
-        int r = tell(link, (struct forker_message){ .type = FORKER_SYNCED }, -1);
+        int r = tell(link, (struct forker_message){ .type = FORKER_SYNCED, .number = link->can_go_back,
+                .started_at = link->upgraded_at }, -1);
 
         link->synced = r == 0;
         return r;

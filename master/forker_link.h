@@ -9,6 +9,8 @@ struct forker_link {
         struct forker_message refusal; /* a FORK_FAILED; type 0: none */
         uint32_t signals;              /* 1 << number */
         unsigned listeners_told;
+        bool can_go_back;              /* what SYNCED says; link_open leaves the two as they are */
+        int64_t upgraded_at;
         bool synced, blocked;          /* SYNCED was sent; the channel is full */
         int64_t retry_at;              /* mono ms: a send failed for want of memory; 0: no */
 };

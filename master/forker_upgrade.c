@@ -1,5 +1,6 @@
 #include "master/forker_upgrade.h"
 
+#include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "master/forker_child.h"
@@ -18,12 +19,13 @@ struct head {
         char magic[8];
         uint32_t version, head_size, worker_size, worker_count;
         pid_t master_pid, redis_pid; /* 0: none */
-        int lock;
+        int lock, previous;
         uint32_t listener_count;
+        int64_t at;
         int listeners[FORKER_LISTENERS_MAX];
 };
 static const char MAGIC[8] = "agpfork";
-#define VERSION 1
+#define VERSION 2
 
 static char variable[sizeof FORKER_STATE_VARIABLE + 16];
 
@@ -47,11 +49,12 @@ static int write_all(int fd, const void *data, size_t len)
         return (size_t)n == len ? 0 : -EIO;
 }
 
-/* A descriptor (close-on-exec), named in the environment, or -errno. */
-static int save(const struct forker_config *config, const struct forker_table *table, pid_t master_pid, pid_t redis_pid)
+/* A descriptor (close-on-exec), named in the environment, or -errno. previous: what the next program may go back to. */
+static int save(const struct forker_config *config, const struct forker_table *table, int previous, pid_t master_pid,
+        pid_t redis_pid)
 {
         struct head head = { .version = VERSION, .head_size = sizeof head, .worker_size = sizeof *table->workers,
-                .worker_count = table->live, .master_pid = master_pid, .redis_pid = redis_pid, .lock = config->lock,
+                .worker_count = table->live, .master_pid = master_pid, .redis_pid = redis_pid, .lock = config->lock, .previous = previous, .at = clock_wall_ms(),
                 .listener_count = config->listener_count };
         int r, state = memfd_create("agentpoold", MFD_CLOEXEC);
 
@@ -93,49 +96,73 @@ static void set_all_inherited(const struct forker_config *config, const struct f
         set_inherited(config->lock, inherited);
 }
 
-static void log_failure(const struct forker_config *config, int error)
+static const char *name_of(const struct forker_config *config, const struct forker_upgrade *upgrade)
 {
-        log_error("upgrade.exec_failed", "program=%s error=%s", config->upgrade_path, strerrorname_np(error));
+        return upgrade->back ? "the previous one" : config->upgrade_path;
 }
 
-void forker_upgrade_exec(const struct forker_config *config, const struct forker_table *table, pid_t master_pid,
-        pid_t redis_pid)
+static void log_failure(const struct forker_config *config, const struct forker_upgrade *upgrade, int error)
 {
-        int state = save(config, table, master_pid, redis_pid);
+        log_error("upgrade.exec_failed", "program=%s error=%s", LOG_Q(name_of(config, upgrade)), strerrorname_np(error));
+}
 
+void forker_upgrade_refused(const struct forker_config *config, const struct forker_upgrade *upgrade, int status)
+{
+        log_error("upgrade.refused", "program=%s status=%d signal=%d detail=\"its check failed; nothing changed\"",
+                LOG_Q(name_of(config, upgrade)), forker_exit_status(status), forker_exit_signal(status));
+}
+
+static void execute(const struct forker_config *config, const struct forker_upgrade *upgrade, char *const *argv)
+{
+        if (upgrade->back)
+                execveat(upgrade->previous, "", argv, environ, AT_EMPTY_PATH);
+        else
+                execv(config->upgrade_path, argv);
+}
+
+void forker_upgrade_exec(const struct forker_config *config, const struct forker_table *table,
+        struct forker_upgrade *upgrade, pid_t master_pid, pid_t redis_pid)
+{
+        int self = upgrade->back ? -1 : open("/proc/self/exe", O_PATH | O_CLOEXEC);
+        int state = save(config, table, self, master_pid, redis_pid);
+
+        upgrade->by = 0;
         if (state < 0) {
-                log_failure(config, -state);
-                return;
+                log_failure(config, upgrade, -state);
+        } else {
+                set_inherited(state, true);
+                set_inherited(self, true);
+                set_all_inherited(config, table, true);
+                execute(config, upgrade, config->upgrade_argv);
+                log_failure(config, upgrade, errno);
+                set_all_inherited(config, table, false);
+                forget(state);
         }
-        set_inherited(state, true);
-        set_all_inherited(config, table, true);
-        execv(config->upgrade_path, config->upgrade_argv);
-        log_failure(config, errno);
-        set_all_inherited(config, table, false);
-        forget(state);
+        fd_close(self);
 }
 
-pid_t forker_upgrade_check(const struct forker_config *config, const struct forker_table *table)
+void forker_upgrade_check(const struct forker_config *config, const struct forker_table *table,
+        struct forker_upgrade *upgrade)
 {
-        int state = save(config, table, 0, 0); /* here: children do not have the table */
+        int state = save(config, table, -1, 0, 0); /* here: children do not have the table */
         pid_t pid;
 
         if (state < 0) {
-                log_failure(config, -state);
-                return 0;
+                log_failure(config, upgrade, -state);
+                return;
         }
         pid = forker_fork();
         if (pid == 0) {
                 set_inherited(state, true);
-                execv(config->upgrade_path, config->check_argv);
-                log_failure(config, errno);
+                execute(config, upgrade, config->check_argv);
+                log_failure(config, upgrade, errno);
                 _exit(127);
         }
         forget(state);
         if (pid > 0)
-                return pid;
-        log_failure(config, -pid);
-        return 0;
+                upgrade->check_pid = pid;
+        else
+                log_failure(config, upgrade, -pid);
 }
 
 static int read_head(int state, struct head *ret_head)
@@ -164,7 +191,7 @@ static int read_worker(int state, uint32_t i, struct forker_worker *ret_worker)
 }
 
 int forker_upgrade_load(int state, const struct forker_config *config, struct forker_table *table,
-        pid_t *ret_master_pid, pid_t *ret_redis_pid)
+        struct forker_upgrade *ret_upgrade, pid_t *ret_master_pid, pid_t *ret_redis_pid)
 {
         struct forker_worker saved, *worker;
         struct head head;
@@ -187,6 +214,8 @@ int forker_upgrade_load(int state, const struct forker_config *config, struct fo
         if (r < 0)
                 return r;
         set_all_inherited(config, table, false);
+        set_inherited(head.previous, false);
+        *ret_upgrade = (struct forker_upgrade){ .previous = head.previous, .at = head.at };
         *ret_master_pid = head.master_pid;
         *ret_redis_pid = head.redis_pid;
         return 0;

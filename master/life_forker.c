@@ -97,6 +97,8 @@ static void handle_forker(struct life *life, const struct forker_message *messag
                         message->started_at, message->adopted, fd);
                 return;
         case FORKER_SYNCED:
+                life->master.can_roll_back = message->number;
+                life->master.upgraded_at = message->started_at;
                 life_tell_forker(life, FORKER_READY);
                 log_info("master.ready", "pools=%zu", pools_count(pools));
                 pools_synced(pools);
@@ -112,6 +114,7 @@ static void handle_forker(struct life *life, const struct forker_message *messag
                 break;
         case FORKER_FORK:
         case FORKER_KILL:
+        case FORKER_ROLLBACK:
         case FORKER_BYE:
         case FORKER_READY:
         case FORKER_MESSAGE_TYPE_COUNT:

@@ -4,6 +4,7 @@
 #include "common/log.h"
 #include "master/messages.h"
 #include "master/pools_act.h"
+#include "master/rollback.h"
 #include "master/workers.h"
 #include "registry/agent_exit.h"
 #include "registry/registry_redis.h"
@@ -92,6 +93,7 @@ static void on_settle(evutil_socket_t fd, short what, void *arg)
                         continue;
                 pool->dirty = false;
                 pools_act(pools->master, pool);
+                rollback_if_halted(pools->master, pool);
         }
         if (broken(pools)) {
                 log_error("pools.out_of_memory", "detail=\"a new master takes over\"");

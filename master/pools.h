@@ -20,6 +20,7 @@ struct master_pool {
         struct pools *pools;
         int64_t created_at; /* wall ms */
         bool dirty;         /* actions may wait */
+        bool rolling_out;   /* a rollout runs; looked at by rollback_if_halted */
         bool placing;       /* what earlier lives left in the registry is gone: agents may be placed */
         uint64_t executions, executions_ok;  /* messages answered since the last snapshot */
         struct registry_confirm *confirms;   /* owned: ends handled, which the registry may drop */

@@ -70,6 +70,7 @@ void api_agents_message(struct http_request *request, void *arg);
 void api_pools_list(struct http_request *request, void *arg);
 void api_pools_get(struct http_request *request, void *arg);
 void api_pools_rollout(struct http_request *request, void *arg);
+void api_pools_rollback(struct http_request *request, void *arg);
 void api_pools_processes(struct http_request *request, void *arg);
 void api_processes(struct http_request *request, void *arg);
 void api_agents_why(struct http_request *request, void *arg);

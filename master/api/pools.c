@@ -1,6 +1,7 @@
 /* Pools and their worker processes. */
 #include "common/clock.h"
 #include "master/api/api.h"
+#include "master/rollback.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -36,12 +37,21 @@ static const struct schema_field rollout_fields[] = {
         { .name = NULL },
 };
 
+/* 202: the pool's record says how it goes on. */
+static void answer_begun(struct http_request *request, const struct master *master, const struct master_pool *pool)
+{
+        char location[128];
+
+        snprintf(location, sizeof location, "/api/v1/agents/pools/%s", pool->config->pool_name);
+        http_answer_header(request, "Location", location);
+        api_answer(request, 202, api_pool_print(master, pool));
+}
+
 void api_pools_rollout(struct http_request *request, void *arg)
 {
         struct master *master = arg;
         struct master_pool *pool = api_path_pool(request, master);
         struct rollout_body body = { 0 };
-        char location[128];
         int r;
 
         if (!pool || !api_read_body(request, rollout_fields, &body))
@@ -54,10 +64,29 @@ void api_pools_rollout(struct http_request *request, void *arg)
                                 : "the pool is being shut down");
                 return;
         }
+        pool->rolling_out = true;
         pools_wake(master->pools, pool);
-        snprintf(location, sizeof location, "/api/v1/agents/pools/%s", pool->config->pool_name);
-        http_answer_header(request, "Location", location);
-        api_answer(request, 202, api_pool_print(master, pool));
+        answer_begun(request, master, pool);
+}
+
+void api_pools_rollback(struct http_request *request, void *arg)
+{
+        struct master *master = arg;
+        struct master_pool *pool = api_path_pool(request, master);
+        int r;
+
+        if (!pool)
+                return;
+        r = rollback_begin(master, "asked for");
+        if (r == 0) {
+                answer_begun(request, master, pool);
+        } else if (r == -ENOENT) {
+                http_answer_problem(request, 409, "there is nothing to go back to: this program was not put in the place of "
+                                                  "another, or came back itself");
+        } else {
+                api_retry_after(request, 1);
+                http_answer_problem(request, 503, "the forker cannot be reached; try again");
+        }
 }
 
 static void add_workers(cJSON *list, const struct master *master, const struct master_pool *pool)

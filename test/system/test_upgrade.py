@@ -265,3 +265,96 @@ def test_halts_with_nothing_lost_when_new_workers_fail(make_daemon, run_base):
     wait_for(lambda: daemon.pool("modules")["agents_by_state"]["idle"] == 30, "all agents to run")
     for agent_id in agents:
         daemon.whoami(agent_id)
+
+
+# mov eax/w0, 3; ret
+RETURN_3 = {"x86_64": "b803000000c3", "aarch64": "60008052c0035fd6"}
+
+
+def with_broken_workers(program):
+    """A copy of the program whose workers exit with 3 at once."""
+    symbols = subprocess.run(["nm", BUILD / "agentpoold"], check=True, capture_output=True, text=True).stdout
+    address = next(int(line.split()[0], 16) for line in symbols.splitlines() if line.endswith(" worker_run"))
+    segments = subprocess.run(["readelf", "-lW", BUILD / "agentpoold"], check=True, capture_output=True, text=True).stdout
+    for fields in (line.split() for line in segments.splitlines() if line.strip().startswith("LOAD")):
+        offset, start, size = (int(fields[i], 16) for i in (1, 2, 4))
+        if start <= address < start + size:
+            break
+    shutil.copy(BUILD / "agentpoold", program)
+    with open(program, "r+b") as file:
+        file.seek(address - start + offset)
+        file.write(bytes.fromhex(RETURN_3[os.uname().machine]))
+
+
+def upgrade(daemon, program, source):
+    done = daemon.log().count("upgrade.done")
+    replace(program, source)
+    daemon.process.send_signal(signal.SIGUSR2)
+    wait_for(lambda: daemon.log().count("upgrade.done") == done + 1 and daemon.is_ready(), "the upgrade")
+
+
+needs_known_machine = pytest.mark.skipif(os.uname().machine not in RETURN_3, reason="no machine code for this processor")
+
+
+@needs_known_machine
+def test_goes_back_when_workers_of_the_new_program_fail(start_copy, run_base):
+    daemon, program = start_copy(pools=two_pools())
+    broken = run_base / "broken"
+    with_broken_workers(broken)
+    targets = [agent["agent_id"] for agent in daemon.spawn("programs", count=30)["agents"]]
+    pids = {agent_id: daemon.whoami(agent_id)["pid"] for agent_id in targets}
+    workers, files = daemon.worker_pids("programs"), len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
+    for i in (1, 2):
+        upgrade(daemon, program, broken)
+        refused = daemon.post("/agents/spawn", daemon.spawn_body("programs"))
+        assert refused.status_code == 503 and "exit status 3" in refused.json()["detail"]
+        start_rollout(daemon, "programs")
+        wait_for(lambda: daemon.log().count("upgrade.done") == 2 * i and daemon.is_ready(), "the program before it to be back")
+        assert "exit status 3" in daemon.log().split("upgrade.rolling_back")[i].splitlines()[0]
+        assert daemon.worker_pids("programs").items() >= workers.items()
+        assert {agent_id: daemon.whoami(agent_id)["pid"] for agent_id in targets} == pids
+        agent = daemon.spawn("modules")
+        assert daemon.terminate(agent).status_code == 200
+        answer = daemon.post("/agents/pools/programs/rollback")
+        assert answer.status_code == 409 and "nothing to go back to" in answer.json()["detail"]
+    upgrade(daemon, program, BUILD / "agentpoold")
+    start_rollout(daemon, "programs")
+    wait_for(lambda: rollout_state(daemon, "programs") == "finished", "a rollout of a program that works")
+    wait_for(lambda: daemon.pool("programs")["agents_by_state"]["idle"] == 30, "all agents to run")
+    assert "master.died" not in daemon.log()
+    # One more: the program before this one.
+    assert len(os.listdir(f"/proc/{daemon.process.pid}/fd")) <= files + 1 + 2 + 2
+
+
+@needs_known_machine
+def test_goes_back_when_asked_to_under_load(start_copy, run_base):
+    daemon, program = start_copy(pools=two_pools())
+    assert daemon.post("/agents/pools/programs/rollback").status_code == 409
+    assert daemon.post("/agents/pools/nowhere/rollback").status_code == 404
+    targets = [agent["agent_id"] for agent in daemon.spawn("programs", count=12)["agents"]]
+    pids = {agent_id: daemon.whoami(agent_id)["pid"] for agent_id in targets}
+    load = Load(daemon, targets)
+    with load.running():
+        for i in range(1, 6):
+            upgrade(daemon, program, BUILD / "agentpoold")
+            load.flow()
+            answer = daemon.post("/agents/pools/programs/rollback")
+            assert answer.status_code == 202 and answer.headers["Location"] == "/api/v1/agents/pools/programs"
+            wait_for(lambda: daemon.log().count("upgrade.done") == 2 * i and daemon.is_ready(), "the way back")
+            load.flow()
+    exactly_there(daemon, load, pids)
+    assert "master.died" not in daemon.log()
+
+
+def test_does_not_go_back_when_the_program_is_not_to_blame(start_copy, run_base):
+    """Workers of the program before this one are gone already: what fails came with the configuration."""
+    module = run_base / "module.so"
+    shutil.copy(BUILD / "example-module.so", module)
+    daemon, program = start_copy(pools={"modules": module_pool(module)})
+    upgrade(daemon, program, BUILD / "agentpoold")
+    daemon.spawn("modules", count=20)
+    (run_base / "broken.so").write_text("no module")
+    (run_base / "broken.so").rename(module)
+    start_rollout(daemon, "modules")
+    wait_for(lambda: rollout_state(daemon, "modules") == "halted", "the rollout to halt")
+    assert "upgrade.rolling_back" not in daemon.log()
