@@ -37,10 +37,10 @@ void pool_answer_end(struct agent *agent, enum pool_error error, const char *det
 void pool_end_timed_out(struct agent *agent)
 {
         const struct pool_config *config = agent->pool->config;
+        long long waited = config->stop_grace_ms + config->kill_grace_ms + config->spawn_timeout_ms;
         char detail[192];
 
-        snprintf(detail, sizeof detail, "not known to have ended within %lld ms; it is being ended all the same",
-                (long long)(config->stop_grace_ms + config->kill_grace_ms + config->spawn_timeout_ms));
+        snprintf(detail, sizeof detail, "not known to have ended within %lld ms; it is being ended all the same", waited);
         pool_answer_end(agent, POOL_E_TIMEOUT, detail);
 }
 

@@ -140,7 +140,8 @@ class Daemon:
 
     def kill_everything(self):
         """kill -9 of the forker and of all its descendants, at once."""
-        pids = [self.process.pid, *self.note_processes()]
+        # The master second, so that it does not live to write down how the others ended.
+        pids = [pid for pid in dict.fromkeys([self.process.pid, self.master_pid(), *self.note_processes()]) if pid]
         for pid in pids:
             try:
                 os.kill(pid, signal.SIGKILL)
