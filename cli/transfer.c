@@ -94,9 +94,10 @@ static const char *text_of(const cJSON *object, const char *name)
         return text ? text : "?";
 }
 
-/* Sends what is in agents (emptied), adds up what was imported, says what was not. */
-static int import_batch(struct cli *cli, cJSON *agents, int64_t *total, bool *failed)
+/* Sends what is in agents (emptied; the lines before number), adds up what was imported, says what was not. */
+static int import_batch(struct cli *cli, cJSON *agents, size_t number, int64_t *total, bool *failed)
 {
+        int64_t first = (int64_t)number - cJSON_GetArraySize(agents), index;
         cJSON *body = cJSON_CreateObject(), *answer, *agent, *batch = cJSON_AddArrayToObject(body, "agents");
         const cJSON *failure;
         int64_t imported;
@@ -112,7 +113,9 @@ static int import_batch(struct cli *cli, cJSON *agents, int64_t *total, bool *fa
                 *total += imported;
         cJSON_ArrayForEach(failure, cJSON_GetObjectItemCaseSensitive(answer, "failed"))
         {
-                fprintf(stderr, "agentpool: agent %s: %s\n", text_of(failure, "agent_id"), text_of(failure, "detail"));
+                if (json_integer(failure, "index", &index) == 0)
+                        fprintf(stderr, "agentpool: line %lld: agent %s: %s\n", (long long)(first + index),
+                                text_of(failure, "agent_id"), text_of(failure, "detail"));
                 *failed = true;
         }
         cJSON_Delete(answer);
@@ -135,14 +138,14 @@ int cli_import(struct cli *cli, int argc, char **argv)
         cJSON_Delete(header);
         while (r == 0 && (agent = read_line(++number, &len, &r))) {
                 if (bytes > 0 && (bytes + len > IMPORT_BYTES || cJSON_GetArraySize(agents) == IMPORT_BATCH)) {
-                        r = import_batch(cli, agents, &total, &failed);
+                        r = import_batch(cli, agents, number, &total, &failed);
                         bytes = 0;
                 }
                 cJSON_AddItemToArray(agents, agent);
                 bytes += len;
         }
         if (r == 0 && bytes > 0)
-                r = import_batch(cli, agents, &total, &failed);
+                r = import_batch(cli, agents, number, &total, &failed);
         cJSON_Delete(agents);
         printf("%lld agents imported\n", (long long)total);
         return r == 0 && !failed ? EXIT_SUCCESS : EXIT_FAILURE;

@@ -27,12 +27,14 @@ struct import_slot {
         struct import *import;
         struct master_pool *pool;
         struct agent *agent; /* owned until its pool has it */
+        int64_t index;       /* in the request's list */
 };
 
-static void note_failure(struct import *import, const char *agent_id, const char *detail)
+static void note_failure(struct import *import, int64_t index, const char *agent_id, const char *detail)
 {
         cJSON *item = cJSON_CreateObject();
 
+        json_add_integer(item, "index", index);
         json_add_string(item, "agent_id", agent_id ? agent_id : "");
         json_add_string(item, "detail", detail);
         cJSON_AddItemToArray(import->failed, item);
@@ -56,7 +58,7 @@ static void import_settled(struct import *import)
 static const char *store_problem(int error)
 {
         if (error == -EEXIST)
-                return "another agent has this id";
+                return "an agent with this id exists already";
         return "the store is not available; try again";
 }
 
@@ -66,7 +68,7 @@ static void on_inserted(void *arg, int error)
         struct import *import = slot->import;
 
         if (error < 0) {
-                note_failure(import, ID_TEXT(&slot->agent->agent_id), store_problem(error));
+                note_failure(import, slot->index, ID_TEXT(&slot->agent->agent_id), store_problem(error));
                 agent_free(slot->agent);
         } else {
                 import->imported++;
@@ -141,7 +143,7 @@ static int submit(struct import_slot *slot)
         return r;
 }
 
-static void import_record(struct import *import, cJSON *record)
+static void import_record(struct import *import, cJSON *record, int64_t index)
 {
         const char *agent_id = json_string(record, "agent_id"), *pool_name = json_string(record, "pool_name");
         struct master_pool *pool = pool_name ? pools_find(import->master->pools, pool_name) : NULL;
@@ -150,11 +152,11 @@ static void import_record(struct import *import, cJSON *record)
         struct import_slot *slot = agent && read_life(record, agent) == 0 ? malloc(sizeof *slot) : NULL;
 
         if (!slot) {
-                note_failure(import, agent_id, pool ? detail : "no such pool is configured here");
+                note_failure(import, index, agent_id, pool ? detail : "no such pool is configured here");
                 agent_free(agent);
                 return;
         }
-        *slot = (struct import_slot){ .import = import, .pool = pool, .agent = agent };
+        *slot = (struct import_slot){ .import = import, .pool = pool, .agent = agent, .index = index };
         import->left++;
         if (pools_agent(import->master->pools, &agent->agent_id))
                 on_inserted(slot, -EEXIST);
@@ -175,6 +177,7 @@ void api_agents_import(struct http_request *request, void *arg)
 {
         struct import_body body = { 0 };
         struct import *import;
+        int64_t index = 0;
         cJSON *record;
 
         if (!api_read_body(request, import_fields, &body))
@@ -192,7 +195,7 @@ void api_agents_import(struct http_request *request, void *arg)
         } else {
                 *import = (struct import){ .request = request, .master = arg, .left = 1, .failed = import->failed };
                 cJSON_ArrayForEach(record, body.agents)
-                        import_record(import, record);
+                        import_record(import, record, index++);
                 import_settled(import); /* NOLINT(clang-analyzer-unix.Malloc): left is at least 1 until here */
         }
         schema_done(import_fields, &body);

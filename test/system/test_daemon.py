@@ -194,7 +194,7 @@ def test_keeps_pid_agents_and_sockets_when_upgraded(make_daemon, run_base):
         assert os.readlink(f"/proc/{daemon.process.pid}/exe") == str(program)
     assert daemon.url == url
     assert agent_pids(daemon) == pids
-    assert len(os.listdir(f"/proc/{daemon.process.pid}/fd")) == descriptors
+    assert len(os.listdir(f"/proc/{daemon.process.pid}/fd")) == descriptors + 1  # the program before this one
     for agent in agents:
         daemon.whoami(agent["agent_id"])
 

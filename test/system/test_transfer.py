@@ -87,7 +87,7 @@ def test_doubles_nothing_when_imported_twice(make_pair):
     before = records(target)
     again = agentpool(target, "import", input=exported)
     assert again.returncode == 1 and again.stdout == "0 agents imported\n"
-    assert all(f"agent {agent_id}: another agent has this id" in again.stderr for agent_id in ids)
+    assert all(f"agent {agent_id}: an agent with this id exists already" in again.stderr for agent_id in ids)
     after = records(target)
     assert {a: agent["epoch"] for a, agent in after.items()} == {a: agent["epoch"] for a, agent in before.items()}
     assert after.keys() == ids and rows(target, "SELECT count(*) FROM agents") == [("20",)]
@@ -95,8 +95,8 @@ def test_doubles_nothing_when_imported_twice(make_pair):
 
 @pytest.mark.parametrize("broken, words, imported", [
     ('{"agent_id": ', "line 4, column", 0),
-    ('{"agent_id": "no id", "pool_name": "modules"}', "agent no id: /project_id", 6),
-    ('{"agent_id": "elsewhere", "pool_name": "nowhere"}', "agent elsewhere: no such pool", 6),
+    ('{"agent_id": "no id", "pool_name": "modules"}', "line 4: agent no id: /project_id", 6),
+    ('{"agent_id": "elsewhere", "pool_name": "nowhere"}', "line 4: agent elsewhere: no such pool", 6),
 ])
 def test_names_what_is_broken_and_loses_nothing(make_pair, broken, words, imported):
     source, target = make_pair("sqlite", "sqlite")
