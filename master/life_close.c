@@ -3,6 +3,7 @@
 #include "common/log.h"
 #include "master/http/http.h"
 #include "master/life.h"
+#include "master/messages.h"
 #include "master/pools.h"
 #include "master/pools_act.h"
 #include "master/streams.h"
@@ -23,6 +24,7 @@ static void say_goodbye(struct life *life)
 {
         int64_t left = life->end_by - clock_mono_ms();
 
+        life->master.messages = messages_free(life->master.messages); /* while there is a store to record them */
         life->master.store = store_close(life->master.store, left > 0 ? (int)left : 0);
         life_tell_forker(life, FORKER_BYE);
         log_info("master.ended", "uptime_ms=%lld", (long long)(clock_wall_ms() - life->master.started_at));
@@ -92,9 +94,9 @@ void life_shut_down(struct life *life, bool fast)
         bool hurry = fast && master->closing && !master->fast;
 
         life->reloading = false;
-        arm_give_up(life, fast ? FAST_BUDGET_MS : master->config->shutdown_timeout_ms);
         if (master->closing && !fast)
                 return;
+        arm_give_up(life, fast ? FAST_BUDGET_MS : master->config->shutdown_timeout_ms);
         log_info("shutdown.begins", "fast=%d", fast);
         master->fast = fast;
         if (hurry) {

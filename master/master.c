@@ -53,8 +53,9 @@ static void on_registry_down(void *arg, int error, const char *why)
 
         life->master.registry_up = false;
         log_warn("registry.down", "url=%s why=%s", life->master.redis_url_masked, LOG_Q(why));
-        /* What the operator must change before anything can work: said at the start, by an end. */
-        if (!life->registry_was_up && (error == -EPERM || error == -EACCES))
+        /* What the operator must change before anything can work: said at the start, by an end. Agents that run already
+         * are not given up for it. */
+        if (!life->registry_was_up && (error == -EPERM || error == -EACCES) && pools_empty(life->master.pools))
                 life_end(life, EX_CONFIG);
 }
 

@@ -496,3 +496,11 @@ bool pools_known(const struct pools *pools)
                         return false;
         return true;
 }
+
+bool pools_empty(const struct pools *pools)
+{
+        for (size_t i = 0; i < pools->count; i++)
+                if (pool_first_worker(pools->list[i].rules))
+                        return false;
+        return pools->synced;
+}

@@ -61,6 +61,8 @@ void pools_reply_text(struct pools *pools, const char *text, size_t len);
 void pools_synced(struct pools *pools);
 /* What runs here is known, and the registry answers. */
 bool pools_known(const struct pools *pools);
+/* No worker from before this master is left, and it has none of its own. */
+bool pools_empty(const struct pools *pools);
 /* The registry answers again. */
 void pools_registry_up(struct pools *pools);
 #endif

@@ -246,3 +246,18 @@ def test_carries_messages_when_redis_is_away(make_daemon, make_redis, odd_pool):
     assert daemon.message(agent["agent_id"], "echo", {"a": 1}).json()["result"] == {"a": 1}
     answer = daemon.message(agent["agent_id"], "echo", {"a": "x" * 200000})
     assert answer.status_code == 503 and answer.headers["Retry-After"], "more than a control socket carries"
+
+
+def test_keeps_its_agents_when_redis_would_be_refused_and_the_master_dies(make_daemon, make_redis):
+    server = make_redis()
+    daemon = make_daemon(redis={"url": server.url(0)})
+    agent = daemon.spawn()
+    pid = daemon.whoami(agent["agent_id"])["pid"]
+    server.client(0).config_set("maxmemory-policy", "allkeys-lru")
+    master = daemon.master_pid()
+    os.kill(master, signal.SIGKILL)
+    wait_for(lambda: daemon.log().count("set maxmemory-policy noeviction") > 2, "the next master to refuse this Redis")
+    assert daemon.process.poll() is None and pid in processes()
+    server.client(0).config_set("maxmemory-policy", "noeviction")
+    wait_for(daemon.is_ready, "the daemon to be ready")
+    assert daemon.whoami(agent["agent_id"])["pid"] == pid
