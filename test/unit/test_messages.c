@@ -1,0 +1,324 @@
+/* Messages that wait for their answer, with stand-ins for what carries and records them. */
+#include "master/messages.h"
+
+#include "common/json.h"
+#include "master/pools.h"
+#include "master/workers.h"
+#include "registry/registry_redis.h"
+#include "sql/store.h"
+
+#include <check.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- stand-ins --- */
+
+static int publish_result, control_result;
+static registry_cb on_published;
+static void *published;
+static unsigned publishes, controls, records;
+static char recorded[64];
+static struct id last_command;
+
+int registry_publish_command(struct registry *registry, const char *pool_name, const struct id *process_id,
+        const char *command, registry_cb cb, void *arg)
+{
+        struct command decoded;
+
+        (void)registry;
+        (void)pool_name;
+        (void)process_id;
+        publishes++;
+        ck_assert_int_eq(command_decode(command, strlen(command), &decoded), 0);
+        last_command = decoded.command_id;
+        command_done(&decoded);
+        if (publish_result == 0) {
+                on_published = cb;
+                published = arg;
+        }
+        return publish_result;
+}
+
+int workers_send_command(struct workers *workers, const struct id *process_id, const char *command)
+{
+        (void)workers;
+        (void)process_id;
+        ck_assert_ptr_nonnull(strstr(command, "\"message\""));
+        controls++;
+        return control_result;
+}
+
+int store_execution_add(struct store *store, const struct store_execution *execution)
+{
+        (void)store;
+        records++;
+        snprintf(recorded, sizeof recorded, "%s %s", execution->method, execution->status);
+        return 0;
+}
+
+struct agent *pools_agent(const struct pools *pools, const struct id *agent_id)
+{
+        (void)pools;
+        (void)agent_id;
+        return NULL;
+}
+
+struct master_pool *pools_of(const struct pools *pools, const struct agent *agent)
+{
+        (void)pools;
+        (void)agent;
+        return NULL;
+}
+
+struct master_pool *pools_find(const struct pools *pools, const char *pool_name)
+{
+        (void)pools;
+        (void)pool_name;
+        return NULL;
+}
+
+void pools_wake(struct pools *pools, struct master_pool *pool)
+{
+        (void)pools;
+        (void)pool;
+        ck_abort_msg("no pool to wake");
+}
+
+/* --- fixture --- */
+
+/* Static wherever one is: the fixture ends what still waits. */
+struct answer {
+        unsigned count;
+        enum message_result result;
+        char detail[128];
+};
+
+static struct pool_config config;
+static struct master master;
+static struct pool *pool;
+static struct pool_worker worker;
+static struct agent agent;
+
+static void setup(void)
+{
+        static char name[] = "pool";
+
+        config = (struct pool_config){ .pool_name = name };
+        pool = pool_new(&config, 1, 0);
+        worker = (struct pool_worker){ .process_id = id_new(), .pool = pool };
+        agent = (struct agent){ .agent_id = id_new(), .pool = pool, .worker = &worker, .epoch = 1 };
+        master = (struct master){ .base = event_base_new() };
+        master.messages = messages_new(&master);
+        publish_result = control_result = 0;
+        publishes = controls = records = 0;
+        published = NULL;
+}
+
+/* What Redis says of the last message. */
+static void tell(int error)
+{
+        void *arg = published;
+
+        published = NULL;
+        if (arg)
+                on_published(arg, error);
+}
+
+static void teardown(void)
+{
+        master.messages = messages_free(master.messages);
+        tell(-ECANCELED);
+        event_base_free(master.base);
+        pool = pool_free(pool);
+}
+
+static void on_answer(void *arg, enum message_result result, const cJSON *message, const char *detail)
+{
+        struct answer *answer = arg;
+
+        (void)message;
+        answer->count++;
+        answer->result = result;
+        snprintf(answer->detail, sizeof answer->detail, "%s", detail ? detail : "");
+}
+
+static int ask(struct answer *answer, int64_t timeout_ms)
+{
+        struct json_error error;
+        static const char text[] = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"work\"}";
+        cJSON *tree;
+        int r;
+
+        ck_assert_int_eq(json_parse(text, strlen(text), JSON_STRICT, &tree, &error), 0);
+        tell(0);
+        r = messages_send(master.messages, &agent, tree, timeout_ms, answer ? on_answer : NULL, answer);
+        cJSON_Delete(tree);
+        return r;
+}
+
+static void reply_with(const char *text)
+{
+        struct reply reply = { .type = REPLY_ANSWER, .command_id = last_command };
+        struct json_error error;
+
+        ck_assert_int_eq(json_parse(text, strlen(text), JSON_STRICT, &reply.message, &error), 0);
+        messages_reply(master.messages, &reply);
+        cJSON_Delete(reply.message);
+}
+
+/* --- tests --- */
+
+START_TEST(test_answers_once_when_the_reply_comes_twice)
+{
+        static struct answer answer;
+
+        ck_assert_int_eq(ask(&answer, 10000), 0);
+        ck_assert_uint_eq(messages_waiting(master.messages), 1);
+        reply_with("{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":7}");
+        reply_with("{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":7}");
+        ck_assert_uint_eq(answer.count, 1);
+        ck_assert_int_eq(answer.result, MESSAGE_ANSWERED);
+        ck_assert_str_eq(recorded, "work completed");
+        ck_assert_uint_eq(records, 1);
+        ck_assert_uint_eq(messages_waiting(master.messages), 0);
+}
+END_TEST
+
+START_TEST(test_records_a_failure_when_the_answer_is_an_error)
+{
+        static struct answer answer;
+
+        ask(&answer, 10000);
+        reply_with("{\"jsonrpc\":\"2.0\",\"id\":1,\"error\":{\"code\":-1,\"message\":\"no\"}}");
+        ck_assert_int_eq(answer.result, MESSAGE_ANSWERED);
+        ck_assert_str_eq(recorded, "work failed");
+}
+END_TEST
+
+START_TEST(test_gives_up_when_the_deadline_passes)
+{
+        static struct answer answer;
+
+        ask(&answer, 1);
+        while (answer.count == 0)
+                event_base_loop(master.base, EVLOOP_ONCE);
+        ck_assert_int_eq(answer.result, MESSAGE_TIMEOUT);
+        ck_assert_str_eq(recorded, "work timeout");
+        reply_with("{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":7}");
+        tell(-ENOENT); /* and whatever becomes of it now */
+        ck_assert_uint_eq(answer.count, 1);
+}
+END_TEST
+
+START_TEST(test_fails_all_of_an_agent_when_it_is_gone)
+{
+        static struct answer answers[3], other;
+        struct id agent_id = agent.agent_id;
+
+        for (int i = 0; i < 3; i++)
+                ck_assert_int_eq(ask(&answers[i], 10000), 0);
+        agent.agent_id = id_new();
+        ask(&other, 10000);
+        messages_agent_gone(master.messages, &agent_id, "exit status 3");
+        messages_agent_gone(master.messages, &agent_id, "exit status 3");
+        for (int i = 0; i < 3; i++) {
+                ck_assert_uint_eq(answers[i].count, 1);
+                ck_assert_int_eq(answers[i].result, MESSAGE_FAILED);
+                ck_assert_str_eq(answers[i].detail, "exit status 3");
+        }
+        ck_assert_uint_eq(other.count, 0);
+        master.messages = messages_free(master.messages);
+        ck_assert_uint_eq(other.count, 1);
+        ck_assert_int_eq(other.result, MESSAGE_FAILED);
+}
+END_TEST
+
+START_TEST(test_takes_the_control_socket_when_redis_is_away)
+{
+        static struct answer answer;
+
+        publish_result = -EAGAIN;
+        ck_assert_int_eq(ask(&answer, 10000), 0);
+        ck_assert_uint_eq(controls, 1);
+        ck_assert_uint_eq(messages_waiting(master.messages), 1);
+        control_result = -EMSGSIZE;
+        ck_assert_int_eq(ask(&answer, 10000), -EAGAIN);
+        ck_assert_uint_eq(messages_waiting(master.messages), 1);
+        ck_assert_uint_eq(answer.count, 0); /* the caller answers that one */
+}
+END_TEST
+
+START_TEST(test_takes_the_control_socket_when_nobody_was_subscribed)
+{
+        static struct answer answer;
+
+        ask(&answer, 10000);
+        tell(-ENOENT);
+        ck_assert_uint_eq(controls, 1);
+        ck_assert_uint_eq(answer.count, 0);
+        control_result = -EPIPE;
+        ask(&answer, 10000);
+        tell(-ENOENT);
+        ck_assert_uint_eq(answer.count, 1);
+        ck_assert_int_eq(answer.result, MESSAGE_FAILED);
+}
+END_TEST
+
+/* It may have it: the agent would do the work twice. */
+START_TEST(test_sends_nothing_twice_when_nobody_knows_whether_it_came)
+{
+        static struct answer answer;
+
+        ask(&answer, 10000);
+        tell(-EAGAIN);
+        ck_assert_uint_eq(controls, 0);
+        ck_assert_uint_eq(messages_waiting(master.messages), 1);
+}
+END_TEST
+
+START_TEST(test_waits_for_nothing_when_it_is_a_notification)
+{
+        ck_assert_int_eq(ask(NULL, 10000), 0);
+        ck_assert_uint_eq(messages_waiting(master.messages), 0);
+        tell(-ENOENT);
+        ck_assert_uint_eq(controls, 1);
+        ck_assert_uint_eq(records, 0);
+}
+END_TEST
+
+START_TEST(test_refuses_when_the_agent_has_no_worker)
+{
+        static struct answer answer;
+
+        agent.worker = NULL;
+        ck_assert_int_eq(ask(&answer, 10000), -EAGAIN);
+        ck_assert_uint_eq(publishes, 0);
+}
+END_TEST
+
+int main(void)
+{
+        Suite *suite = suite_create("messages");
+        TCase *all = tcase_create("all");
+        SRunner *runner = srunner_create(suite);
+        int failed;
+
+        tcase_add_checked_fixture(all, setup, teardown);
+        tcase_set_timeout(all, 60);
+        tcase_add_test(all, test_answers_once_when_the_reply_comes_twice);
+        tcase_add_test(all, test_records_a_failure_when_the_answer_is_an_error);
+        tcase_add_test(all, test_gives_up_when_the_deadline_passes);
+        tcase_add_test(all, test_fails_all_of_an_agent_when_it_is_gone);
+        tcase_add_test(all, test_takes_the_control_socket_when_redis_is_away);
+        tcase_add_test(all, test_takes_the_control_socket_when_nobody_was_subscribed);
+        tcase_add_test(all, test_sends_nothing_twice_when_nobody_knows_whether_it_came);
+        tcase_add_test(all, test_waits_for_nothing_when_it_is_a_notification);
+        tcase_add_test(all, test_refuses_when_the_agent_has_no_worker);
+        suite_add_tcase(suite, all);
+        srunner_run_all(runner, CK_NORMAL);
+        failed = srunner_ntests_failed(runner);
+        srunner_free(runner);
+        return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
