@@ -227,7 +227,7 @@ struct filter {
         enum agent_state state; /* 0: any */
         struct id project_id;   /* zero: any */
         const char *label;      /* "name" or "name=value"; NULL: any */
-        struct id after;        /* cursor; zero: from the start */
+        const char *cursor;     /* "POOL.MILLISECONDS.AGENT": after that agent, or after its time if it is gone; NULL: all */
         int64_t limit;
 };
 
@@ -258,22 +258,46 @@ static bool filter_matches(const struct filter *filter, const struct agent *agen
         return !filter->label || label_matches(agent, filter->label);
 }
 
-/* The first agent after the cursor; pools before *ret_pool are passed already. False: the cursor is unknown. */
+/* Where a cursor points: pools before *ret_pool are passed, then agents up to *ret_at (wall ms) or *ret_last. */
+static bool read_cursor(const struct master *master, const char *cursor, size_t *ret_pool, int64_t *ret_at,
+        struct id *ret_last)
+{
+        char name[65], id[ID_TEXT_SIZE];
+        long long at;
+        int n = 0;
+
+        /* From the right: a pool's name may hold dots. */
+        const char *last = strrchr(cursor, '.'), *time = last ? memrchr(cursor, '.', (size_t)(last - cursor)) : NULL;
+
+        if (!time || (size_t)(time - cursor) >= sizeof name || sscanf(time, ".%lld.%36s%n", &at, id, &n) != 2 || time[n])
+                return false;
+        snprintf(name, sizeof name, "%.*s", (int)(time - cursor), cursor);
+        for (*ret_pool = 0; *ret_pool < pools_count(master->pools); ++*ret_pool)
+                if (strcmp(pools_at(master->pools, *ret_pool)->config->pool_name, name) == 0)
+                        break;
+        *ret_at = at;
+        return *ret_pool < pools_count(master->pools) && id_parse(id, ret_last) == 0;
+}
+
+/* The first agent to look at; pools before *ret_pool are passed already. False: the cursor is none of ours. */
 static bool list_start(const struct master *master, const struct filter *filter, size_t *ret_pool,
         struct agent **ret_agent)
 {
-        struct agent *last;
+        struct agent *agent, *last;
+        struct id last_id;
+        int64_t at;
 
         *ret_pool = 0;
         *ret_agent = pools_count(master->pools) ? pool_first_agent(pools_at(master->pools, 0)->rules) : NULL;
-        if (id_is_zero(&filter->after))
+        if (!filter->cursor)
                 return true;
-        last = pools_agent(master->pools, &filter->after);
-        if (!last)
+        if (!read_cursor(master, filter->cursor, ret_pool, &at, &last_id))
                 return false;
-        while (pools_at(master->pools, *ret_pool)->rules != last->pool)
-                ++*ret_pool;
-        *ret_agent = last->hh.next;
+        last = pool_agent(pools_at(master->pools, *ret_pool)->rules, &last_id);
+        agent = last ? last->hh.next : pool_first_agent(pools_at(master->pools, *ret_pool)->rules);
+        while (!last && agent && agent->created_at < at) /* rather one twice than one left out */
+                agent = agent->hh.next;
+        *ret_agent = agent;
         return true;
 }
 
@@ -305,18 +329,22 @@ static cJSON *page(const struct master *master, const struct filter *filter, siz
 
 static void answer_list(struct http_request *request, const struct master *master, const struct filter *filter)
 {
+        char cursor[65 + 24 + ID_TEXT_SIZE];
         const struct agent *last;
         struct agent *agent;
         cJSON *list;
         size_t pool;
 
         if (!list_start(master, filter, &pool, &agent)) {
-                http_answer_problem(request, 400, "the agent that \"cursor\" points at is gone; start again without it");
+                http_answer_problem(request, 400, "\"cursor\" is none of ours; start again without it");
                 return;
         }
         list = page(master, filter, pool, agent, &last);
-        if (last)
-                api_next_link(request, ID_TEXT(&last->agent_id));
+        if (last) {
+                snprintf(cursor, sizeof cursor, "%s.%lld.%s", pool_config(last->pool)->pool_name,
+                        (long long)last->created_at, ID_TEXT(&last->agent_id));
+                api_next_link(request, cursor);
+        }
         api_answer(request, 200, list);
 }
 
@@ -326,10 +354,9 @@ void api_agents_list(struct http_request *request, void *arg)
         struct master *master = arg;
         const char *state = http_request_query(request, "state");
         struct filter filter = { .pool_name = http_request_query(request, "pool_name"),
-                .label = http_request_query(request, "label") };
+                .label = http_request_query(request, "label"), .cursor = http_request_query(request, "cursor") };
 
         if (!api_check_query(request, names) || !api_query_id(request, "project_id", &filter.project_id) ||
-                !api_query_id(request, "cursor", &filter.after) ||
                 !api_query_integer(request, "limit", LIST_DEFAULT, 1, LIST_MAX, &filter.limit))
                 return;
         if (state && agent_state_parse(state, &filter.state) < 0)
@@ -350,7 +377,8 @@ void api_agents_by_project(struct http_request *request, void *arg)
                 http_answer_problem(request, 400, "the project id in the path is no UUID");
                 return;
         }
-        if (api_check_query(request, names) && api_query_id(request, "cursor", &filter.after) &&
+        filter.cursor = http_request_query(request, "cursor");
+        if (api_check_query(request, names) &&
                 api_query_integer(request, "limit", LIST_DEFAULT, 1, LIST_MAX, &filter.limit))
                 answer_list(request, arg, &filter);
 }

@@ -261,3 +261,13 @@ def test_keeps_its_agents_when_redis_would_be_refused_and_the_master_dies(make_d
     server.client(0).config_set("maxmemory-policy", "noeviction")
     wait_for(daemon.is_ready, "the daemon to be ready")
     assert daemon.whoami(agent["agent_id"])["pid"] == pid
+
+
+def test_goes_on_after_the_cursor_when_its_agent_has_ended(daemon):
+    agents = [daemon.spawn("tester_pool") for _ in range(6)]
+    page = daemon.get("/agents", params={"limit": 3})
+    seen = [agent["agent_id"] for agent in page.json()]
+    assert daemon.terminate(next(agent for agent in agents if agent["agent_id"] == seen[-1])).status_code == 200
+    rest = daemon.get(page.links["next"]["url"].removeprefix(daemon.url))
+    assert rest.status_code == 200, rest.text
+    assert seen + [agent["agent_id"] for agent in rest.json()] == [agent["agent_id"] for agent in agents]
