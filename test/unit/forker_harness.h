@@ -337,6 +337,15 @@ static inline void check_echo(const struct worker *worker)
         ck_assert_str_eq(answer, "echo");
 }
 
+/* A worker that ignores SIGTERM, and does so already. */
+static inline struct worker fork_stubborn_worker(const struct master *master)
+{
+        struct worker worker = fork_worker(master, "stubborn");
+
+        check_echo(&worker);
+        return worker;
+}
+
 static inline int wait_exit(pid_t pid)
 {
         int status = -1;

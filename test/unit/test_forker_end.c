@@ -44,7 +44,7 @@ START_TEST(test_ends_workers_when_the_master_said_bye_before_they_ended)
         start_daemon();
         master = accept_synced_master();
         fork_worker(&master, "idle");
-        fork_worker(&master, "stubborn");
+        fork_stubborn_worker(&master);
         kill(daemon_.pid, SIGINT);
         hear_signal(&master, SIGINT);
         end_daemon(&master);
@@ -74,7 +74,7 @@ START_TEST(test_kills_the_master_when_it_does_not_end_in_time)
         daemon_.shutdown_timeout_ms = 1;
         start_daemon();
         master = accept_synced_master();
-        fork_worker(&master, "stubborn");
+        fork_stubborn_worker(&master);
         kill(daemon_.pid, SIGTERM);
         check_daemon_exits(1);
         kill_master(&master);
@@ -88,7 +88,7 @@ START_TEST(test_hurries_when_a_second_signal_comes)
         daemon_.shutdown_timeout_ms = 3600000;
         start_daemon();
         master = accept_synced_master();
-        fork_worker(&master, "stubborn");
+        fork_stubborn_worker(&master);
         kill(daemon_.pid, SIGTERM);
         hear_signal(&master, SIGTERM);
         kill(daemon_.pid, SIGINT);
@@ -148,7 +148,7 @@ START_TEST(test_ends_redis_last_when_ending)
         daemon_.shutdown_timeout_ms = 300;
         start_daemon();
         master = accept_synced_master();
-        worker = fork_worker(&master, "stubborn");
+        worker = fork_stubborn_worker(&master);
         snprintf(path, sizeof path, "%s/pid", daemon_.dir);
         file = fopen(path, "we");
         ck_assert_ptr_nonnull(file);
