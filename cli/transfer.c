@@ -2,6 +2,7 @@
 #include "cli/commands.h"
 #include "common/json.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,7 +115,7 @@ static int import_batch(struct cli *cli, cJSON *agents, size_t number, int64_t *
         cJSON_ArrayForEach(failure, cJSON_GetObjectItemCaseSensitive(answer, "failed"))
         {
                 if (json_integer(failure, "index", &index) == 0)
-                        fprintf(stderr, "agentpool: line %lld: agent %s: %s\n", (long long)(first + index),
+                        fprintf(stderr, "agentpool: line %" PRId64 ": agent %s: %s\n", first + index,
                                 text_of(failure, "agent_id"), text_of(failure, "detail"));
                 *failed = true;
         }

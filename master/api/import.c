@@ -195,8 +195,8 @@ void api_agents_import(struct http_request *request, void *arg)
         } else {
                 *import = (struct import){ .request = request, .master = arg, .left = 1, .failed = import->failed };
                 cJSON_ArrayForEach(record, body.agents)
-                        import_record(import, record, index++);
-                import_settled(import); /* NOLINT(clang-analyzer-unix.Malloc): left is at least 1 until here */
+                        import_record(import, record, index++); /* NOLINT(clang-analyzer-unix.Malloc): left is 1 or more */
+                import_settled(import); /* NOLINT(clang-analyzer-unix.Malloc) */
         }
         schema_done(import_fields, &body);
 }
