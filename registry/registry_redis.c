@@ -475,15 +475,17 @@ static int publish(struct registry *registry, const char *prefix, const char *na
         char channel[128];
         int r;
 
+        if (cb && !call)
+                return -ENOMEM;
+        if (call)
+                *call = (struct call){ .cb.done = cb, .arg = arg };
         if ((size_t)snprintf(channel, sizeof channel, "%s%s%s", prefix, name, suffix) >= sizeof channel)
                 r = -EINVAL;
         else
-                r = cb && !call ? -ENOMEM : send_plain(registry, "PUBLISH", channel, text, cb ? on_published : NULL, call);
+                r = send_plain(registry, "PUBLISH", channel, text, cb ? on_published : NULL, call);
         if (r < 0)
                 free(call);
-        else if (call)
-                *call = (struct call){ .cb.done = cb, .arg = arg };
-        return r;
+        return r; /* NOLINT(clang-analyzer-unix.Malloc): on_published frees call */
 }
 
 int registry_publish_command(struct registry *registry, const char *pool_name, const struct id *process_id,
