@@ -1,7 +1,8 @@
 """The main job: spawns fill workers, every agent answers, Redis shows it, the end leaves nothing."""
 import random
+import subprocess
 
-from daemon import descendants, processes, wait_for
+from daemon import TOP, descendants, processes, wait_for
 
 
 def test_fills_two_workers_when_fifteen_are_spawned(daemon):
@@ -32,18 +33,26 @@ def check_full(daemon, number):
     assert len(pids) == number
 
 
+def run_checker(daemon):
+    """The seven checks must all hold."""
+    result = subprocess.run([TOP / "scripts" / "check", "--run-dir", daemon.run_dir], stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True)
+    assert result.returncode == 0, result.stdout
+
+
 def test_fills_twenty_workers_exactly_when_clients_are_concurrent(daemon):
     for _ in range(15):
         daemon.spawn()
     daemon.spawn_many(185)
     check_full(daemon, 200)
-    for turn in range(3):
+    for turn in range(10):
         agents = daemon.agents(pool_name="developer_pool")
         for agent in random.Random(turn).sample(agents, 50):
             assert daemon.terminate(agent).status_code == 200
         assert daemon.pool()["agent_count"] == 150
         daemon.spawn_many(50)
         check_full(daemon, 200)
+        run_checker(daemon)
 
 
 def test_leaves_nothing_when_terminated(daemon):
