@@ -141,7 +141,7 @@ class Daemon:
     def kill_everything(self):
         """kill -9 of the forker and of all its descendants, at once."""
         # The master second, so that it does not live to write down how the others ended.
-        pids = [pid for pid in dict.fromkeys([self.process.pid, self.master_pid(), *self.note_processes()]) if pid]
+        pids = [pid for pid in dict.fromkeys([self.process.pid, self.find_master(), *self.note_processes()]) if pid]
         for pid in pids:
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -252,6 +252,10 @@ class Daemon:
         return dict(self.redis.zrange(f"pool:{pool}:processes", 0, -1, withscores=True))
 
     def master_pid(self):
+        """Waits for one: between two masters there is none."""
+        return wait_for(self.find_master, "a master")
+
+    def find_master(self):
         titled = [pid for pid, title in descendants(self.process.pid).items() if title.startswith("agentpoold: master")]
         return titled[0] if titled else None
 
