@@ -207,12 +207,6 @@ const struct pool_config *pool_config(const struct pool *pool)
         return pool->config;
 }
 
-void pool_configure(struct pool *pool, const struct pool_config *config, int64_t now)
-{
-        pool->config = config;
-        pool_pump(pool, now);
-}
-
 bool pool_broken(const struct pool *pool)
 {
         return pool->broken;

@@ -103,8 +103,6 @@ struct pool_stats {
 struct pool *pool_new(const struct pool_config *config, uint64_t random, int64_t now);
 struct pool *pool_free(struct pool *pool);
 const struct pool_config *pool_config(const struct pool *pool);
-/* New settings for what comes next. config must outlive the pool. */
-void pool_configure(struct pool *pool, const struct pool_config *config, int64_t now);
 
 /* The next action, or false. Call until false after every event (or batch of events). */
 bool pool_next_action(struct pool *pool, struct pool_action *ret_action);
