@@ -83,6 +83,7 @@ struct pool_rollout {
         int64_t min_healthy_ms;    /* nothing may fail for so long after a batch, before the next */
         int64_t healthy_at;        /* mono ms when the next batch may begin */
         unsigned replaced, remaining; /* old workers gone, old workers left */
+        unsigned leaving;          /* of those, on their way out */
         char reason[160];          /* why it halted */
 };
 

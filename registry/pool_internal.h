@@ -115,4 +115,6 @@ void pool_close_worker(struct pool_worker *worker, int64_t now);
 void pool_rollout_pump(struct pool *pool, int64_t now);
 /* Workers that the rollout wants ready and empty beyond the spare ones. */
 unsigned pool_rollout_surge(const struct pool *pool);
+/* Ready workers that host nothing; while a rollout runs, only those that it will not replace. */
+unsigned pool_rollout_empty(const struct pool *pool);
 #endif

@@ -19,6 +19,18 @@ unsigned pool_rollout_surge(const struct pool *pool)
         return rollout->batch_size < rollout->remaining ? rollout->batch_size : rollout->remaining;
 }
 
+unsigned pool_rollout_empty(const struct pool *pool)
+{
+        const struct pool_worker *worker;
+        unsigned count = 0;
+
+        if (pool->rollout.state != ROLLOUT_RUNNING)
+                return pool->empty;
+        for (worker = pool->workers; worker; worker = worker->hh.next)
+                count += !worker->outdated && worker->state == WORKER_READY && worker->used == 0;
+        return count;
+}
+
 enum pool_placement pool_placement(const struct pool *pool)
 {
         return pool->rollout.state == ROLLOUT_RUNNING ? POOL_SPREAD : (enum pool_placement)pool->config->placement;
@@ -91,16 +103,6 @@ static unsigned count_old(struct pool *pool, unsigned *ret_leaving, int64_t now)
         return remaining;
 }
 
-static unsigned fresh_empty(const struct pool *pool)
-{
-        const struct pool_worker *worker;
-        unsigned count = 0;
-
-        for (worker = pool->workers; worker; worker = worker->hh.next)
-                count += !worker->outdated && worker->state == WORKER_READY && worker->used == 0;
-        return count;
-}
-
 static void begin_batch(struct pool *pool, unsigned size, int64_t now)
 {
         struct pool_worker *worker;
@@ -125,6 +127,7 @@ void pool_rollout_pump(struct pool *pool, int64_t now)
         remaining = count_old(pool, &leaving, now);
         rollout->replaced += rollout->remaining - remaining;
         rollout->remaining = remaining;
+        rollout->leaving = leaving;
         if (pool->worker_failures > 0 || pool->agent_failures > 0) {
                 snprintf(rollout->reason, sizeof rollout->reason, "%s",
                         pool->worker_failures ? pool->worker_reason : pool->agent_reason);
@@ -134,7 +137,7 @@ void pool_rollout_pump(struct pool *pool, int64_t now)
                         pool->wake_at = rollout->healthy_at;
         } else if (remaining == 0) {
                 finish(pool, ROLLOUT_FINISHED, "rollout_finished");
-        } else if (leaving == 0 && fresh_empty(pool) >= pool_rollout_surge(pool)) {
+        } else if (leaving == 0 && pool_rollout_empty(pool) >= pool_rollout_surge(pool)) {
                 begin_batch(pool, rollout->batch_size, now);
         }
 }

@@ -71,12 +71,14 @@ static int64_t wanted_forks(const struct pool *pool)
 {
         const struct pool_config *config = pool->config;
         int64_t per_worker = config->max_agents_per_worker, want, ready = pool->workers_by_state[WORKER_READY];
-        int64_t surge = pool_rollout_surge(pool), spare = config->spare_workers + surge;
+        int64_t surge = pool_rollout_surge(pool), empty = pool_rollout_empty(pool);
+        /* The next batch's workers are made once this batch is gone: until then its agents may still take empty ones. */
+        int64_t spare = config->spare_workers + (pool->rollout.leaving ? 0 : surge);
         int64_t beyond = (int64_t)pool->in_phase[PHASE_WAITING] + pool_owed_slots(pool) - pool_free_slots(pool);
 
         want = beyond > 0 ? (beyond + per_worker - 1) / per_worker : 0;
-        if (pool->empty < spare)
-                want += spare - pool->empty;
+        if (empty < spare)
+                want += spare - empty;
         if (want < config->min_workers - ready)
                 want = config->min_workers - ready;
         want -= pool->workers_by_state[WORKER_STARTING];

@@ -415,6 +415,33 @@ START_TEST(test_keeps_room_for_moving_agents_when_a_rollout_has_a_worker_more)
 }
 END_TEST
 
+START_TEST(test_makes_no_more_workers_when_a_rollout_empties_a_batch)
+{
+        struct id old, first, fresh;
+
+        config.min_workers = 2;
+        settle();
+        ck_assert_str_eq(acts(), "FF");
+        first = shown[0].process_id;
+        worker_up();
+        last_fork = first;
+        worker_up();
+        old = running(&first);
+        ck_assert_int_eq(pool_rollout(pool, 1, 0, now), 0);
+        ck_assert_str_eq(acts(), "F");
+        fresh = worker_up();
+        ck_assert_str_eq(acts(), "DS");
+        reply(REPLY_EXITED, &old, &first, 1, 0);
+        ck_assert_str_eq(acts(), "e");
+        stored(&old, 0);
+        ck_assert_str_eq(acts(), "r");
+        reserved(&old, &fresh);
+        ck_assert_str_eq(acts(), ""); /* the empty one is taken, the old one not gone yet */
+        pool_worker_exited(pool, &first, "exit status 0", now);
+        ck_assert_ptr_nonnull(strchr(acts(), 'F'));
+}
+END_TEST
+
 static void add(TCase *tcase)
 {
         tcase_add_test(tcase, test_forks_nothing_before_the_restore_is_over);
@@ -425,6 +452,7 @@ static void add(TCase *tcase)
         tcase_add_test(tcase, test_kills_worker_when_not_ready_in_time);
         tcase_add_test(tcase, test_kills_suspect_and_moves_its_agents_only_once_it_has_exited);
         tcase_add_test(tcase, test_keeps_room_for_moving_agents_when_a_rollout_has_a_worker_more);
+        tcase_add_test(tcase, test_makes_no_more_workers_when_a_rollout_empties_a_batch);
         tcase_add_test(tcase, test_places_again_when_the_reserved_worker_is_gone);
         tcase_add_test(tcase, test_drains_worker_when_idle);
         tcase_add_loop_test(tcase, test_keeps_idle_worker_when_it_is_needed, 0, 2);
