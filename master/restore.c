@@ -37,7 +37,7 @@ static struct agent_exit *read_exit(const char *text)
         return exit;
 }
 
-static struct agent *agent_of_row(const struct store_agent *row)
+struct agent *restore_agent(const struct store_agent *row)
 {
         struct agent *agent = agent_new();
 
@@ -63,7 +63,7 @@ static struct agent *agent_of_row(const struct store_agent *row)
 static void restore_row(struct restore *restore, const struct store_agent *row)
 {
         struct master_pool *pool = pools_find(restore->master->pools, row->pool_name);
-        struct agent *agent = pool ? agent_of_row(row) : NULL;
+        struct agent *agent = pool ? restore_agent(row) : NULL;
 
         if (!agent) {
                 log_warn("restore.skipped", "agent=%s pool=%s detail=%s", ID_TEXT(&row->agent_id), row->pool_name,

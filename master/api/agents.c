@@ -2,6 +2,7 @@
 #include "common/clock.h"
 #include "master/api/api.h"
 #include "master/api/idempotency.h"
+#include "master/restore.h"
 #include "sql/store.h"
 
 #include <errno.h>
@@ -154,15 +155,6 @@ void api_agents_restart(struct http_request *request, void *arg)
         api_answer(request, 200, api_agent_print(master, agent));
 }
 
-void api_agents_get(struct http_request *request, void *arg)
-{
-        struct master *master = arg;
-        struct agent *agent = api_path_agent(request, master);
-
-        if (agent)
-                api_answer_with_history(request, master, &agent->agent_id, api_agent_print(master, agent));
-}
-
 /* {"restarts_in_window", "intensity", "period_seconds", "next_try_in_ms"} */
 static cJSON *print_backoff(const struct agent *agent)
 {
@@ -200,25 +192,95 @@ static const char *placement_reason(const struct agent *agent)
         return reasons[agent->phase];
 }
 
-void api_agents_why(struct http_request *request, void *arg)
+static cJSON *print_why(const struct master *master, const struct agent *agent)
 {
-        struct master *master = arg;
-        const struct agent *agent = api_path_agent(request, master);
-        cJSON *tree;
-        int r;
+        cJSON *tree = api_agent_print(master, agent);
+        int r = tree ? 0 : -ENOMEM;
 
-        if (!agent)
-                return;
-        tree = api_agent_print(master, agent);
-        r = tree ? 0 : -ENOMEM;
         r = r ? r : json_add_string(tree, "placement", placement_reason(agent));
         r = r ? r : json_add_string(tree, "start_reason", agent->start_reason ? agent->start_reason : "spawn");
         r = r ? r : json_add_item(tree, "backoff", print_backoff(agent));
-        if (r < 0) {
-                cJSON_Delete(tree);
-                tree = NULL;
+        if (r == 0)
+                return tree;
+        cJSON_Delete(tree);
+        return NULL;
+}
+
+/* Whom the record of one agent goes to. */
+struct lookup {
+        struct http_request *request;
+        struct master *master;
+        struct id agent_id;
+        cJSON *(*print)(const struct master *master, const struct agent *agent);
+};
+
+static void answer_found(const struct lookup *lookup, const struct agent *agent)
+{
+        api_answer_with_history(lookup->request, lookup->master, &agent->agent_id, lookup->print(lookup->master, agent));
+}
+
+/* Terminated ones are in the store for as long as history is kept. */
+static void answer_row(const struct lookup *lookup, const struct store_agent *row)
+{
+        const struct master_pool *pool = pools_find(lookup->master->pools, row->pool_name);
+        struct agent *agent = pool ? restore_agent(row) : NULL;
+
+        if (!pool) {
+                http_answer_problem(lookup->request, 404, "agent %s is of pool %s, which is not configured any more",
+                        ID_TEXT(&row->agent_id), row->pool_name);
+        } else if (!agent) {
+                http_answer_problem(lookup->request, 503, "the record of agent %s cannot be read", ID_TEXT(&row->agent_id));
+        } else {
+                agent->pool = pool->rules;
+                agent->phase = PHASE_NONE;
+                answer_found(lookup, agent);
         }
-        api_answer_with_history(request, master, &agent->agent_id, tree);
+        agent_free(agent);
+}
+
+static void on_row(void *arg, int error, const struct store_agent *agents, size_t count)
+{
+        struct lookup *lookup = arg;
+
+        if (error == 0 && count > 0)
+                answer_row(lookup, agents);
+        else if (error == 0 || error == -ENOENT)
+                http_answer_problem(lookup->request, 404, "no agent %s", ID_TEXT(&lookup->agent_id));
+        else
+                api_answer_pool_error(lookup->request, POOL_E_STORE, "the store is not available; try again");
+        free(lookup);
+}
+
+static void look_up(struct http_request *request, struct master *master,
+        cJSON *(*print)(const struct master *master, const struct agent *agent))
+{
+        struct lookup found = { .request = request, .master = master, .print = print }, *lookup;
+        const struct agent *agent;
+
+        if (!api_path_agent_id(request, &found.agent_id))
+                return;
+        agent = pools_agent(master->pools, &found.agent_id);
+        if (agent) {
+                answer_found(&found, agent);
+                return;
+        }
+        lookup = malloc(sizeof *lookup);
+        if (lookup)
+                *lookup = found;
+        if (lookup && store_agent_get(master->store, &found.agent_id, on_row, lookup) == 0)
+                return;
+        free(lookup);
+        api_answer_pool_error(request, POOL_E_STORE, "the store is not available; try again");
+}
+
+void api_agents_get(struct http_request *request, void *arg)
+{
+        look_up(request, arg, api_agent_print);
+}
+
+void api_agents_why(struct http_request *request, void *arg)
+{
+        look_up(request, arg, print_why);
 }
 
 /* What a list is narrowed to. */

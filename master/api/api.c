@@ -184,16 +184,21 @@ bool api_query_id(struct http_request *request, const char *name, struct id *ret
         return false;
 }
 
+bool api_path_agent_id(struct http_request *request, struct id *ret_id)
+{
+        if (id_parse(http_request_param(request, "agent_id"), ret_id) == 0)
+                return true;
+        http_answer_problem(request, 400, "the agent id in the path is no UUID");
+        return false;
+}
+
 struct agent *api_path_agent(struct http_request *request, struct master *master)
 {
-        const char *text = http_request_param(request, "agent_id");
         struct agent *agent;
         struct id id;
 
-        if (id_parse(text, &id) < 0) {
-                http_answer_problem(request, 400, "the agent id in the path is no UUID");
+        if (!api_path_agent_id(request, &id))
                 return NULL;
-        }
         agent = pools_agent(master->pools, &id);
         if (!agent)
                 http_answer_problem(request, 404, "no agent %s", ID_TEXT(&id));

@@ -33,7 +33,9 @@ bool api_query_integer(struct http_request *request, const char *name, int64_t f
         int64_t *ret_value);
 /* ?name=UUID; zero when absent. False: answered already. */
 bool api_query_id(struct http_request *request, const char *name, struct id *ret_id);
-/* {agent_id} of the path: the agent, or NULL when answered 404 already. */
+/* {agent_id} of the path. False: answered already. */
+bool api_path_agent_id(struct http_request *request, struct id *ret_id);
+/* The agent of that id, or NULL when answered 404 already. */
 struct agent *api_path_agent(struct http_request *request, struct master *master);
 /* {name} of the path: the pool, or NULL when answered 404 already. */
 struct master_pool *api_path_pool(struct http_request *request, struct master *master);

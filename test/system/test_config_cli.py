@@ -118,7 +118,7 @@ def test_spawns_messages_and_terminates_when_told(cli):
     assert answer["result"]["content"][0]["text"] == "hi"
     assert json.loads(cli("why", agent_id))["placement"]
     cli("terminate", agent_id)
-    assert cli.daemon.get(f"/agents/{agent_id}").status_code == 404
+    assert cli.daemon.agent(agent_id)["state"] == "terminated"
     assert cli.daemon.pool()["agent_count"] == 3
 
 

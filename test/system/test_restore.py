@@ -31,6 +31,9 @@ def test_exactly_the_living_come_back_when_everything_was_killed(daemon):
         assert answer["project_id"] == agent["project_id"]
     for agent in ended:
         assert daemon.message(agent["agent_id"], "ping").status_code == 404
+        for answer in (daemon.agent(agent["agent_id"]), daemon.get(f"/agents/{agent['agent_id']}/why").json()):
+            assert (answer["agent_id"], answer["state"], answer["process"]) == (agent["agent_id"], "terminated", None)
+            assert answer["history"][0]["event"] == "agent_terminated"
     assert daemon.redis.smembers("pool:developer_pool:agents") == ids
     assert sorted(daemon.scores().values()) == [0, 0, 0]
 

@@ -165,7 +165,7 @@ def test_answers_terminate_when_redis_is_away(make_daemon, make_redis, odd_pool)
     answer = daemon.terminate(agent)
     assert answer.status_code == 504 and "is being ended" in answer.json()["detail"], answer.text
     server.start()
-    wait_for(lambda: daemon.get(f"/agents/{agent['agent_id']}").status_code == 404, "the agent to end")
+    wait_for(lambda: daemon.agent(agent["agent_id"])["state"] == "terminated", "the agent to end")
     assert daemon.terminate(agent).status_code == 200
 
 

@@ -83,7 +83,7 @@ def test_kills_after_its_grace_when_a_stubborn_agent_is_terminated(make_daemon, 
     assert daemon.terminate(agent).status_code == 200
     wait_for(lambda: pids[0] not in processes(), "the program to be gone")
     assert pids[1] in processes()
-    assert daemon.get(f"/agents/{agent['agent_id']}").status_code == 404
+    assert daemon.agent(agent["agent_id"])["state"] == "terminated"
     assert daemon.message(other["agent_id"], "echo", {}).status_code == 200
 
 
