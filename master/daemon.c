@@ -3,6 +3,7 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "master/forker.h"
+#include "master/leftovers.h"
 #include "master/listen.h"
 #include "master/master.h"
 #include "master/run_lock.h"
@@ -19,6 +20,8 @@
 #include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
+
+#define LEFTOVER_MARGIN_MS 5000
 
 struct daemon {
         struct config *config;
@@ -261,11 +264,42 @@ int daemon_check_state(void)
 
 /* ---- life ---- */
 
+/* No worker needs longer to end its agents. */
+static int64_t longest_end_ms(const struct config *config)
+{
+        int64_t longest = 0;
+
+        for (size_t i = 0; i < config->pool_count; i++) {
+                int64_t ms = config->pools[i]->stop_grace_ms + config->pools[i]->kill_grace_ms;
+
+                if (ms > longest)
+                        longest = ms;
+        }
+        return longest + LEFTOVER_MARGIN_MS;
+}
+
+static int take_lock(struct daemon *d)
+{
+        char path[PATH_MAX], master_id[ID_TEXT_SIZE] = "", reason[PATH_MAX * 2];
+        FILE *file;
+        int r;
+
+        fill(path, d->config->run_dir, "master_id");
+        file = fopen(path, "re");
+        if (file && !fgets(master_id, sizeof master_id, file))
+                master_id[0] = '\0';
+        if (file)
+                fclose(file);
+        r = leftovers_await(d->lock_path, master_id, longest_end_ms(d->config), &d->lock, reason, sizeof reason);
+        if (r < 0)
+                log_error("run_dir.locked", "reason=%s", LOG_Q(reason));
+        return r;
+}
+
 /* 0 and everything that the forker needs, or the exit status. */
 static int begin(struct daemon *d, int argc, char **argv)
 {
         struct forker_inheritance inheritance = { .lock = -1 };
-        char reason[1024];
         int r;
 
         if (make_run_dir(d->config) < 0)
@@ -279,10 +313,8 @@ static int begin(struct daemon *d, int argc, char **argv)
                 return EXIT_FAILURE;
         }
         d->lock = inheritance.lock;
-        if (d->lock < 0 && run_lock_take(d->lock_path, &d->lock, reason, sizeof reason) < 0) {
-                log_error("run_dir.locked", "reason=%s", LOG_Q(reason));
+        if (d->lock < 0 && take_lock(d) < 0)
                 return EXIT_FAILURE;
-        }
         if (check_redis(d) < 0)
                 return EX_CONFIG;
         if (d->state < 0 && has_embedded_redis(d))

@@ -9,6 +9,7 @@
 #include "master/forker_upgrade.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -45,7 +46,7 @@ struct forker {
 static void start_master(struct forker *f)
 {
         int end;
-        pid_t pid = forker_fork_linked(&end);
+        pid_t pid = forker_fork_linked(f->config->lock, &end);
 
         if (pid == 0)
                 _exit(f->roles->master(end, f->roles->arg));
@@ -66,6 +67,8 @@ static void start_redis(struct forker *f)
         char *const *argv;
 
         if (pid == 0) {
+                if (f->config->lock >= 0)
+                        fcntl(f->config->lock, F_SETFD, 0); /* it is not to be gone before Redis is */
                 memcpy(&argv, &f->config->redis_argv, sizeof argv); /* execvp changes nothing, its type does not say so */
                 execvp(argv[0], argv);
                 log_error("redis.exec_failed", "program=%s error=%s", argv[0], strerrorname_np(errno));
@@ -113,7 +116,7 @@ static int start_worker(struct forker *f, const struct forker_message *request)
 
         if (!w)
                 return -ENOSPC;
-        pid = forker_fork_linked(&end);
+        pid = forker_fork_linked(f->config->lock, &end);
         if (pid == 0)
                 _exit(f->roles->worker(end, &request->process_id, request->pool_name, f->roles->arg));
         if (pid < 0) {

@@ -43,7 +43,7 @@ struct forker_message {
 
 /* What the forker runs in the children it forks; each returns the exit status. forker: the child's end of the channel
  * (master); control: the worker's end of its control socket. Everything else the forker held is closed already, but
- * for standard input, output, error and the log. SIGTERM comes when the forker dies; SIGPIPE is ignored. */
+ * for standard input, output, error, the log and the lock. SIGTERM comes when the forker dies; SIGPIPE is ignored. */
 struct forker_roles {
         int (*master)(int forker, void *arg);
         int (*worker)(int control, const struct id *process_id, const char *pool_name, void *arg);
@@ -55,7 +55,7 @@ struct forker_roles {
 struct forker_config {
         const int *listeners; /* listening sockets, in the order of server.listen; at most FORKER_LISTENERS_MAX */
         unsigned listener_count;
-        int lock;                   /* a descriptor that is kept open over an upgrade; -1: none */
+        int lock;                   /* a descriptor that is kept open over an upgrade and by every child; -1: none */
         unsigned max_workers;       /* size of its table, all pools together */
         const char *const *redis_argv; /* embedded Redis to run; NULL: none */
         int shutdown_timeout_ms;

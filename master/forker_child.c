@@ -34,9 +34,9 @@ pid_t forker_fork(void)
         return 0;
 }
 
-pid_t forker_fork_linked(int *ret_end)
+pid_t forker_fork_linked(int lock, int *ret_end)
 {
-        int ends[2], keep[2], r = fd_packet_pair(ends);
+        int ends[2], keep[3], r = fd_packet_pair(ends);
         pid_t pid;
 
         if (r < 0)
@@ -45,7 +45,8 @@ pid_t forker_fork_linked(int *ret_end)
         if (pid == 0) {
                 keep[0] = ends[1];
                 keep[1] = log_fd();
-                fd_close_all_but(keep, 2);
+                keep[2] = lock;
+                fd_close_all_but(keep, 3);
                 *ret_end = ends[1];
                 return 0;
         }

@@ -18,8 +18,8 @@ struct forker_child {
  * default signal dispositions (but SIGPIPE ignored), blocks none, and gets SIGTERM when the forker dies. */
 pid_t forker_fork(void);
 /* The same with a packet socket between the two: each process's end is its *ret_end. The child keeps nothing else but
- * standard input, output, error and the log. */
-pid_t forker_fork_linked(int *ret_end);
+ * standard input, output, error, the log, and the lock (-1: none), which says that it lives. */
+pid_t forker_fork_linked(int lock, int *ret_end);
 
 void forker_child_began(struct forker_child *child, pid_t pid);
 /* It does not run: plans its next start, at once or after a pause that doubles. Returns the pause in ms. */

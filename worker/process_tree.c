@@ -1,6 +1,8 @@
 #define HASH_NONFATAL_OOM 1
 #include "worker/process_tree.h"
 
+#include "common/proc.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <signal.h>
@@ -20,11 +22,6 @@
 struct process_mark {
         pid_t pid;
         unsigned long long started; /* clock ticks after boot */
-};
-
-struct process_stat {
-        pid_t session;
-        unsigned long long started;
 };
 
 struct pid_list {
@@ -90,28 +87,6 @@ static int add_children(pid_t pid, struct pid_list *list)
         return r;
 }
 
-static int read_stat(pid_t pid, struct process_stat *ret_stat)
-{
-        FILE *file = open_proc(pid, "stat");
-        char line[1024];
-        const char *p = NULL;
-        int session, n = 0;
-
-        if (!file)
-                return -errno;
-        if (fgets(line, sizeof line, file))
-                p = strrchr(line, ')');
-        fclose(file);
-        /* After the name: state ppid pgrp session, then 15 more, then the start. */
-        if (!p || sscanf(p, ") %*c %*d %*d %d%n", &session, &n) != 1)
-                return -ESRCH;
-        p += n;
-        if (sscanf(p, "%*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu", &ret_stat->started) != 1)
-                return -ESRCH;
-        ret_stat->session = session;
-        return 0;
-}
-
 static int read_agent_id(pid_t pid, struct id *ret_agent_id)
 {
         static const char name[] = "AGENTPOOL_AGENT_ID=";
@@ -163,9 +138,9 @@ static void mark(struct process_tree *tree, pid_t pid)
 {
         size_t size = tree->mark_size > 0 ? tree->mark_size * 2 : 16;
         struct process_mark *marks;
-        struct process_stat stat = { 0 };
+        struct proc_stat stat = { 0 };
 
-        if (read_stat(pid, &stat) < 0 || is_marked(tree, pid, stat.started) || tree->mark_count == MARKS_MAX)
+        if (proc_stat(pid, &stat) < 0 || is_marked(tree, pid, stat.started) || tree->mark_count == MARKS_MAX)
                 return;
         if (tree->mark_count == tree->mark_size) {
                 marks = reallocarray(tree->marks, size, sizeof *marks);
@@ -202,15 +177,15 @@ static bool leads_a_tree(const struct process_trees *trees, pid_t pid)
 static int find_owner(const struct process_trees *trees, pid_t pid, const struct process_tree **ret_owner)
 {
         const struct process_tree *tree;
-        struct process_stat stat = { 0 };
+        struct proc_stat stat = { 0 };
         struct id agent_id;
         bool named;
         int r;
 
         *ret_owner = NULL;
-        r = read_stat(pid, &stat);
+        r = proc_stat(pid, &stat);
         if (r < 0) /* /proc may hide what runs as another user */
-                return r == -ENOENT || r == -ESRCH ? 0 : r;
+                return r == -ESRCH ? 0 : r;
         named = read_agent_id(pid, &agent_id) == 0;
         for (tree = trees->by_leader; tree; tree = tree->hh.next)
                 if (tree->leader == stat.session || is_marked(tree, pid, stat.started) ||

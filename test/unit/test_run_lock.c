@@ -73,6 +73,36 @@ START_TEST(test_is_free_when_the_holder_was_killed)
 }
 END_TEST
 
+START_TEST(test_is_in_progress_when_a_child_outlives_the_holder)
+{
+        int fd = -1, pipe_fds[2], status;
+        char byte;
+        pid_t pid;
+
+        ck_assert_int_eq(pipe(pipe_fds), 0);
+        pid = fork();
+        if (pid == 0) {
+                if (run_lock_take(path, &fd, reason, sizeof reason) < 0 || run_lock_write(fd, "x") < 0)
+                        _exit(1);
+                if (fork() == 0) { /* until the test closes its end */
+                        close(pipe_fds[1]);
+                        _exit(read(pipe_fds[0], &byte, 1) == 0 ? 0 : 1);
+                }
+                raise(SIGKILL);
+        }
+        close(pipe_fds[0]);
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        ck_assert(WIFSIGNALED(status));
+        ck_assert_int_eq(run_lock_take(path, &fd, reason, sizeof reason), -EINPROGRESS);
+        ck_assert_ptr_nonnull(strstr(reason, "left behind when it was killed"));
+        close(pipe_fds[1]);
+        while (run_lock_take(path, &fd, reason, sizeof reason) == -EINPROGRESS)
+                usleep(1000);
+        ck_assert_int_ge(fd, 0);
+        run_lock_drop(path, fd);
+}
+END_TEST
+
 START_TEST(test_explains_when_the_directory_is_missing)
 {
         int fd = -1;
@@ -122,6 +152,7 @@ int main(void)
         tcase_add_test(all, test_refuses_and_names_the_holder_when_held);
         tcase_add_test(all, test_leaves_no_file_when_dropped);
         tcase_add_test(all, test_is_free_when_the_holder_was_killed);
+        tcase_add_test(all, test_is_in_progress_when_a_child_outlives_the_holder);
         tcase_add_test(all, test_explains_when_the_directory_is_missing);
         tcase_add_test(all, test_has_one_holder_when_many_come_and_go);
         suite_add_tcase(suite, all);

@@ -167,7 +167,7 @@ static cJSON *ask_environment(cJSON **ret_result)
 
 START_TEST(test_starts_with_exactly_its_environment)
 {
-        const char *names[] = { "AGENTPOOL_AGENT_ID", "AGENTPOOL_PROJECT_ID", "AGENTPOOL_POOL", "AGENTPOOL_ROLE",
+        const char *names[] = { "AGENTPOOL_AGENT_ID", "AGENTPOOL_MASTER_ID", "AGENTPOOL_PROJECT_ID", "AGENTPOOL_POOL", "AGENTPOOL_ROLE",
                 "AGENTPOOL_START_REASON", "AGENTPOOL_EPOCH", "AGENTPOOL_ARG_REPO_URL", "LANG", "MINE", "PATH", "HOME" };
         cJSON *answer, *result, *env;
         int extra = 0;

@@ -1,0 +1,29 @@
+#include "common/proc.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+int proc_stat(pid_t pid, struct proc_stat *ret_stat)
+{
+        char path[64], line[1024];
+        const char *p = NULL;
+        struct proc_stat stat = { 0 };
+        FILE *file;
+        int n = 0;
+
+        snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+        file = fopen(path, "re");
+        if (!file)
+                return errno == ENOENT ? -ESRCH : -errno;
+        if (fgets(line, sizeof line, file))
+                p = strrchr(line, ')');
+        fclose(file);
+        /* After the name: state parent group session, then 15 more, then the start. */
+        if (!p || sscanf(p, ") %c %d %*d %d%n", &stat.state, &stat.parent, &stat.session, &n) != 3)
+                return -ESRCH;
+        if (sscanf(p + n, "%*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu", &stat.started) != 1)
+                return -ESRCH;
+        *ret_stat = stat;
+        return 0;
+}

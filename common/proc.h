@@ -1,0 +1,14 @@
+/* What /proc says of one process. */
+#ifndef COMMON_PROC_H
+#define COMMON_PROC_H
+#include <sys/types.h>
+
+struct proc_stat {
+        char state;                 /* 'R', 'S', 'Z', … */
+        pid_t parent, session;
+        unsigned long long started; /* clock ticks after boot: with the pid, this process and no other */
+};
+
+/* 0; -ESRCH when there is no such process (any more), or /proc hides it; or another -errno. */
+int proc_stat(pid_t pid, struct proc_stat *ret_stat);
+#endif
