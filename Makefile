@@ -97,7 +97,8 @@ $(BUILD)/example-module.so: etc/examples/module.c worker/agentpool_module.h
 $(BUILD)/loadgen: $(call objects,$(wildcard test/load/*.c)) $(BUILD)/libagentpool.a
 	$(call SAY,LINK)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LIBS)
-$(BUILD)/test/unit/%: $(BUILD)/test/unit/%.o $(BUILD)/libagentpool.a
+# Some compare with the simulator's model of the registry.
+$(BUILD)/test/unit/%: $(BUILD)/test/unit/%.o $(BUILD)/test/sim/registry_memory.o $(BUILD)/libagentpool.a
 	$(call SAY,LINK)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs check) $(ALL_LIBS)
 $(BUILD)/sim: $(call objects,$(SIM_SRC)) $(BUILD)/libagentpool.a

@@ -1,6 +1,6 @@
 /* Where everything is: the registry's operations. Each is atomic (one Lua script in Redis), refuses lower epochs and
- * reaped processes, and derives capacity from ownership. Two implementations: registry/registry_redis.h (asynchronous) and
- * registry/registry_memory.h (synchronous; the simulator's, and the model that the scripts are tested against). */
+ * reaped processes, and derives capacity from ownership. Carried out by registry/registry_redis.h; a model in memory, which the
+ * scripts are tested against, is in test/sim/registry_memory.h. */
 #ifndef REGISTRY_REGISTRY_H
 #define REGISTRY_REGISTRY_H
 #include "common/id.h"

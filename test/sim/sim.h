@@ -3,7 +3,7 @@
 #ifndef TEST_SIM_SIM_H
 #define TEST_SIM_SIM_H
 #include "registry/pool.h"
-#include "registry/registry_memory.h"
+#include "test/sim/registry_memory.h"
 #include "registry/roster.h"
 
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* The scripts in Redis against the model in memory: the same random operations, then the same outcomes, the same published
  * messages and the same keys. Failing? CONFORMANCE_SEED=N repeats a run, CONFORMANCE_OPS=N changes its length. */
-#include "registry/registry_memory.h"
+#include "test/sim/registry_memory.h"
 #include "registry_harness.h"
 
 #include <inttypes.h>

@@ -1,5 +1,5 @@
 /* The registry in memory by itself; test_registry_conformance.c compares it with the scripts in Redis. */
-#include "registry/registry_memory.h"
+#include "test/sim/registry_memory.h"
 
 #include <check.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 #define HASH_NONFATAL_OOM 1
-#include "registry/registry_memory.h"
+#include "test/sim/registry_memory.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* The registry in memory, synchronous: the simulator's, and the model that the scripts in Redis are tested against. Each
  * operation does what the script of its name does (registry/scripts/NAME.lua states the rules). now: ms of the registry's
  * clock. Results as in registry/registry.h, and -ENOMEM (nothing changed). */
-#ifndef REGISTRY_REGISTRY_MEMORY_H
-#define REGISTRY_REGISTRY_MEMORY_H
+#ifndef TEST_SIM_REGISTRY_MEMORY_H
+#define TEST_SIM_REGISTRY_MEMORY_H
 #include "registry/pool_config.h"
 #include "registry/registry.h"
 
