@@ -269,6 +269,8 @@ int messages_send(struct messages *messages, struct agent *agent, cJSON *tree, i
         r = post(messages, agent, &command.command_id, text);
         if (r < 0 && message)
                 message_free(message);
+        if (r == 0 && !message)
+                pool_in_flight(agent->pool, agent, agent->in_flight, clock_mono_ms());
         return r;
 }
 

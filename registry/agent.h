@@ -46,6 +46,8 @@ struct agent {
         int64_t placed_at;          /* mono ms: when its slot was taken */
         int64_t timer_at;           /* the earliest of those, as its pool's timers know it; 0: not among them */
         int64_t running_since;      /* mono ms; 0: does not run */
+        int64_t idle_since;         /* mono ms: when it started or last had to do with a message */
+        int64_t idle_at;            /* mono ms when to look whether it was idle for max_idle_time; 0: never */
         int64_t restart_window;     /* mono ms: start of the period in which restarts_in_window count */
         uint32_t restarts;          /* all, ever */
         uint32_t restarts_in_window;
@@ -60,6 +62,7 @@ struct agent {
         bool answered;    /* the spawn was answered: from now on it is never lost */
         bool graceful;    /* how to end it */
         bool ending;      /* a terminate waits for its answer */
+        bool idled;       /* it is ended because it was idle; last_exit says so */
         bool asked;       /* the registry was asked for a slot under this epoch … */
         bool uncertain;   /* … and did not say what became of it: asked again, under the same epoch */
         bool row;         /* the store has a row of it */

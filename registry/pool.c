@@ -32,7 +32,7 @@ static int64_t earlier(int64_t a, int64_t b)
 void pool_agent_time(struct agent *agent)
 {
         struct pool *pool = agent->pool;
-        int64_t at = earlier(agent->deadline, earlier(agent->resend_at, agent->store_retry_at));
+        int64_t at = earlier(earlier(agent->deadline, agent->idle_at), earlier(agent->resend_at, agent->store_retry_at));
 
         if (at == agent->timer_at)
                 return;
@@ -344,6 +344,7 @@ void pool_stats(const struct pool *pool, struct pool_stats *ret_stats)
                 .workers_terminated = pool->workers_terminated,
                 .spawns_ok = pool->spawns_ok,
                 .spawns_failed = pool->spawns_failed,
+                .idle_ends = pool->idle_ends,
                 .degraded = workers || agents,
                 .rollout = pool->rollout,
         };

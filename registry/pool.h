@@ -94,6 +94,7 @@ struct pool_stats {
         unsigned waiting;          /* spawns without a slot */
         unsigned by_state[AGENT_STATE_COUNT];
         uint64_t workers_spawned, workers_terminated, spawns_ok, spawns_failed;
+        uint64_t idle_ends;        /* agents ended because they were idle */
         bool degraded;             /* its workers or agents do not start; see reason */
         char reason[192];
         struct pool_rollout rollout;
@@ -142,7 +143,7 @@ void pool_reserved(struct pool *pool, const struct id *agent_id, uint64_t epoch,
         int64_t now);
 /* SPAWNED, SPAWN_FAILED, EXITED; others are not for the pool. */
 void pool_reply(struct pool *pool, const struct reply *reply, int64_t now);
-/* How many messages the agent works on now. */
+/* How many messages the agent works on now. Also when it was given a notification: it is not idle. */
 void pool_in_flight(struct pool *pool, struct agent *agent, unsigned count, int64_t now);
 
 void pool_worker_forked(struct pool *pool, const struct id *process_id, int pid, int64_t now);

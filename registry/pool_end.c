@@ -59,7 +59,8 @@ void pool_agent_gone(struct agent *agent, int64_t now)
         pool_detach(agent, now);
         pool_agent_time(agent);
         pool_set_state(agent, AGENT_EV_GONE);
-        pool_push_event(agent->pool, "agent_terminated", agent, NULL, "");
+        pool_push_event(agent->pool, "agent_terminated", agent, NULL,
+                agent->idled && agent->last_exit ? agent->last_exit->reason : "");
         pool_finish_if_stored(agent, now);
 }
 
@@ -74,7 +75,7 @@ static void fail_unanswered(struct agent *agent)
 }
 
 /* One that may run keeps its place until it is certainly gone. */
-static void begin_end(struct agent *agent, int64_t now)
+void pool_begin_end(struct agent *agent, int64_t now)
 {
         bool unknown = agent->phase == PHASE_RESERVING || agent->phase == PHASE_RESTORING;
         bool perhaps = agent->phase == PHASE_WAITING && agent->uncertain;
@@ -112,7 +113,7 @@ int pool_terminate(struct pool *pool, struct agent *agent, bool graceful, void *
         agent->ender = waiter;
         pool->ending++;
         if (agent_state_wanted(agent->state)) {
-                begin_end(agent, now);
+                pool_begin_end(agent, now);
         } else if (agent->state != AGENT_STOPPING) {
                 pool_set_state(agent, AGENT_EV_GONE);
                 pool_store(agent);
@@ -140,8 +141,8 @@ int pool_restart_agent(struct pool *pool, struct agent *agent, int64_t now)
 void pool_in_flight(struct pool *pool, struct agent *agent, unsigned count, int64_t now)
 {
         (void)pool;
-        (void)now;
         agent->in_flight = count;
+        agent->idle_since = now;
         pool_set_state(agent, count ? AGENT_EV_WORK : AGENT_EV_REST); /* refused unless it changes something */
 }
 
@@ -153,7 +154,7 @@ struct end {
         const struct agent_exit *exit; /* how, or why not */
 };
 
-static void keep_exit(struct agent *agent, const struct agent_exit *exit)
+void pool_keep_exit(struct agent *agent, const struct agent_exit *exit)
 {
         if (!agent->last_exit)
                 agent->last_exit = malloc(sizeof *agent->last_exit);
@@ -222,7 +223,7 @@ static void answered_ended(struct agent *agent, const struct end *end, int64_t r
         enum restart_verdict verdict;
         uint32_t delay_ms = 0;
 
-        keep_exit(agent, end->exit);
+        pool_keep_exit(agent, end->exit);
         agent->running_since = running_since;
         verdict = restart_decide(&pool->config->restart, agent, end->cause, end->exit, now, pool_random(pool), &delay_ms);
         agent->running_since = 0;
@@ -279,8 +280,10 @@ static void spawned(struct agent *agent, int64_t now)
                 return;
         agent->acked = true;
         agent->resend_at = 0;
-        if (!agent->running_since)
+        if (!agent->running_since) {
                 agent->running_since = now;
+                pool_idle_watch(agent, now);
+        }
         pool_set_phase(agent, PHASE_NONE);
         pool_set_state(agent, AGENT_EV_STARTED);
         pool_agent_time(agent);

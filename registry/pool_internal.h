@@ -1,5 +1,5 @@
 /* What the files of the pool's rules share: pool.c (life, actions, time, looking), pool_place.c (from the request to the
- * answer), pool_restore.c, pool_end.c (ends, restarts, terminate), pool_workers.c, pool_rollout.c. Nobody else includes this. */
+ * answer), pool_restore.c, pool_end.c (ends, restarts, terminate), pool_idle.c, pool_workers.c, pool_rollout.c. Nobody else includes this. */
 #ifndef REGISTRY_POOL_INTERNAL_H
 #define REGISTRY_POOL_INTERNAL_H
 #define HASH_NONFATAL_OOM 1
@@ -48,7 +48,7 @@ struct pool {
         int64_t fork_at;                   /* no fork before this */
         unsigned worker_failures, agent_failures; /* starts failed in a row */
         char worker_reason[160], agent_reason[160];
-        uint64_t workers_spawned, workers_terminated, spawns_ok, spawns_failed;
+        uint64_t workers_spawned, workers_terminated, spawns_ok, spawns_failed, idle_ends;
         struct pool_rollout rollout;
 };
 
@@ -95,7 +95,13 @@ void pool_take_hosted(struct pool_worker *worker, const struct pool_hosted *host
 /* After all it hosts was taken: asks for what should be there and was not listed. */
 void pool_doubt_unlisted(struct pool_worker *worker, int64_t now);
 
+/* pool_idle.c */
+void pool_idle_watch(struct agent *agent, int64_t now); /* it runs: from now on it may be idle for too long */
+void pool_idle_due(struct agent *agent, int64_t now);
+
 /* pool_end.c */
+void pool_begin_end(struct agent *agent, int64_t now);  /* on purpose; agent->graceful says how */
+void pool_keep_exit(struct agent *agent, const struct agent_exit *exit);
 void pool_agent_gone(struct agent *agent, int64_t now); /* stopping, and certainly gone */
 void pool_worker_lost(struct agent *agent, const char *why, int64_t now); /* its worker is certainly gone */
 void pool_answer_end(struct agent *agent, enum pool_error error, const char *detail); /* to the terminate that waits */

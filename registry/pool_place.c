@@ -91,7 +91,7 @@ void pool_detach(struct agent *agent, int64_t now)
 
         agent->acked = false;
         agent->running_since = 0;
-        agent->resend_at = 0;
+        agent->resend_at = agent->idle_at = 0;
         if (!worker)
                 return;
         agent->worker = NULL;
@@ -481,5 +481,7 @@ void pool_agent_due(struct agent *agent, int64_t now)
                 else
                         pool_push(pool, POOL_SEND, agent, agent->worker);
         }
+        if (agent->idle_at && agent->idle_at <= now)
+                pool_idle_due(agent, now);
         pool_agent_time(agent);
 }

@@ -64,6 +64,7 @@ static void adopt_agent(struct agent *agent, struct pool_worker *worker, const s
         agent->acked = true;
         agent->running_since = now;
         agent->resend_at = 0;
+        pool_idle_watch(agent, now);
         pool_set_phase(agent, PHASE_NONE);
         pool_set_state(agent, AGENT_EV_STARTED);
         pool_agent_time(agent);

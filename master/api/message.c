@@ -92,8 +92,9 @@ void api_agents_message(struct http_request *request, void *arg)
                 send_message(request, master, agent, message, timeout_ms);
         } else {
                 api_retry_after(request, 1);
-                http_answer_problem(request, agent->state == AGENT_STARTING ? 503 : 409, "the agent is %s",
-                        agent_state_name(agent->state));
+                http_answer_problem(request, agent->state == AGENT_STARTING ? 503 : 409, "the agent is %s%s%s",
+                        agent_state_name(agent->state), agent->idled && agent->last_exit ? ": " : "",
+                        agent->idled && agent->last_exit ? agent->last_exit->reason : "");
         }
         cJSON_Delete(message);
 }

@@ -59,6 +59,7 @@ struct sim_row { /* of the store */
         uint64_t epoch;
         enum agent_state state;
         uint32_t restarts;
+        int32_t max_idle_time;
         bool present;
         UT_hash_handle hh;
 };
@@ -76,7 +77,8 @@ struct sim_promise { /* everything known of one agent outside of the system unde
         struct id agent_id;
         unsigned pool;
         bool answered;    /* its spawn was answered with success */
-        bool end_asked;   /* a terminate was sent: either outcome is right until it is answered */
+        bool end_asked;   /* a terminate was sent, or it was idle: either outcome is right until it is answered */
+        int64_t worked_at; /* when it started, or its messages changed */
         bool end_answered;
         /* The answer to its reservation was lost, and a FLUSHALL took the registry's memory of it before it was asked again:
          * the one case in which it may start elsewhere, for a moment, until the registration of the old worker is refused. */
@@ -166,6 +168,7 @@ void sim_client_rollout(struct sim *sim);
 void sim_check_now(struct sim *sim);   /* what holds at every moment */
 void sim_check_start(struct sim *sim, const struct sim_promise *promise, const struct sim_instance *instance);
 void sim_check_answer(struct sim *sim, const struct sim_request *request);
+void sim_check_idle(struct sim *sim, const struct agent *agent);
 void sim_check_quiet(struct sim *sim); /* what holds once everything has settled */
 void sim_check_closed(struct sim *sim);
 #endif

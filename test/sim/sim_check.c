@@ -84,6 +84,19 @@ void sim_check_answer(struct sim *sim, const struct sim_request *request)
                 sim_fail(sim, "the spawn of agent %s was answered but it never started", ID_TEXT(&request->agent_id));
 }
 
+/* Ended because it was idle, and not before its time. */
+void sim_check_idle(struct sim *sim, const struct agent *agent)
+{
+        struct sim_promise *promise = sim_promise(sim, &agent->agent_id);
+
+        if (promise->end_asked)
+                return;
+        promise->end_asked = true;
+        if (agent->max_idle_time == 0 || sim->now - promise->worked_at < (int64_t)agent->max_idle_time * 1000)
+                sim_fail(sim, "agent %s is ended after %lld ms, its max_idle_time is %d s", ID_TEXT(&agent->agent_id),
+                        (long long)(sim->now - promise->worked_at), agent->max_idle_time);
+}
+
 static const struct sim_instance *live_instance(const struct sim_promise *promise, unsigned *ret_count)
 {
         const struct sim_instance *found = NULL;
@@ -129,6 +142,8 @@ static void check_promise(struct sim *sim, const struct sim_promise *promise)
         if (agent && agent_state_wanted(agent->state) && !live && !is_full(sim, promise->pool))
                 sim_fail(sim, "agent %s should run (phase %d, epoch %llu)", id, agent->phase,
                         (unsigned long long)agent->epoch);
+        if (agent && agent->state == AGENT_IDLE && agent->max_idle_time && sim->now - agent->idle_since > 10000)
+                sim_fail(sim, "agent %s is idle for %lld ms", id, (long long)(sim->now - agent->idle_since));
         if (agent && live && (live->epoch != agent->epoch || !agent->worker
                 || !id_equal(&live->worker->process_id, &agent->worker->process_id)))
                 sim_fail(sim, "agent %s runs elsewhere or under epoch %llu instead of %llu", id,

@@ -25,6 +25,7 @@ void sim_client_spawn(struct sim *sim)
                 return;
         agent->agent_id = sim_new_id(sim);
         agent->role_type = strdup("sim");
+        agent->max_idle_time = sim_below(sim, 3) ? 0 : 1 + (int32_t)sim_below(sim, 4);
         request = request_new(sim, &agent->agent_id, pool, false);
         agent->waiter = request;
         sim_promise(sim, &agent->agent_id)->pool = pool;
@@ -74,6 +75,7 @@ void sim_client_restart(struct sim *sim)
                 return;
         pool_restart_agent(sim->pools[pool], agent, sim->now);
         pool_in_flight(sim->pools[pool], agent, (unsigned)sim_below(sim, 2), sim->now);
+        sim_promise(sim, &agent->agent_id)->worked_at = sim->now;
         sim_master_wake(sim);
 }
 

@@ -442,6 +442,7 @@ static void restore(struct sim *sim, unsigned pool)
                 agent->epoch = row->epoch;
                 agent->state = row->state;
                 agent->restarts = row->restarts;
+                agent->max_idle_time = row->max_idle_time;
                 pool_restore(sim->pools[pool], agent, sim->now);
         }
         pool_restored(sim->pools[pool], sim->now);

@@ -96,6 +96,7 @@ static void instance_started(struct sim *sim, void *arg)
         if (!instance->alive)
                 return;
         roster_started(instance->worker->roster, instance->hosted);
+        sim_promise(sim, &instance->agent_id)->worked_at = sim->now;
         if (sim_chance(sim, sim->faults.agent_exits)) {
                 static const int codes[] = { 0, 1, 3 };
 

@@ -255,6 +255,7 @@ struct store_op {
         uint64_t epoch;
         enum agent_state state;
         uint32_t restarts;
+        int32_t max_idle_time;
         int error;
 };
 
@@ -284,6 +285,7 @@ static int write_row(struct sim *sim, const struct store_op *op)
         row->epoch = op->epoch;
         row->state = op->state;
         row->restarts = op->restarts;
+        row->max_idle_time = op->max_idle_time;
         return 0;
 }
 
@@ -316,8 +318,10 @@ void sim_store(struct sim *sim, unsigned pool, const struct agent *agent, enum p
 {
         struct store_op *op = sim_alloc(sim, sizeof *op);
 
+        if (agent->idled)
+                sim_check_idle(sim, agent);
         *op = (struct store_op){ .type = type, .pool = pool, .agent_id = agent->agent_id, .epoch = agent->epoch,
-                .state = state, .restarts = agent->restarts };
+                .state = state, .restarts = agent->restarts, .max_idle_time = agent->max_idle_time };
         if (type != POOL_STORE_DELETE && sim->now < sim->store_down_until && sim_chance(sim, 500)) {
                 pool_stored(sim->pools[pool], &op->agent_id, op->epoch, -EAGAIN, sim->now); /* its queue is full */
                 sim_master_wake(sim);
