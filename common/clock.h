@@ -8,6 +8,8 @@
 
 /* Milliseconds since some fixed moment, never going back, counting through suspend: for deadlines. */
 int64_t clock_mono_ms(void);
+/* The same clock in microseconds: for what is measured. */
+int64_t clock_mono_us(void);
 /* Milliseconds since 1970 in UTC: for records that people read, never for deadlines. */
 int64_t clock_wall_ms(void);
 /* RFC 3339 in UTC with milliseconds, from 1970 to the end of 9999; returns text. */

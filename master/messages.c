@@ -23,7 +23,7 @@ struct message {
         struct message_target *target;
         struct event deadline;
         char *method;
-        int64_t sent_wall, sent_mono; /* ms */
+        int64_t sent_wall, sent_us; /* wall ms, mono µs */
         message_cb cb;
         void *arg;
         TAILQ_ENTRY(message) link; /* in its target */
@@ -94,8 +94,11 @@ static void count_changed(struct messages *messages, const struct message_target
         pools_wake(messages->master->pools, pools_of(messages->master->pools, agent));
 }
 
-static void record(const struct message *message, const char *status, const char *error)
+static void record(const struct message *message, enum pool_metrics_message result, const char *error)
 {
+        static const char *const statuses[] = { [POOL_METRICS_COMPLETED] = "completed", [POOL_METRICS_FAILED] = "failed",
+                [POOL_METRICS_TIMEOUT] = "timeout" };
+        int64_t took_us = clock_mono_us() - message->sent_us;
         struct messages *messages = message->messages;
         const struct message_target *target = message->target;
         struct master_pool *pool = pools_find(messages->master->pools, target->pool_name);
@@ -105,18 +108,21 @@ static void record(const struct message *message, const char *status, const char
                 .project_id = target->project_id,
                 .pool_name = target->pool_name,
                 .method = message->method,
-                .status = status,
+                .status = statuses[result],
                 .error = error,
                 .started_at = message->sent_wall,
                 .completed_at = clock_wall_ms(),
-                .duration_ms = clock_mono_ms() - message->sent_mono,
+                .duration_ms = took_us / 1000,
         };
 
         store_execution_add(messages->master->store, &execution);
-        if (pool) {
-                pool->executions++;
-                pool->executions_ok += strcmp(status, "completed") == 0;
-        }
+        if (!pool)
+                return;
+        pool->executions++;
+        pool->executions_ok += result == POOL_METRICS_COMPLETED;
+        pool->metrics.messages_by_status[result]++;
+        if (result != POOL_METRICS_TIMEOUT)
+                histogram_add(&pool->metrics.messages, took_us);
 }
 
 static void message_free(struct message *message)
@@ -140,7 +146,8 @@ static void finish(struct message *message, enum message_result result, const cJ
         void *arg = message->arg;
         bool failed = result != MESSAGE_ANSWERED || cJSON_HasObjectItem(answer, "error");
 
-        record(message, result == MESSAGE_TIMEOUT ? "timeout" : failed ? "failed" : "completed", detail);
+        record(message, result == MESSAGE_TIMEOUT ? POOL_METRICS_TIMEOUT : failed ? POOL_METRICS_FAILED : POOL_METRICS_COMPLETED,
+                detail);
         message_free(message);
         cb(arg, result, answer, detail);
 }
@@ -187,7 +194,7 @@ static struct message *enlist(struct messages *messages, struct agent *agent, co
                 return NULL;
         }
         *message = (struct message){ .command_id = command->command_id, .messages = messages, .target = target,
-                .method = strdup(method ? method : ""), .sent_wall = clock_wall_ms(), .sent_mono = clock_mono_ms(),
+                .method = strdup(method ? method : ""), .sent_wall = clock_wall_ms(), .sent_us = clock_mono_us(),
                 .cb = cb, .arg = arg };
         event_assign(&message->deadline, messages->master->base, -1, 0, on_deadline, message);
         event_add(&message->deadline, &tv);

@@ -142,6 +142,7 @@ static void take_swept(struct master_pool *pool, const struct registry_swept *sw
         }
         worker->rss_bytes = swept->rss_bytes;
         worker->cpu_ms = swept->cpu_ms;
+        histogram_add(&pool->metrics.heartbeat_ages, swept->heartbeat_age_ms * 1000);
         /* Both must lapse: a slow Redis alone, or a busy loop alone, is no death. */
         if (worker->state == WORKER_READY && swept->heartbeat_age_ms > lease &&
                 workers_silent_ms(pools->master->workers, &swept->process_id) > lease)
@@ -409,9 +410,17 @@ void pools_worker_exited(struct pools *pools, const struct id *process_id, int s
         workers_remove(pools->master->workers, process_id);
         if (!pool)
                 return;
+        pool->metrics.worker_crashes += status != 0;
         fail_messages(pools, pool, process_id, why);
         pool_worker_exited(pool->rules, process_id, why, clock_mono_ms());
         pools_wake(pools, pool);
+}
+
+static void note_start(struct master_pool *pool, struct pool_worker *worker)
+{
+        if (worker->forked_us)
+                histogram_add(&pool->metrics.worker_starts, clock_mono_us() - worker->forked_us);
+        worker->forked_us = 0;
 }
 
 void pools_worker_ready(struct pools *pools, const struct id *process_id, unsigned max_agents,
@@ -421,6 +430,7 @@ void pools_worker_ready(struct pools *pools, const struct id *process_id, unsign
 
         if (!pool)
                 return;
+        note_start(pool, pool_worker(pool->rules, process_id));
         pool_worker_capacity(pool->rules, process_id, max_agents);
         pool_worker_ready(pool->rules, process_id, hosted, count, clock_mono_ms());
         pools_wake(pools, pool);

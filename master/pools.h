@@ -3,6 +3,7 @@
 #ifndef MASTER_POOLS_H
 #define MASTER_POOLS_H
 #include "master/context.h"
+#include "master/pool_metrics.h"
 #include "registry/pool.h"
 #include "registry/registry_redis.h"
 
@@ -12,6 +13,7 @@
 struct waiter {
         /* Called once. agent may be freed on return; detail is for people, "" when error is POOL_OK. */
         void (*done)(struct waiter *waiter, const struct agent *agent, enum pool_error error, const char *detail);
+        int64_t spawn_us; /* mono µs when a spawn came; 0: no spawn */
 };
 
 struct master_pool {
@@ -22,6 +24,7 @@ struct master_pool {
         bool dirty;         /* actions may wait */
         bool rolling_out;   /* a rollout runs; looked at by rollback_if_halted */
         bool placing;       /* what earlier lives left in the registry is gone: agents may be placed */
+        struct pool_metrics metrics;
         uint64_t executions, executions_ok;  /* messages answered since the last snapshot */
         struct registry_confirm *confirms;   /* owned: ends handled, which the registry may drop */
         size_t confirm_count, confirm_size;

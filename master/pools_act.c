@@ -213,11 +213,12 @@ static void tell_forker(struct master *master, const struct forker_message *mess
                 log_error("forker.unreachable", "type=%d", (int)message->type);
 }
 
-static void fork_worker(struct master *master, const struct master_pool *pool, const struct pool_worker *worker)
+static void fork_worker(struct master *master, const struct master_pool *pool, struct pool_worker *worker)
 {
         struct forker_message message = { .version = FORKER_PROTOCOL, .type = FORKER_FORK,
                 .process_id = worker->process_id };
 
+        worker->forked_us = clock_mono_us();
         snprintf(message.pool_name, sizeof message.pool_name, "%s", pool->config->pool_name);
         tell_forker(master, &message);
 }
@@ -245,7 +246,7 @@ static void drain_worker(struct master *master, const struct pool_worker *worker
         pools_stop_worker(master, worker, CONTROL_STOP_DRAIN);
 }
 
-static void answer(const struct master *master, const struct pool_action *action)
+static void answer(const struct master *master, struct master_pool *pool, const struct pool_action *action)
 {
         struct waiter *waiter = action->waiter;
         struct store_status status = { .available = true };
@@ -254,6 +255,8 @@ static void answer(const struct master *master, const struct pool_action *action
         (void)FAULT_POINT("spawn.answer"); /* to die here: done, and not said */
         if (!waiter)
                 return;
+        if (waiter->spawn_us && action->error == POOL_OK)
+                histogram_add(&pool->metrics.spawns, clock_mono_us() - waiter->spawn_us);
         /* The rules know an errno; the store has words, with the remedy. */
         if (action->error == POOL_E_STORE)
                 store_status(master->store, &status);
@@ -306,7 +309,7 @@ static void log_event(const struct store_event *event)
                         event->detail ? LOG_Q(event->detail) : "-");
 }
 
-static void tell_event(struct master *master, const struct master_pool *pool, const struct pool_action *action)
+static void tell_event(struct master *master, struct master_pool *pool, const struct pool_action *action)
 {
         const struct pool_worker *worker = action->worker ? action->worker : action->agent ? action->agent->worker : NULL;
         struct store_event event = { .at = clock_wall_ms(), .pool_name = pool->config->pool_name,
@@ -320,6 +323,7 @@ static void tell_event(struct master *master, const struct master_pool *pool, co
         if (worker)
                 event.process_id = worker->process_id;
         log_event(&event);
+        pool_metrics_event(&pool->metrics, action->event);
         store_event_add(master->store, &event);
         text = event_text(&event);
         if (text) {
@@ -376,7 +380,7 @@ static void act(struct master *master, struct master_pool *pool, struct batch *b
                 registry_reap(master->registry, pool->config->pool_name, &action->worker->process_id, NULL, NULL);
                 break;
         case POOL_ANSWER:
-                answer(master, action);
+                answer(master, pool, action);
                 break;
         case POOL_EVENT:
                 tell_event(master, pool, action);

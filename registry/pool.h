@@ -22,6 +22,7 @@ struct pool_worker {
         int64_t look_at;            /* mono ms when to see whether it is still needed; 0: hosts something */
         int64_t timer_at;           /* when its pool looks at it next; 0: not among the timers */
         uint64_t rss_bytes, cpu_ms; /* as of its last heartbeat; the shell's */
+        int64_t forked_us;          /* mono µs when its fork was asked for; 0: not by this master, or measured; the shell's */
         TAILQ_HEAD(, agent) agents; /* by agent.on_worker */
         RB_ENTRY(pool_worker) timer;
         UT_hash_handle hh;          /* by process_id */

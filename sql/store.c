@@ -180,6 +180,7 @@ static void run_writes(struct store *store)
         store->in_flight = (unsigned)done + store->queue.count;
         if (done > 0) {
                 store->status.commits++;
+                histogram_add(&store->status.commit_times, store->commit_us);
                 backoff_reset(&store->backoff);
         }
         if (error) {

@@ -9,6 +9,7 @@
  * was lost; what records a fact (updates, answers, deletes) says -EINPROGRESS and stays queued. */
 #ifndef SQL_STORE_H
 #define SQL_STORE_H
+#include "common/histogram.h"
 #include "common/id.h"
 
 #include <event2/event.h>
@@ -31,6 +32,7 @@ struct store_status {
         unsigned queued;     /* submitted, not yet durable */
         uint64_t commits, operations; /* transactions; submissions that became durable */
         uint64_t dropped;    /* history that found its half of the queue full */
+        struct histogram commit_times;
         uint64_t refused;    /* rows that the database refused for their own fault (-EINVAL): a bug, logged */
 };
 

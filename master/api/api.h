@@ -85,5 +85,6 @@ void api_timeseries(struct http_request *request, void *arg);
 void api_livez(struct http_request *request, void *arg);
 void api_readyz(struct http_request *request, void *arg);
 void api_health(struct http_request *request, void *arg);
+void api_metrics(struct http_request *request, void *arg);
 void api_stats(struct http_request *request, void *arg);
 #endif

@@ -105,7 +105,7 @@ static void submit_spawn(struct bulk_slot *slot, struct master_pool *pool, const
                 agent_free(agent);
                 return;
         }
-        slot->waiter.done = on_spawned;
+        slot->waiter = (struct waiter){ .done = on_spawned, .spawn_us = clock_mono_us() };
         bulk->left++;
         if (agent) {
                 agent->waiter = &slot->waiter;

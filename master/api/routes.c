@@ -32,5 +32,6 @@ const struct http_route api_routes[] = {
         { HTTP_GET, "/livez", api_livez },
         { HTTP_GET, "/readyz", api_readyz },
         { HTTP_GET, "/health", api_health },
+        { HTTP_GET, "/metrics", api_metrics },
         { 0, NULL, NULL },
 };

@@ -129,7 +129,7 @@ static void start_slot(struct spawn *spawn, size_t index)
 
         if (take_existing(spawn, index))
                 return;
-        *slot = (struct spawn_slot){ .waiter = { .done = on_spawned }, .spawn = spawn };
+        *slot = (struct spawn_slot){ .waiter = { .done = on_spawned, .spawn_us = clock_mono_us() }, .spawn = spawn };
         agent = spawn_body_agent(&spawn->body);
         if (agent) {
                 idempotency_agent_id(spawn->request, index, &agent->agent_id);
