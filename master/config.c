@@ -76,6 +76,7 @@ static const struct schema_field top_fields[] = {
         { .name = "run_dir", .type = SCHEMA_STRING, .offset = TOP(run_dir), .min = 1, .max = 4000, .fallback = "\"run\"" },
         { .name = "shutdown_timeout", .type = SCHEMA_NUMBER, .offset = TOP(shutdown_timeout), .max = 3600,
                 .fallback = "30" },
+        INTEGER(master_lease_ms, TOP, 2000, 3600000, "10000"),
         INTEGER(max_workers_total, TOP, 1, 65536, "4096"),
         INTEGER(idempotency_ttl_seconds, TOP, 1, 31536000, "86400"),
         { .name = "pools", .type = SCHEMA_TREE, .offset = offsetof(struct draft, pools) },

@@ -44,6 +44,7 @@ struct config {
         char *run_dir;              /* as written; the caller makes it absolute */
         double shutdown_timeout;    /* seconds, as written */
         int64_t shutdown_timeout_ms; /* the same in ms */
+        int64_t master_lease_ms;    /* a master whose loop does not turn for so long is killed */
         int64_t max_workers_total;  /* of all pools together: the size of the forker's table */
         int64_t idempotency_ttl_seconds;
         struct pool_config **pools; /* in the file's order, NULL-terminated */

@@ -33,6 +33,7 @@ struct daemon {
         int lock;
         int listeners[FORKER_LISTENERS_MAX];
         unsigned listener_count;
+        bool lent; /* they are the service manager's: it goes on listening when this has ended */
         int state; /* what the program before this one left; -1: nothing */
 };
 
@@ -118,11 +119,35 @@ static int take_inherited(const struct forker_inheritance *inheritance, bool *ta
         return -1;
 }
 
+static int take_lent(struct daemon *d, const struct forker_inheritance *inheritance)
+{
+        unsigned count = d->state < 0 ? listen_lent() : inheritance->listener_count;
+        char reason[256];
+
+        if (count > FORKER_LISTENERS_MAX) {
+                log_error("listen.failed", "reason=\"LISTEN_FDS has more than %d sockets\"", FORKER_LISTENERS_MAX);
+                return -E2BIG;
+        }
+        for (unsigned i = 0; i < count; i++) {
+                int fd = d->state < 0 ? LISTEN_LENT + (int)i : inheritance->listeners[i];
+                int r = listen_take_lent(fd, reason, sizeof reason);
+
+                if (r < 0) {
+                        log_error("listen.failed", "reason=%s", LOG_Q(reason));
+                        return r;
+                }
+                d->listeners[d->listener_count++] = fd;
+        }
+        return 0;
+}
+
 static int open_listeners(struct daemon *d, const struct forker_inheritance *inheritance)
 {
         bool taken[FORKER_LISTENERS_MAX] = { false };
         char reason[512];
 
+        if (d->lent)
+                return take_lent(d, inheritance);
         for (char **text = d->config->server.listen; *text; text++) {
                 int fd = -1, r = -E2BIG;
 
@@ -181,6 +206,19 @@ static void settle_standard_descriptors(void)
         if (fd >= 0)
                 dup2(fd, STDIN_FILENO);
         fd_close(fd);
+}
+
+/* What a careless parent left open is not for Redis either. */
+static void close_strange_descriptors(void)
+{
+        int keep[FORKER_LISTENERS_MAX];
+        unsigned count = listen_lent();
+
+        if (count > FORKER_LISTENERS_MAX)
+                count = FORKER_LISTENERS_MAX; /* open_listeners says that it is too many */
+        for (unsigned i = 0; i < count; i++)
+                keep[i] = LISTEN_LENT + (int)i;
+        fd_close_all_but(keep, count);
 }
 
 static void raise_descriptor_limit(void)
@@ -334,9 +372,10 @@ static int run_forker(struct daemon *d, char **argv)
                 "--daemonize", "no", "--logfile", d->redis_log, NULL };
         struct forker_roles roles = { .master = run_master, .worker = run_worker, .arg = d };
         struct forker_config config = { .listeners = d->listeners, .listener_count = d->listener_count,
-                .lock = d->lock, .max_workers = (unsigned)d->config->max_workers_total,
+                .listeners_lent = d->lent, .lock = d->lock, .max_workers = (unsigned)d->config->max_workers_total,
                 .redis_argv = has_embedded_redis(d) ? redis : NULL,
-                .shutdown_timeout_ms = (int)d->config->shutdown_timeout_ms, .upgrade_path = d->program,
+                .shutdown_timeout_ms = (int)d->config->shutdown_timeout_ms,
+                .master_lease_ms = d->config->master_lease_ms, .upgrade_path = d->program,
                 .upgrade_argv = argv, .check_argv = d->check_argv };
 
         return forker_run(&config, &roles, d->state);
@@ -345,7 +384,7 @@ static int run_forker(struct daemon *d, char **argv)
 /* Whatever way it went, nothing is left in run_dir that says it runs. */
 static void end(struct daemon *d)
 {
-        for (unsigned i = 0; i < d->listener_count; i++)
+        for (unsigned i = 0; i < d->listener_count && !d->lent; i++)
                 listen_close(d->listeners[i]);
         if (d->lock >= 0) {
                 unlink(d->listen_path);
@@ -359,12 +398,12 @@ static void end(struct daemon *d)
 int daemon_run(struct config *config, const char *config_path, int argc, char **argv)
 {
         struct daemon d = { .config = config, .config_path = config_path, .lock = -1, .state = find_state(),
-                .name_len = (int)strlen(argv[0]) };
+                .name_len = (int)strlen(argv[0]), .lent = listen_lent() > 0 };
         int r, status;
 
         settle_standard_descriptors();
         if (d.state < 0)
-                fd_close_all_but(NULL, 0); /* what a careless parent left open is not for Redis either */
+                close_strange_descriptors();
         log_set_role("forker");
         r = log_open(config->log.file, (enum log_level)config->log.level, (enum log_format)config->log.format);
         if (r < 0) {

@@ -3,15 +3,14 @@
 #include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"
-#include "master/forker_child.h"
-#include "master/forker_link.h"
+#include "master/forker_internal.h"
 #include "master/forker_signals.h"
-#include "master/forker_upgrade.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -20,28 +19,10 @@
 #define RESTART_BASE_MS 100
 #define RESTART_CAP_MS 10000
 #define FREE_RESTARTS 30        /* deaths in a series of masters that served which cost no back-off */
-#define SHUTDOWN_MARGIN_MS 2000 /* the master's own budget is shutdown_timeout: it is to end first */
-#define FAST_MS 5000            /* INT, QUIT; Redis; what SIGKILL should have ended */
 #define HURRY_MS 1000           /* a second TERM, or a second INT or QUIT */
 #define EXITING_MS 1000         /* from the end of a master's channel to its end */
 #define REQUESTS_PER_WAKE 64
-
-struct forker {
-        const struct forker_config *config;
-        const struct forker_roles *roles;
-        struct forker_table table;
-        struct forker_link link;
-        struct forker_child master, redis;
-        struct forker_upgrade upgrade;
-        pid_t pid;            /* its own */
-        int children_fd;      /* /proc: its children; -1 where the kernel does not tell */
-        bool ready, bye;      /* the master serves; has said BYE */
-        bool leaving;         /* the master is one of the program before this; start_at is when it is killed */
-        unsigned free_restarts;
-        bool ending, fast, dismissed, redis_told, killed, childless;
-        int64_t deadline;     /* mono ms: what still runs then is killed; INT64_MAX: none */
-        int status;
-};
+#define LATE_MS 1000            /* so late, this process was held up itself: what it did not hear proves nothing */
 
 static void start_master(struct forker *f)
 {
@@ -57,6 +38,7 @@ static void start_master(struct forker *f)
         }
         forker_child_began(&f->master, pid);
         f->ready = false;
+        f->alive_by = clock_mono_ms() + f->config->master_lease_ms;
         forker_link_open(&f->link, end, &f->table);
         log_debug("master.forked", "pid=%d", pid);
 }
@@ -88,12 +70,33 @@ static void upgrade_now(struct forker *f)
         forker_upgrade_exec(f->config, &f->table, &f->upgrade, f->master.pid, f->redis.pid);
 }
 
+/* Its agents do not live in it: killing one that hangs costs no more than the requests which it does not answer. */
+static void kill_hung_master(struct forker *f, int64_t now)
+{
+        int64_t late = now - f->alive_by;
+
+        if (late < 0)
+                return;
+        f->alive_by = now + f->config->master_lease_ms;
+        if (late > LATE_MS)
+                return;
+        log_error("master.hung", "pid=%d silent_ms=%lld", f->master.pid, (long long)f->config->master_lease_ms);
+        kill(f->master.pid, SIGKILL);
+}
+
+static bool has_lease(const struct forker *f)
+{
+        return f->link.fd >= 0 && f->config->master_lease_ms && !f->ending;
+}
+
 static void start_due(struct forker *f)
 {
         int64_t now = clock_mono_ms();
 
         if (f->ending)
                 return;
+        if (has_lease(f))
+                kill_hung_master(f, now);
         if (now >= f->redis.start_at)
                 start_redis(f);
         if (f->upgrade.by && now >= f->upgrade.by)
@@ -143,21 +146,13 @@ static void fork_or_refuse(struct forker *f, const struct forker_message *reques
                         .process_id = request->process_id, .number = -r };
 }
 
-static void end_by(struct forker *f, int64_t ms)
-{
-        int64_t deadline = clock_mono_ms() + ms;
-
-        f->ending = true;
-        if (deadline < f->deadline)
-                f->deadline = deadline;
-}
-
 /* The master first: it answers what it has begun, and needs this process for that. */
 static void upgrade(struct forker *f)
 {
+        notify_state(&f->notify, NOTIFY_RELOADING, 0);
         if (f->master.pid && f->ready && f->link.fd >= 0) {
                 f->link.signals |= 1u << SIGUSR2;
-                f->upgrade.by = clock_mono_ms() + f->config->shutdown_timeout_ms + SHUTDOWN_MARGIN_MS;
+                f->upgrade.by = clock_mono_ms() + f->config->shutdown_timeout_ms + FORKER_MARGIN_MS;
         } else {
                 upgrade_now(f);
         }
@@ -177,6 +172,15 @@ static void start_upgrade(struct forker *f, bool back)
                 upgrade(f);
 }
 
+static void on_alive(struct forker *f)
+{
+        char status[sizeof f->notify.status];
+
+        snprintf(status, sizeof status, "%s; master %d, %u workers", f->ready ? "serving" : "loading what should run",
+                f->master.pid, f->table.live);
+        notify_alive(&f->notify, status);
+}
+
 static void handle_request(struct forker *f, const struct forker_message *request)
 {
         const struct forker_worker *w;
@@ -192,10 +196,16 @@ static void handle_request(struct forker *f, const struct forker_message *reques
                 break;
         case FORKER_BYE:
                 f->bye = true;
-                end_by(f, f->config->shutdown_timeout_ms);
+                forker_tell_stopping(f);
+                forker_end_by(f, f->config->shutdown_timeout_ms);
                 break;
         case FORKER_READY:
                 f->ready = true;
+                notify_state(&f->notify, NOTIFY_READY, 0);
+                on_alive(f);
+                break;
+        case FORKER_ALIVE:
+                on_alive(f);
                 break;
         case FORKER_ROLLBACK:
                 if (f->upgrade.previous >= 0)
@@ -211,10 +221,12 @@ static void handle_requests(struct forker *f)
         struct forker_message request;
         int r = 0;
 
-        for (unsigned i = 0; r == 0 && i < REQUESTS_PER_WAKE; i++) {
+        for (unsigned i = 0; i < REQUESTS_PER_WAKE; i++) {
                 r = forker_link_read(&f->link, &request);
-                if (r == 0)
-                        handle_request(f, &request);
+                if (r < 0)
+                        break;
+                f->alive_by = clock_mono_ms() + f->config->master_lease_ms;
+                handle_request(f, &request);
         }
         if (r != -EPIPE)
                 return;
@@ -238,7 +250,7 @@ static void on_master_exit(struct forker *f, int status)
         forker_link_close(&f->link);
         f->master.pid = 0;
         if (f->ending) {
-                end_by(f, f->config->shutdown_timeout_ms);
+                forker_end_by(f, f->config->shutdown_timeout_ms);
                 if (!f->leaving)
                         f->status = f->bye && WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAILURE;
                 return;
@@ -323,12 +335,17 @@ static void handle_signal(struct forker *f, int number)
 {
         switch (number) {
         case SIGTERM:
-                end_by(f, f->ending ? HURRY_MS : f->config->shutdown_timeout_ms + SHUTDOWN_MARGIN_MS);
+                forker_tell_stopping(f);
+                forker_end_by(f, f->ending ? HURRY_MS : f->config->shutdown_timeout_ms + FORKER_MARGIN_MS);
                 break;
         case SIGINT:
         case SIGQUIT:
-                end_by(f, f->fast ? HURRY_MS : FAST_MS); /* the first still ends in order */
+                forker_tell_stopping(f);
+                forker_end_by(f, f->fast ? HURRY_MS : FORKER_FAST_MS); /* the first still ends in order */
                 f->fast = true;
+                break;
+        case SIGHUP:
+                notify_state(&f->notify, NOTIFY_RELOADING, 0);
                 break;
         case SIGUSR1:
                 log_reopen();
@@ -350,64 +367,6 @@ static void handle_signals(struct forker *f)
                 handle_signal(f, number);
 }
 
-static void kill_workers(const struct forker *f, int number)
-{
-        for (uint32_t i = 0; i < f->table.capacity; i++)
-                if (f->table.workers[i].state == FORKER_WORKER_LIVE)
-                        kill(f->table.workers[i].pid, number);
-}
-
-/* Once the master is gone: the workers see their control sockets close; after the last of them it is Redis's turn. */
-static void end_in_order(struct forker *f)
-{
-        if (f->master.pid)
-                return;
-        if (!f->dismissed) {
-                f->dismissed = true;
-                for (uint32_t i = 0; i < f->table.capacity; i++)
-                        f->table.workers[i].control = fd_close(f->table.workers[i].control);
-                kill_workers(f, SIGTERM);
-                if (f->upgrade.check_pid)
-                        kill(f->upgrade.check_pid, SIGKILL);
-        }
-        if (f->table.live == 0 && f->redis.pid && !f->redis_told) {
-                f->redis_told = true;
-                f->deadline = clock_mono_ms() + FAST_MS;
-                kill(f->redis.pid, SIGTERM);
-        }
-}
-
-static void kill_all(struct forker *f)
-{
-        log_error("shutdown.killing", "master=%d workers=%u redis=%d", f->master.pid, f->table.live,
-                f->redis_told ? f->redis.pid : 0);
-        f->killed = f->redis_told || !f->redis.pid; /* Redis goes last, with a deadline of its own */
-        f->deadline = clock_mono_ms() + FAST_MS;
-        kill_workers(f, SIGKILL);
-        if (f->master.pid)
-                kill(f->master.pid, SIGKILL);
-        if (f->redis_told)
-                kill(f->redis.pid, SIGKILL);
-}
-
-/* True when all is over; also when something is left that not even SIGKILL ends. */
-static bool ended(struct forker *f)
-{
-        if (!f->ending)
-                return false;
-        end_in_order(f);
-        if (!f->master.pid && f->table.live == 0 && !f->redis.pid && (f->childless || f->children_fd < 0))
-                return true;
-        if (clock_mono_ms() < f->deadline)
-                return false;
-        if (f->killed) {
-                f->status = EXIT_FAILURE;
-                return true;
-        }
-        kill_all(f);
-        return false;
-}
-
 static int64_t earlier(int64_t a, int64_t b)
 {
         return a < b ? a : b;
@@ -424,6 +383,8 @@ static void wait_for_events(struct forker *f, const sigset_t *unblocked)
                 due = earlier(due, f->link.retry_at);
         if (f->upgrade.by && !f->ending)
                 due = earlier(due, f->upgrade.by);
+        if (has_lease(f))
+                due = earlier(due, f->alive_by);
         if (due != INT64_MAX) {
                 due = due > now ? due - now : 0;
                 timeout = (struct timespec){ .tv_sec = due / 1000, .tv_nsec = due % 1000 * 1000000 };
@@ -447,7 +408,7 @@ static int take_over(struct forker *f, int state)
                 return r;
         if (master_pid) {
                 forker_child_began(&f->master, master_pid);
-                f->master.start_at = clock_mono_ms() + f->config->shutdown_timeout_ms + SHUTDOWN_MARGIN_MS;
+                f->master.start_at = clock_mono_ms() + f->config->shutdown_timeout_ms + FORKER_MARGIN_MS;
                 f->leaving = true;
         }
         if (redis_pid)
@@ -464,6 +425,7 @@ static int begin(struct forker *f, int state)
 
         if (r < 0)
                 return r;
+        notify_begin(&f->notify);
         f->children_fd = forker_adopt_orphans();
         r = state < 0 ? forker_table_init(&f->table, f->config->max_workers) : take_over(f, state);
         fd_close(state);
@@ -485,7 +447,7 @@ int forker_run(const struct forker_config *config, const struct forker_roles *ro
                 log_error("forker.cannot_begin", "error=%s", strerrorname_np(-r));
                 return EXIT_FAILURE;
         }
-        for (reap(&f); !ended(&f); reap(&f)) {
+        for (reap(&f); !forker_ended(&f); reap(&f)) {
                 start_due(&f);
                 forker_link_tell(&f.link, &f.table, config);
                 wait_for_events(&f, &unblocked);

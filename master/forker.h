@@ -4,6 +4,7 @@
 #define MASTER_FORKER_H
 #include "common/id.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define FORKER_NAME_SIZE 65 /* a pool's name and the NUL */
@@ -14,10 +15,11 @@ enum forker_message_type {
         FORKER_KILL,     /* process_id, number: send that signal              -> FORKER_EXITED once it is gone */
         FORKER_BYE,      /* the master has ended everything in order; it exits next, do not start another */
         FORKER_READY,    /* the master serves: should it die from now on, the next one starts without back-off; its exit
-                          * with 0 is a reload: the next one follows at once */
+                          * with 0 is a reload: the next one follows at once. Again: it goes on, a HUP was refused */
+        FORKER_ALIVE,    /* its loop turns; every second */
         FORKER_ROLLBACK, /* execute the program before this one again, in the way of USR2 */
         /* forker to master */
-        FORKER_LISTENER, /* number: index in server.listen; with the socket */
+        FORKER_LISTENER, /* number: index in server.listen; adopted: lent, not to be shut at the end; with the socket */
         FORKER_WORKER,   /* process_id, pid, pool_name, adopted; with the master's end of its control socket */
         FORKER_SYNCED,   /* after a master's start: the listeners and workers before this were there already. number: 1 when
                           * there is a program to roll back to; started_at: when this one was executed in its place */
@@ -55,10 +57,12 @@ struct forker_roles {
 struct forker_config {
         const int *listeners; /* listening sockets, in the order of server.listen; at most FORKER_LISTENERS_MAX */
         unsigned listener_count;
+        bool listeners_lent;        /* not ours to shut: who lent them goes on listening */
         int lock;                   /* a descriptor that is kept open over an upgrade and by every child; -1: none */
         unsigned max_workers;       /* size of its table, all pools together */
         const char *const *redis_argv; /* embedded Redis to run; NULL: none */
         int shutdown_timeout_ms;
+        int64_t master_lease_ms;    /* a master that says nothing for so long is killed; 0: never */
         const char *upgrade_path;   /* the program that USR2 executes */
         char *const *upgrade_argv;  /* with these arguments */
         char *const *check_argv;    /* run first, with these: the upgrade goes on only when this exits with 0; NULL: none */

@@ -3,6 +3,7 @@
 #include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"
+#include "master/notify.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -31,6 +32,7 @@ pid_t forker_fork(void)
                 _exit(EXIT_FAILURE); /* the forker died before the line above */
         sigemptyset(&none);
         sigprocmask(SIG_SETMASK, &none, NULL);
+        notify_forget();
         return 0;
 }
 

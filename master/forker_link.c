@@ -50,7 +50,8 @@ static int tell_refusal(struct forker_link *link)
 static int tell_listener(struct forker_link *link, const struct forker_config *config)
 {
         unsigned i = link->listeners_told;
-        int r = tell(link, (struct forker_message){ .type = FORKER_LISTENER, .number = (int)i }, config->listeners[i]);
+        struct forker_message message = { .type = FORKER_LISTENER, .number = (int)i, .adopted = config->listeners_lent };
+        int r = tell(link, message, config->listeners[i]);
 
         if (r == 0)
                 link->listeners_told++;

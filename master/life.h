@@ -16,12 +16,13 @@ struct life {
         struct backlog doors;   /* listening sockets, until they are opened */
         struct event *look;     /* whether they can be; freed then */
         int64_t open_by;        /* mono ms: opened in any case */
-        struct event *announce, *prune;
+        struct event *announce, *prune, *alive;
         struct event *give_up; /* the end of the shutdown budget */
         int64_t end_by;        /* the same, mono ms */
         unsigned clearing;     /* registry calls of the last step of shutdown under way */
         int listeners[FORKER_LISTENERS_MAX]; /* the server's own */
         unsigned listener_count;
+        bool listeners_lent;   /* the service manager's, which goes on listening */
         bool registry_was_up;
         bool reloading;        /* the next master takes over once the requests under way are answered */
         int status;

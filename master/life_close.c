@@ -80,10 +80,11 @@ static void arm_give_up(struct life *life, int64_t budget_ms)
         event_add(life->give_up, &tv);
 }
 
-/* The forker has these sockets, too: closed here alone, they would let clients in to wait for nobody. */
+/* The forker has these sockets, too: closed here alone, they would let clients in to wait for nobody. At those that are
+ * lent they wait for the next start. */
 static void refuse_connections(struct life *life)
 {
-        for (unsigned i = 0; i < life->listener_count; i++)
+        for (unsigned i = 0; i < life->listener_count && !life->listeners_lent; i++)
                 shutdown(life->listeners[i], SHUT_RD);
         life->listener_count = 0;
 }
@@ -141,6 +142,8 @@ void life_reload(struct life *life)
                 for (unsigned i = 0; i < errors.count; i++)
                         log_error("config.invalid", "error=%s", LOG_Q(errors.lines[i]));
                 log_error("config.kept", "file=%s detail=\"nothing was changed\"", LOG_Q(life->config_path));
+                if (!life->master.restoring)
+                        life_tell_forker(life, FORKER_READY); /* it waits for the end of the reload */
                 return;
         }
         config_free(config);

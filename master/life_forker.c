@@ -90,6 +90,7 @@ static void handle_forker(struct life *life, const struct forker_message *messag
         case FORKER_LISTENER:
                 if (life->look && backlog_add(&life->doors, message, fd) == 0)
                         return;
+                life->listeners_lent = message->adopted;
                 take_listener(life, fd);
                 return;
         case FORKER_WORKER:
@@ -117,6 +118,7 @@ static void handle_forker(struct life *life, const struct forker_message *messag
         case FORKER_ROLLBACK:
         case FORKER_BYE:
         case FORKER_READY:
+        case FORKER_ALIVE:
         case FORKER_MESSAGE_TYPE_COUNT:
                 log_error("forker.unexpected", "type=%d", (int)message->type);
                 break;

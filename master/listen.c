@@ -5,9 +5,11 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -192,6 +194,32 @@ bool listen_matches(int fd, const char *text)
                         memcmp(&is.in6.sin6_addr, &wanted.in6.sin6_addr, sizeof is.in6.sin6_addr) == 0;
         return (where.port == 0 || is.in.sin_port == wanted.in.sin_port) &&
                 is.in.sin_addr.s_addr == wanted.in.sin_addr.s_addr;
+}
+
+unsigned listen_lent(void)
+{
+        const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
+        int n = count ? atoi(count) : 0;
+
+        return pid && atoll(pid) == getpid() && n > 0 ? (unsigned)n : 0;
+}
+
+int listen_take_lent(int fd, char *reason, size_t size)
+{
+        int listens = 0, type = 0, r = 0;
+        socklen_t len = sizeof(int);
+
+        if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) < 0 || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0)
+                r = -errno;
+        else if (!listens || type != SOCK_STREAM)
+                r = -EPROTOTYPE;
+        r = r ? r : fd_nonblock(fd);
+        if (r == 0 && fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+                r = -errno;
+        if (r < 0)
+                snprintf(reason, size, "descriptor %d of LISTEN_FDS is no listening stream socket (%s): agentpoold.socket takes "
+                        "ListenStream= and Accept=no only", fd, strerror(-r));
+        return r;
 }
 
 int listen_close(int fd)

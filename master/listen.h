@@ -13,6 +13,11 @@ int listen_open(const char *text, int *ret_fd, char *reason, size_t size);
 int listen_describe(int fd, char text[LISTEN_TEXT_SIZE]);
 /* fd, opened by an earlier program, is what listen_open(text) would open. */
 bool listen_matches(int fd, const char *text);
+/* How many sockets the service manager opened for this process (LISTEN_FDS), from LISTEN_LENT on; they stay its own. */
+#define LISTEN_LENT 3
+unsigned listen_lent(void);
+/* Makes one of them as listen_open makes its own. 0, or -errno and the reason. */
+int listen_take_lent(int fd, char *reason, size_t size);
 /* Closes it and removes its socket file. Returns -1. */
 int listen_close(int fd);
 #endif

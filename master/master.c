@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #define ANNOUNCE_INTERVAL_S 10
+#define ALIVE_INTERVAL_S 1
 #define PRUNE_INTERVAL_S 3600
 
 void life_end(struct life *life, int status)
@@ -211,6 +212,14 @@ static void on_announce(evutil_socket_t fd, short what, void *arg)
         life_announce(arg);
 }
 
+/* From the loop itself: when it hangs, this does not come either. */
+static void on_alive(evutil_socket_t fd, short what, void *arg)
+{
+        (void)fd;
+        (void)what;
+        life_tell_forker(arg, FORKER_ALIVE);
+}
+
 static void on_prune(evutil_socket_t fd, short what, void *arg)
 {
         struct life *life = arg;
@@ -264,6 +273,7 @@ static int start(struct life *life)
         if (!master->streams || !master->pools || !master->workers || !master->messages)
                 return -ENOMEM;
         r = add_timer(&life->announce, life, on_announce, ANNOUNCE_INTERVAL_S);
+        r = r ? r : add_timer(&life->alive, life, on_alive, ALIVE_INTERVAL_S);
         r = r ? r : add_timer(&life->prune, life, on_prune, PRUNE_INTERVAL_S);
         r = r ? r : life_prepare_close(life);
         r = r ? r : life_open_doors_soon(life);
@@ -297,6 +307,8 @@ static void life_done(struct life *life)
                 event_free(life->announce);
         if (life->prune)
                 event_free(life->prune);
+        if (life->alive)
+                event_free(life->alive);
         if (life->give_up)
                 event_free(life->give_up);
         free(master->redis_url);

@@ -47,7 +47,7 @@ static struct {
         pid_t pid;
         const char *const *redis_argv;
         char *const *check_argv;
-        int shutdown_timeout_ms;
+        int shutdown_timeout_ms, master_lease_ms; /* 0: 20 s, none */
         unsigned max_workers;
         rlim_t process_limit; /* as a user of its own with so many processes; 0: no */
 } daemon_;
@@ -152,7 +152,7 @@ static inline int run_forker(const char *leash_path, const int *listeners, int s
         struct forker_config config = { .listeners = listeners, .listener_count = LISTENERS, .lock = -1,
                 .max_workers = daemon_.max_workers ? daemon_.max_workers : 1000, .redis_argv = daemon_.redis_argv,
                 .shutdown_timeout_ms = daemon_.shutdown_timeout_ms ? daemon_.shutdown_timeout_ms : 20000,
-                .upgrade_path = program, .upgrade_argv = upgrade_argv, .check_argv = daemon_.check_argv };
+                .master_lease_ms = daemon_.master_lease_ms, .upgrade_path = program, .upgrade_argv = upgrade_argv, .check_argv = daemon_.check_argv };
 
         snprintf(leash, sizeof leash, "%s", leash_path);
         snprintf(name, sizeof name, "%s", program);

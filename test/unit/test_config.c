@@ -97,6 +97,7 @@ START_TEST(test_gives_defaults_when_the_object_is_empty)
         ck_assert_int_eq(config->log.format, LOG_TEXT);
         ck_assert_str_eq(config->run_dir, "run");
         ck_assert_int_eq(config->shutdown_timeout_ms, 30000);
+        ck_assert_int_eq(config->master_lease_ms, 10000);
         ck_assert_int_eq(config->max_workers_total, 4096);
         ck_assert_int_eq(config->idempotency_ttl_seconds, 86400);
         ck_assert_uint_eq(config->pool_count, 0);

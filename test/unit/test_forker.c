@@ -259,6 +259,53 @@ START_TEST(test_starts_at_once_when_masters_that_served_hand_over)
 }
 END_TEST
 
+START_TEST(test_replaces_the_master_when_its_loop_does_not_turn)
+{
+        struct master master, next;
+        struct worker worker;
+        long silence = 0;
+
+        daemon_.master_lease_ms = 1000;
+        start_daemon();
+        master = accept_synced_master();
+        worker = fork_worker(&master, "idle");
+        for (int i = 0; i < 6; i++) { /* three leases */
+                usleep(500000);
+                say(&master, FORKER_ALIVE);
+        }
+        ck_assert_int_eq(count_in_log("master.hung", NULL), 0);
+        next = accept_master();
+        ck_assert_int_eq(count_in_log("silent_ms=", &silence), 1);
+        ck_assert_int_eq(silence, 1000);
+        kill_master(&master);
+        hear_listeners(&next);
+        fd_close(worker.control);
+        worker = hear_worker(&next, true);
+        check_echo(&worker);
+        hear(&next, FORKER_SYNCED, NULL);
+        end_daemon(&next);
+}
+END_TEST
+
+START_TEST(test_blames_no_master_when_it_was_stopped_itself)
+{
+        struct master master;
+
+        daemon_.master_lease_ms = 1500;
+        start_daemon();
+        master = accept_synced_master();
+        kill(daemon_.pid, SIGSTOP);
+        usleep(4000000);
+        kill(daemon_.pid, SIGCONT);
+        usleep(500000);
+        say(&master, FORKER_ALIVE);
+        fork_worker(&master, "exit0");
+        hear(&master, FORKER_EXITED, NULL);
+        ck_assert_int_eq(count_in_log("master.hung", NULL), 0);
+        end_daemon(&master);
+}
+END_TEST
+
 START_TEST(test_loses_nothing_when_the_master_is_slow)
 {
         unsigned count = slow ? 260 : 900; /* more than the channel holds */
@@ -410,6 +457,8 @@ int main(int argc, char **argv)
         tcase_add_test(all, test_backs_off_when_masters_die_young);
         tcase_add_test(all, test_starts_at_once_when_masters_that_served_die);
         tcase_add_test(all, test_starts_at_once_when_masters_that_served_hand_over);
+        tcase_add_test(all, test_replaces_the_master_when_its_loop_does_not_turn);
+        tcase_add_test(all, test_blames_no_master_when_it_was_stopped_itself);
         tcase_add_test(all, test_loses_nothing_when_the_master_is_slow);
         tcase_add_test(all, test_ends_strays_when_their_worker_dies);
         tcase_add_test(all, test_keeps_its_descriptors_when_1000_workers_come_and_go);

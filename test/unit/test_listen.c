@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -189,6 +190,43 @@ START_TEST(test_matches_only_what_it_would_open)
 }
 END_TEST
 
+START_TEST(test_takes_a_lent_socket_when_it_listens)
+{
+        int pair[2], fd = socket(AF_INET, SOCK_STREAM, 0);
+
+        ck_assert_int_eq(listen_take_lent(fd, reason, sizeof reason), -EPROTOTYPE);
+        ck_assert_ptr_nonnull(strstr(reason, "no listening stream socket"));
+        ck_assert_int_eq(listen(fd, 1), 0);
+        ck_assert_int_eq(listen_take_lent(fd, reason, sizeof reason), 0);
+        ck_assert_int_eq(fcntl(fd, F_GETFD), FD_CLOEXEC);
+        ck_assert_int_ne(fcntl(fd, F_GETFL) & O_NONBLOCK, 0);
+        fd_close(fd);
+        ck_assert_int_eq(listen_take_lent(-1, reason, sizeof reason), -EBADF);
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+        ck_assert_int_eq(listen_take_lent(pair[0], reason, sizeof reason), -EPROTOTYPE);
+        fd_close(pair[0]);
+        fd_close(pair[1]);
+}
+END_TEST
+
+START_TEST(test_knows_lent_sockets_when_they_are_for_this_process)
+{
+        char pid[32];
+
+        snprintf(pid, sizeof pid, "%d", (int)getpid());
+        setenv("LISTEN_FDS", "2", 1);
+        ck_assert_uint_eq(listen_lent(), 0);
+        setenv("LISTEN_PID", "1", 1);
+        ck_assert_uint_eq(listen_lent(), 0);
+        setenv("LISTEN_PID", pid, 1);
+        ck_assert_uint_eq(listen_lent(), 2);
+        setenv("LISTEN_FDS", "-1", 1);
+        ck_assert_uint_eq(listen_lent(), 0);
+        unsetenv("LISTEN_FDS");
+        unsetenv("LISTEN_PID");
+}
+END_TEST
+
 int main(void)
 {
         Suite *suite = suite_create("listen");
@@ -208,6 +246,8 @@ int main(void)
         tcase_add_test(all, test_keeps_a_file_when_it_is_no_socket);
         tcase_add_test(all, test_refuses_when_the_path_does_not_exist);
         tcase_add_test(all, test_matches_only_what_it_would_open);
+        tcase_add_test(all, test_takes_a_lent_socket_when_it_listens);
+        tcase_add_test(all, test_knows_lent_sockets_when_they_are_for_this_process);
         suite_add_tcase(suite, all);
         srunner_run_all(runner, CK_NORMAL);
         failed = srunner_ntests_failed(runner);

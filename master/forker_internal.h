@@ -1,0 +1,37 @@
+/* The forker's state: for master/forker.c, which begins and keeps things going, and master/forker_end.c, which ends them. */
+#ifndef MASTER_FORKER_INTERNAL_H
+#define MASTER_FORKER_INTERNAL_H
+#include "master/forker_child.h"
+#include "master/forker_link.h"
+#include "master/forker_upgrade.h"
+#include "master/notify.h"
+
+#define FORKER_MARGIN_MS 2000 /* the master's own budget is shutdown_timeout: it is to end first */
+#define FORKER_FAST_MS 5000   /* INT, QUIT; Redis; what SIGKILL should have ended */
+
+struct forker {
+        const struct forker_config *config;
+        const struct forker_roles *roles;
+        struct forker_table table;
+        struct forker_link link;
+        struct forker_child master, redis;
+        struct forker_upgrade upgrade;
+        struct notify notify; /* the service manager */
+        pid_t pid;            /* its own */
+        int children_fd;      /* /proc: its children; -1 where the kernel does not tell */
+        bool ready, bye;      /* the master serves; has said BYE */
+        bool leaving;         /* the master is one of the program before this; start_at is when it is killed */
+        unsigned free_restarts;
+        int64_t alive_by;     /* mono ms: the master has said something by then, or hangs; while its link is open */
+        bool ending, fast, dismissed, redis_told, killed, childless;
+        int64_t deadline;     /* mono ms: what still runs then is killed; INT64_MAX: none */
+        int status;
+};
+
+/* What still runs then is killed; an earlier end stays. */
+void forker_end_by(struct forker *f, int64_t ms);
+void forker_tell_stopping(struct forker *f);
+/* Takes the next step of the end, when one has begun. True when all is over; also when something is left that not even
+ * SIGKILL ends. */
+bool forker_ended(struct forker *f);
+#endif
