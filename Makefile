@@ -114,6 +114,7 @@ $(BUILD)/%.o: %.c
 	$(call SAY,CC)
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 # .incbin leaves no trace in the dependency files (common/embed.h).
+$(BUILD)/master/api/openapi.o: etc/openapi.json
 $(BUILD)/registry/scripts.o: $(wildcard registry/scripts/*.lua)
 $(BUILD)/sql/migrations.o: $(wildcard sql/migrations/*.sql sql/migrations/*/*.sql)
 

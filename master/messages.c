@@ -112,7 +112,7 @@ static void record(const struct message *message, enum pool_metrics_message resu
                 .error = error,
                 .started_at = message->sent_wall,
                 .completed_at = clock_wall_ms(),
-                .duration_ms = took_us / 1000,
+                .duration_ms = (took_us + 500) / 1000,
         };
 
         store_execution_add(messages->master->store, &execution);

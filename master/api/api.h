@@ -86,5 +86,6 @@ void api_livez(struct http_request *request, void *arg);
 void api_readyz(struct http_request *request, void *arg);
 void api_health(struct http_request *request, void *arg);
 void api_metrics(struct http_request *request, void *arg);
+void api_openapi(struct http_request *request, void *arg);
 void api_stats(struct http_request *request, void *arg);
 #endif

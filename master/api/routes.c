@@ -33,5 +33,6 @@ const struct http_route api_routes[] = {
         { HTTP_GET, "/readyz", api_readyz },
         { HTTP_GET, "/health", api_health },
         { HTTP_GET, "/metrics", api_metrics },
+        { HTTP_GET, "/openapi.json", api_openapi },
         { 0, NULL, NULL },
 };

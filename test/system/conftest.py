@@ -7,7 +7,7 @@ import pytest
 
 from daemon import Daemon, command_pool
 from postgres import Postgres
-from servers import RedisServer, everything_server
+from servers import RedisServer, node_package
 
 ODD_AGENT = pathlib.Path(__file__).parent / "agents" / "odd_agent.py"
 
@@ -75,7 +75,7 @@ def postgres():
 
 @pytest.fixture(scope="session")
 def mcp_server():
-    return everything_server()
+    return node_package("@modelcontextprotocol/server-everything/dist/index.js")
 
 
 @pytest.fixture

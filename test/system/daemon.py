@@ -10,6 +10,8 @@ import time
 import redis
 import requests
 
+import openapi
+
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("AGENTPOOL_BUILD", TOP / "build")).resolve()
 PROJECT = "6f1c8a52-3a55-4f0b-9d3e-0c7c0c5f9e11"
@@ -174,10 +176,12 @@ class Daemon:
     # --- API ---
 
     def request(self, method, path, **arguments):
-        if not path.startswith(("/api", "/livez", "/readyz", "/health", "/metrics")):
+        if not path.startswith(("/api", "/livez", "/readyz", "/health", "/metrics", "/openapi.json")):
             path = "/api/v1" + path
         arguments.setdefault("timeout", PATIENCE)
-        return self.session.request(method, self.url + path, **arguments)
+        answer = self.session.request(method, self.url + path, **arguments)
+        openapi.check(method, self.url + path, answer)
+        return answer
 
     def get(self, path, **arguments):
         return self.request("GET", path, **arguments)

@@ -53,11 +53,11 @@ class RedisServer:
             self.process.wait()
 
 
-def everything_server():
-    """The script of the MCP project's reference server, installed from npm once."""
+def node_package(path):
+    """A script out of the packages of package.json, installed from npm once."""
     NODE_CACHE.mkdir(parents=True, exist_ok=True)
     here = pathlib.Path(__file__).parent
-    script = NODE_CACHE / "node_modules/@modelcontextprotocol/server-everything/dist/index.js"
+    script = NODE_CACHE / "node_modules" / path
     with open(NODE_CACHE / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         wanted = (here / "package-lock.json").read_bytes()
