@@ -4,10 +4,12 @@
 #include "common/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -144,6 +146,32 @@ static bool is_due(struct fault *fault)
         return fault->only == 0 || atomic_fetch_add(&fault->passed, 1) + 1 == fault->only;
 }
 
+/* The action that a file asks for, once: whoever can unlink it is struck. */
+static int strike_from_file(const char *name)
+{
+        const char *directory = getenv("AGENTPOOL_FAULT_DIR");
+        char path[512], action[64];
+        struct fault fault = { .point = path };
+        ssize_t len;
+        int fd;
+
+        if (!directory || snprintf(path, sizeof path, "%s/%s", directory, name) >= (int)sizeof path)
+                return 0;
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+                return 0;
+        len = read(fd, action, sizeof action - 1);
+        close(fd);
+        if (len <= 0 || unlink(path) < 0)
+                return 0;
+        action[len] = '\0';
+        if (!parse_action(&fault, action)) {
+                log_error("fault.invalid", "spec=%s text=%s", path, LOG_Q(action));
+                abort();
+        }
+        return strike(&fault);
+}
+
 int fault_point(const char *name)
 {
         static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -153,7 +181,7 @@ int fault_point(const char *name)
         for (size_t i = 0; i < fault_count; i++)
                 if (strcmp(faults[i].point, name) == 0 && is_due(&faults[i]) && r == 0)
                         r = strike(&faults[i]);
-        return r;
+        return r == 0 ? strike_from_file(name) : r;
 }
 #else
 struct fault; /* an empty translation unit is no C */

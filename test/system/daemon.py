@@ -19,7 +19,7 @@ PROJECT = "6f1c8a52-3a55-4f0b-9d3e-0c7c0c5f9e11"
 PATIENCE = float(os.environ.get("AGENTPOOL_TEST_PATIENCE", "30"))
 
 
-def wait_for(condition, what, timeout=PATIENCE):
+def wait_for(condition, what, timeout=PATIENCE, pause=0.01):
     """Polls until condition() is true (its value is returned); fails with `what` after timeout seconds."""
     deadline = time.monotonic() + timeout
     while True:
@@ -27,7 +27,7 @@ def wait_for(condition, what, timeout=PATIENCE):
         if value:
             return value
         assert time.monotonic() < deadline, f"waited {timeout} s in vain for {what}"
-        time.sleep(0.01)
+        time.sleep(pause)
 
 
 def command_pool(*argv, **settings):
@@ -92,6 +92,7 @@ class Daemon:
                 self.config.setdefault(section, {}).update(settings)
             else:
                 self.config[section] = settings
+        self.program, self.prefix = BUILD / "agentpoold", []  # prefix: a command that executes the program
         self.process = None
         self.session = requests.Session()
         self.seen = set()
@@ -105,7 +106,7 @@ class Daemon:
         """Starts the program without waiting for it."""
         self.write_config()
         log = open(self.log_path, "ab")
-        self.process = subprocess.Popen([BUILD / "agentpoold", "-c", self.config_path], stdin=subprocess.DEVNULL,
+        self.process = subprocess.Popen([*self.prefix, self.program, "-c", self.config_path], stdin=subprocess.DEVNULL,
                                         stdout=log, stderr=log, env=self.env, cwd=TOP)
         log.close()
         return self

@@ -320,3 +320,10 @@ def sql_tables():
     own = re.search(r"CREATE TABLE IF NOT EXISTS (\w+) \((.*?)\)\"\);", source("sql/migrations.c"), flags=re.S)
     found[own.group(1)] = set(re.findall(r"(\w+) (?:BIGINT|TEXT)", own.group(2)))
     return found
+
+
+def faults():
+    """(number, title) of each row that scripts/faults runs."""
+    calls = re.findall(r'Row\((\d+), "([^"]*)"', source("test/faults/table.py"))
+    assert calls
+    return calls

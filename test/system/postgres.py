@@ -19,8 +19,11 @@ def free_port():
 
 
 class Postgres:
+    def __init__(self, parent="/tmp"):
+        self.parent = parent
+
     def __enter__(self):
-        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="ap-pg-", dir="/tmp"))
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="ap-pg-", dir=self.parent))
         self.user = "postgres" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
         if os.getuid() == 0:
             shutil.chown(self.directory, "postgres")

@@ -100,6 +100,11 @@ def check_redis_rights(texts):
     return found + differ(re.findall(r"&([a-z]+)", line), {name.split(":")[0] for name in docs.channels()}, "channels")
 
 
+def check_faults(texts):
+    text = docs.section(texts[PROTOCOL], "Faults it survives, and how each is shown")
+    return differ([(row[0], row[1]) for row in docs.rows(text)], docs.faults(), "fault")
+
+
 # ---- README.md ----
 
 def check_routes(texts):
@@ -169,7 +174,7 @@ def check_links(texts):
 
 
 CHECKS = [check_states, check_forker_messages, check_control_messages, check_envelopes, check_redis_keys, check_scripts_in_redis,
-          check_events, check_sql_tables, check_redis_rights, check_routes, check_daemon_settings, check_pool_settings,
+          check_events, check_sql_tables, check_redis_rights, check_faults, check_routes, check_daemon_settings, check_pool_settings,
           check_variables, check_commands, check_scripts, check_links]
 
 
@@ -198,6 +203,7 @@ SPOILT = [
     (check_sql_tables, PROTOCOL, "`duration_ms` | a row", "`duration` | a row"),
     (check_redis_rights, PROTOCOL, " +hvals", ""),
     (check_redis_rights, PROTOCOL, " &master:*", ""),
+    (check_faults, PROTOCOL, "| 9 | forker killed |", "| 9 | forker stopped |"),
     (check_routes, README, "| `POST /api/v1/agents/terminate` |", "| `DELETE /api/v1/agents/{agent_id}` |"),
     (check_daemon_settings, README, "| `server.max_connections` | `1000` |", "| `server.max_connections` | `1024` |"),
     (check_daemon_settings, README, "`AGENTPOOL_LOG_LEVEL`", "`AGENTPOOL_LOGLEVEL`"),

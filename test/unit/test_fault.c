@@ -56,6 +56,26 @@ START_TEST(test_point_passes_when_nothing_is_armed)
 }
 END_TEST
 
+START_TEST(test_point_strikes_once_when_a_file_asks_for_it)
+{
+        char directory[] = "/tmp/ap-fault-XXXXXX", path[64];
+        FILE *file;
+
+        ck_assert_ptr_nonnull(mkdtemp(directory));
+        snprintf(path, sizeof path, "%s/a.b", directory);
+        setenv("AGENTPOOL_FAULT_DIR", directory, 1);
+        ck_assert_int_eq(child(NULL, four), 0);
+        file = fopen(path, "we");
+        fputs("error:EAGAIN", file);
+        fclose(file);
+        ck_assert_int_eq(WEXITSTATUS(child(NULL, four)), 1);
+        ck_assert_int_eq(child(NULL, four), 0);
+        ck_assert_int_eq(access(path, F_OK), -1);
+        unsetenv("AGENTPOOL_FAULT_DIR");
+        rmdir(directory);
+}
+END_TEST
+
 START_TEST(test_point_fails_when_armed_with_an_error)
 {
         ck_assert_int_eq(WEXITSTATUS(child("a.b=error:EAGAIN", four)), 15);
@@ -147,6 +167,7 @@ int main(void)
         suite_add_tcase(suite, tcase);
         tcase_set_timeout(tcase, 60);
         tcase_add_test(tcase, test_point_passes_when_nothing_is_armed);
+        tcase_add_test(tcase, test_point_strikes_once_when_a_file_asks_for_it);
         tcase_add_test(tcase, test_point_fails_when_armed_with_an_error);
         tcase_add_test(tcase, test_passages_count_anew_when_forked);
         tcase_add_test(tcase, test_point_ends_the_process_when_armed_to_kill_or_stop);

@@ -1,8 +1,10 @@
 #!/usr/bin/python3
-"""An agent that misbehaves when asked to: JSON-RPC methods exit, mute, slow, flood; flags --stubborn, --dies STATUS."""
+"""An agent that misbehaves when asked to: JSON-RPC methods exit, mute, slow, flood, emit, torn, close, fork_daemons; flags
+--stubborn, --dies STATUS, --dies-if FILE."""
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -20,6 +22,35 @@ def answer_later(message, seconds):
     answer(message, "slow")
 
 
+NONSENSE = {
+    "64 MB line": b'{"jsonrpc":"2.0","method":"' + b"x" * (64 << 20) + b'"}\n',
+    "NUL bytes": b'{"jsonrpc":"2.0",\0\0"method":"x"}\n',
+    "deep JSON": b'{"jsonrpc":"2.0","method":"x","params":' + b"[" * 50000 + b"]" * 50000 + b"}\n",
+    "broken JSON": b'{"jsonrpc":"2.0","method":"x",}{]\n',
+    "broken UTF-8": b'{"jsonrpc":"2.0","method":"\xff\xfe"}\n',
+}
+
+
+def emit(data):
+    with lock:
+        while data:
+            data = data[os.write(1, data):]
+
+
+def fork_daemons(number):
+    """Each in a session of its own, as a daemon makes itself."""
+    script = "import os, sys, time\nos.setsid()\nif os.fork(): os._exit(0)\nprint(os.getpid(), flush=True)\nos.close(1)\ntime.sleep(3600)"
+    forked = [subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True) for _ in range(number)]
+    return [int(done.stdout) for done in forked]
+
+
+def yell(seconds):
+    """Lines on standard error, as `yes` writes them."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        os.write(2, b"y\n" * 8192)
+
+
 def flood(seconds):
     """Notifications, as many as are taken."""
     line = json.dumps({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"filler": "x" * 200}}) + "\n"
@@ -34,6 +65,8 @@ def flood(seconds):
 def main():
     if "--dies" in sys.argv:
         sys.exit(int(sys.argv[sys.argv.index("--dies") + 1]))
+    if "--dies-if" in sys.argv and os.path.exists(sys.argv[sys.argv.index("--dies-if") + 1]):
+        sys.exit(7)
     if "--stubborn" in sys.argv:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for line in sys.stdin:
@@ -44,7 +77,24 @@ def main():
         elif method == "slow":
             threading.Thread(target=answer_later, args=(message, params["seconds"]), daemon=True).start()
         elif method == "flood":
-            threading.Thread(target=flood, args=(params["seconds"],), daemon=True).start()
+            loud = yell if params.get("stream") == "stderr" else flood
+            threading.Thread(target=loud, args=(params["seconds"],), daemon=True).start()
+            if "stream" in params:
+                answer(message, "loud")
+        elif method == "emit":
+            answer(message, "now")
+            emit(NONSENSE[params["what"]])
+        elif method == "torn":
+            emit(b'{"jsonrpc":"2.0","id":')
+            os._exit(3)
+        elif method == "close":
+            answer(message, "now")
+            for file in params["files"]:
+                os.close(file)
+            while True:
+                signal.pause()
+        elif method == "fork_daemons":
+            answer(message, {"pids": fork_daemons(params["number"])})
         elif method == "whoami":
             answer(message, {"pid": os.getpid(), "epoch": int(os.environ["AGENTPOOL_EPOCH"])})
         elif method != "mute" and "id" in message:

@@ -1,0 +1,42 @@
+"""The rows: number, title as MULTIPROCESSING.md has it, what runs it, the seconds it should need on two cores."""
+import dataclasses
+import typing
+
+import rows_agents
+import rows_clients
+import rows_master
+import rows_redis
+import rows_store
+import rows_workers
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    number: int
+    title: str
+    run: typing.Callable
+    budget: int
+    needs_faults: bool = False  # the build with fault points
+
+
+ROWS = [
+    Row(1, "worker killed", rows_workers.worker_killed, 20),
+    Row(2, "worker frozen past its lease, then continued", rows_workers.worker_frozen, 45),
+    Row(3, "worker's loop hung", rows_workers.worker_hung, 30, needs_faults=True),
+    Row(4, "worker or agent dies at every start", rows_workers.start_fails, 30),
+    Row(7, "master killed twenty times in a row under load", rows_master.master_killed, 45),
+    Row(8, "second daemon on the same run_dir or address", rows_master.second_daemon, 10),
+    Row(9, "forker killed", rows_master.forker_killed, 25),
+    Row(11, "500 agents and 500 workers die at once", rows_workers.mass_death, 60),
+    Row(12, "agent forks a daemon, then ends", rows_agents.forks_daemon, 15),
+    Row(13, "agent floods stdout or stderr", rows_agents.floods, 25),
+    Row(14, "agent stops reading", rows_agents.stops_reading, 20),
+    Row(15, "agent writes a 64 MB line, NUL bytes, deep or broken JSON", rows_agents.writes_nonsense, 25),
+    Row(16, "agent closes its pipes and lives; exits in the middle of a line", rows_agents.closes_pipes, 20),
+    Row(17, "agent ignores TERM", rows_agents.ignores_term, 15),
+    Row(22, "Redis with an evicting policy", rows_redis.evicting_policy, 15),
+    Row(25, "SQL server stopped, read-only, disk full, slow", rows_store.store_away, 60),
+    Row(26, "commit done, its answer lost", rows_store.answer_lost, 30),
+    Row(27, "slow header, slow body, idle and half-open connections", rows_clients.slow_clients, 25),
+    Row(31, "100 reloads and 20 upgrades under load", rows_master.reloads_and_upgrades, 90),
+]
