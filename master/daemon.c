@@ -80,7 +80,7 @@ static struct config *read_again(const struct daemon *d)
         return NULL;
 }
 
-static int run_master(int forker, void *arg)
+static int run_master(int forker, bool first, void *arg)
 {
         struct daemon *d = arg;
         struct config *config;
@@ -90,7 +90,7 @@ static int run_master(int forker, void *arg)
         setproctitle("-%-*s", d->name_len, "agentpoold: master");
         log_set_role("master");
         config = read_again(d);
-        status = master_run(forker, config ? config : d->config, d->config_path);
+        status = master_run(forker, first, config ? config : d->config, d->config_path);
         config_free(config);
         return status;
 }

@@ -30,7 +30,7 @@ static void start_master(struct forker *f)
         pid_t pid = forker_fork_linked(f->config->lock, &end);
 
         if (pid == 0)
-                _exit(f->roles->master(end, f->roles->arg));
+                _exit(f->roles->master(end, !f->served, f->roles->arg));
         if (pid < 0) {
                 log_error("master.fork_failed", "error=%s", strerrorname_np(-pid));
                 forker_child_again(&f->master, false);
@@ -200,7 +200,7 @@ static void handle_request(struct forker *f, const struct forker_message *reques
                 forker_end_by(f, f->config->shutdown_timeout_ms);
                 break;
         case FORKER_READY:
-                f->ready = true;
+                f->ready = f->served = true;
                 notify_state(&f->notify, NOTIFY_READY, 0);
                 on_alive(f);
                 break;
@@ -415,6 +415,7 @@ static int take_over(struct forker *f, int state)
                 forker_child_began(&f->redis, redis_pid);
         f->link.can_go_back = f->upgrade.previous >= 0;
         f->link.upgraded_at = f->upgrade.at;
+        f->served = true;
         log_info("upgrade.done", "version=%s workers=%u", AGENTPOOL_VERSION, f->table.live);
         return 0;
 }

@@ -44,10 +44,10 @@ struct forker_message {
  * program (USR2) for which it did not go in time, or is gone and the workers end by themselves. */
 
 /* What the forker runs in the children it forks; each returns the exit status. forker: the child's end of the channel
- * (master); control: the worker's end of its control socket. Everything else the forker held is closed already, but
+ * (master); first: no master has said READY yet; control: the worker's end of its control socket. Everything else the forker held is closed already, but
  * for standard input, output, error, the log and the lock. SIGTERM comes when the forker dies; SIGPIPE is ignored. */
 struct forker_roles {
-        int (*master)(int forker, void *arg);
+        int (*master)(int forker, bool first, void *arg);
         int (*worker)(int control, const struct id *process_id, const char *pool_name, void *arg);
         void *arg;
 };

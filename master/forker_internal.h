@@ -20,6 +20,7 @@ struct forker {
         pid_t pid;            /* its own */
         int children_fd;      /* /proc: its children; -1 where the kernel does not tell */
         bool ready, bye;      /* the master serves; has said BYE */
+        bool served;          /* this or an earlier one did */
         bool leaving;         /* the master is one of the program before this; start_at is when it is killed */
         unsigned free_restarts;
         int64_t alive_by;     /* mono ms: the master has said something by then, or hangs; while its link is open */

@@ -23,6 +23,7 @@ struct life {
         int listeners[FORKER_LISTENERS_MAX]; /* the server's own */
         unsigned listener_count;
         bool listeners_lent;   /* the service manager's, which goes on listening */
+        bool first;            /* no master of this daemon has served yet */
         bool registry_was_up;
         bool reloading;        /* the next master takes over once the requests under way are answered */
         int status;

@@ -56,7 +56,7 @@ static void on_registry_down(void *arg, int error, const char *why)
         log_warn("registry.down", "url=%s why=%s", life->master.redis_url_masked, LOG_Q(why));
         /* What the operator must change before anything can work: said at the start, by an end. Agents that run already
          * are not given up for it. */
-        if (!life->registry_was_up && (error == -EPERM || error == -EACCES) && pools_empty(life->master.pools))
+        if (life->first && !life->registry_was_up && (error == -EPERM || error == -EACCES) && pools_empty(life->master.pools))
                 life_end(life, EX_CONFIG);
 }
 
@@ -167,10 +167,11 @@ static int open_http(struct master *master)
         return master->http ? 0 : -ENOMEM;
 }
 
-static int open_store(struct master *master)
+static int open_store(struct master *master, bool first)
 {
         const struct config_database *config = &master->config->database;
-        struct store_options options = { .wait_ms = (int)config->max_wait_ms, .start_away = true };
+        struct store_options options = { .wait_ms = (int)config->max_wait_ms, .start_away = true,
+                .start_anyhow = !first };
         char reason[256];
         int r = store_open(config->url, &options, master->base, &master->store, reason, sizeof reason);
 
@@ -261,7 +262,7 @@ static int start(struct life *life)
         r = master->base ? 0 : -ENOMEM;
         r = r ? r : read_master_id(master);
         r = r ? r : effective_redis_url(master);
-        r = r ? r : open_store(master);
+        r = r ? r : open_store(master, life->first);
         r = r ? r : open_http(master);
         r = r ? r : open_registry(life);
         if (r < 0)
@@ -317,9 +318,9 @@ static void life_done(struct life *life)
                 event_base_free(master->base);
 }
 
-int master_run(int forker, const struct config *config, const char *config_path)
+int master_run(int forker, bool first, const struct config *config, const char *config_path)
 {
-        struct life life = { .master = { .config = config }, .config_path = config_path, .forker_socket = forker,
+        struct life life = { .master = { .config = config }, .config_path = config_path, .forker_socket = forker, .first = first,
                 .status = EXIT_FAILURE };
         int r;
 

@@ -313,8 +313,9 @@ static int store_init(struct store *store, const struct store_options *options, 
         return store->event && event_add(store->event, NULL) == 0 ? 0 : -ENOMEM;
 }
 
-static int first_connect(struct store *store, bool start_away, char *reason, size_t size)
+static int first_connect(struct store *store, const struct store_options *options, char *reason, size_t size)
 {
+        bool start_anyhow = options && options->start_anyhow, start_away = start_anyhow || (options && options->start_away);
         struct store_backend *backend = store->backend;
         int error;
 
@@ -328,7 +329,7 @@ static int first_connect(struct store *store, bool start_away, char *reason, siz
         if (!error)
                 return 0;
         snprintf(reason, size, "%s", backend->reason);
-        if (!start_away || (error != -EAGAIN && error != -EROFS && error != -ENOSPC))
+        if (!start_away || (!start_anyhow && error != -EAGAIN && error != -EROFS && error != -ENOSPC))
                 return error;
         go_away(store, error);
         return 0;
@@ -347,7 +348,7 @@ int store_open(const char *url, const struct store_options *options, struct even
         if (!error)
                 error = store_backend_new(url, &store->backend, reason, size);
         if (!error)
-                error = first_connect(store, options && options->start_away, reason, size);
+                error = first_connect(store, options, reason, size);
         if (!error)
                 error = start_thread(store);
         if (error) {

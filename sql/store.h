@@ -22,7 +22,8 @@ struct store;
 struct store_options {
         int wait_ms;           /* 0: 5000 */
         unsigned queue_max;    /* submissions not yet durable; 0: 32768; history takes at most half */
-        bool start_away;       /* store_open succeeds while the database cannot be reached (a master's restart) */
+        bool start_away;       /* store_open succeeds while the database cannot be reached or written */
+        bool start_anyhow;     /* … or used at all (newer schema, no database): it is away until that is mended */
 };
 
 struct store_status {

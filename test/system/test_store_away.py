@@ -1,9 +1,12 @@
 """The store goes away and comes back: running agents never notice, promises wait and are then refused, nothing is doubled."""
 import concurrent.futures
+import contextlib
 import ctypes
 import os
 import pathlib
+import shutil
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
@@ -40,14 +43,18 @@ def everything_agrees(daemon, pool, number):
     return in_api
 
 
-def programs(daemon):
-    found = []
+def programs_by_pid(daemon):
+    found = {}
     for pid, command in descendants(daemon.process.pid).items():
         if command.endswith("example-agent"):
             environment = dict(line.split("=", 1) for line in
                                pathlib.Path(f"/proc/{pid}/environ").read_text().split("\0") if "=" in line)
-            found.append(environment["AGENTPOOL_AGENT_ID"])
-    return sorted(found)
+            found[pid] = environment["AGENTPOOL_AGENT_ID"]
+    return found
+
+
+def programs(daemon):
+    return sorted(programs_by_pid(daemon).values())
 
 
 def refused_spawn(daemon, pool="pool"):
@@ -184,6 +191,55 @@ def test_refuses_to_start_when_the_schema_is_newer(own_postgres, make_daemon):
     daemon.launch()
     assert daemon.process.wait(timeout=PATIENCE) == 78
     assert "newer" in daemon.log()
+
+
+def newer_schema(path):
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("INSERT INTO schema_migrations SELECT version + 1000, name, sha256, applied_at FROM schema_migrations LIMIT 1")
+
+    def mend():
+        with contextlib.closing(sqlite3.connect(path)) as db, db:
+            db.execute("DELETE FROM schema_migrations WHERE version > 1000")
+    return mend, "newer"
+
+
+def no_database(path):
+    """The SQL of before in another file; what is there now is none."""
+    for name in (path, f"{path}-wal", f"{path}-shm"):
+        if os.path.exists(name):
+            shutil.copy(name, f"{name}.kept")
+            os.truncate(name, 0)
+    pathlib.Path(path).write_bytes(b"this is no database " * 1000)
+
+    def mend():
+        for name in (path, f"{path}-wal", f"{path}-shm"):
+            if os.path.exists(f"{name}.kept"):
+                shutil.move(f"{name}.kept", name)
+    return mend, "not a database"
+
+
+@pytest.mark.parametrize("spoil", [newer_schema, no_database])
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
+def test_agents_go_on_when_the_next_master_cannot_use_the_store(make_daemon, spoil, number):
+    daemon = make_daemon(pools={"pool": command_pool(BUILD / "example-agent")}, database={"max_wait_ms": WAIT_MS})
+    agents = daemon.spawn("pool", count=3)["agents"]
+    pids, workers = programs_by_pid(daemon), daemon.worker_pids("pool")
+    master = daemon.master_pid()
+    os.kill(master, signal.SIGSTOP)  # it does not look at its file any more
+    mend, reason = spoil(str(daemon.run_dir / "agentpool.db"))
+    os.kill(master, signal.SIGCONT)
+    os.kill(daemon.process.pid if number == signal.SIGHUP else master, number)
+    wait_for(lambda: daemon.find_master() not in (None, master), "the next master")
+    second = daemon.master_pid()
+    answer = daemon.get("/readyz")
+    assert answer.status_code == 503 and reason in answer.json()["detail"], answer.text
+    assert reason in daemon.message(agents[0]["agent_id"], "ping").json()["detail"]
+    assert daemon.get("/livez").status_code == 200
+    mend()
+    wait_for(daemon.is_ready, "the store to be of use again")
+    wait_for(lambda: [agent["state"] for agent in daemon.agents()] == ["idle"] * 3, "the agents to be known")
+    assert (programs_by_pid(daemon), daemon.worker_pids("pool"), daemon.master_pid()) == (pids, workers, second)
+    daemon.spawn("pool")
 
 
 @pytest.fixture

@@ -65,12 +65,13 @@ static inline int connect_leash(const char *path)
         return fd;
 }
 
-static inline int run_master(int forker, void *arg)
+static inline int run_master(int forker, bool first, void *arg)
 {
         pid_t self = getpid();
         unsigned char status;
         int leash = connect_leash(arg);
 
+        (void)first;
         if (leash < 0 || fd_send(leash, &self, sizeof self, forker) < 0)
                 return 9;
         if (recv(leash, &status, 1, 0) == 1)
