@@ -97,6 +97,17 @@ void pool_push_evict(struct pool *pool, struct pool_worker *worker, const struct
         action->worker = worker;
         action->agent_id = *agent_id;
         action->epoch = epoch;
+        pool->evicted[pool->next_evicted++ % POOL_EVICTED] = (struct pool_evicted){ *agent_id, epoch };
+}
+
+uint64_t pool_evicted_epoch(const struct pool *pool, const struct id *agent_id)
+{
+        uint64_t epoch = 0;
+
+        for (unsigned i = 0; i < POOL_EVICTED; i++)
+                if (id_equal(&pool->evicted[i].agent_id, agent_id) && pool->evicted[i].epoch > epoch)
+                        epoch = pool->evicted[i].epoch;
+        return epoch;
 }
 
 void pool_push_answer(struct pool *pool, struct agent *agent, void *waiter, enum pool_error error, const char *detail)

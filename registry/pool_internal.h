@@ -25,6 +25,13 @@ TAILQ_HEAD(pool_list, agent);
 RB_HEAD(agent_timers, agent);
 RB_HEAD(worker_timers, pool_worker);
 
+/* What was told to end since no agent of the store has its id; see pool_spawn. */
+#define POOL_EVICTED 128
+struct pool_evicted {
+        struct id agent_id;
+        uint64_t epoch;
+};
+
 struct pool {
         const struct pool_config *config; /* borrowed */
         uint64_t random;
@@ -50,12 +57,15 @@ struct pool {
         char worker_reason[160], agent_reason[160];
         uint64_t workers_spawned, workers_terminated, spawns_ok, spawns_failed, idle_ends;
         struct pool_rollout rollout;
+        struct pool_evicted evicted[POOL_EVICTED]; /* the last ones */
+        unsigned next_evicted;
 };
 
 /* pool.c */
 void pool_push(struct pool *pool, enum pool_action_type type, struct agent *agent, struct pool_worker *worker);
 void pool_push_release(struct pool *pool, const struct agent *agent);
 void pool_push_evict(struct pool *pool, struct pool_worker *worker, const struct id *agent_id, uint64_t epoch);
+uint64_t pool_evicted_epoch(const struct pool *pool, const struct id *agent_id); /* 0: none */
 void pool_push_answer(struct pool *pool, struct agent *agent, void *waiter, enum pool_error error, const char *detail);
 void pool_push_event(struct pool *pool, const char *event, struct agent *agent, struct pool_worker *worker,
         const char *detail);

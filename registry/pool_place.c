@@ -302,7 +302,9 @@ int pool_spawn(struct pool *pool, struct agent *take_agent, int64_t now, enum po
                 *ret_error = error;
                 return -EBUSY;
         }
-        agent->epoch = 1;
+        /* A master died before it could store an agent, its client asks again under its key, and what that master started is
+         * being ended: it is no end of this one. */
+        agent->epoch = pool_evicted_epoch(pool, &agent->agent_id) + 1;
         agent->start_reason = "spawn";
         agent->deadline = now + pool->config->spawn_timeout_ms;
         agent->command_id = pool_new_id(pool);

@@ -293,6 +293,34 @@ START_TEST(test_evicts_what_should_not_run_when_an_adopted_worker_reports_it)
 }
 END_TEST
 
+/* Its first master died before it could store it; its client asks again under its key while that one is being ended. */
+START_TEST(test_spawns_under_a_higher_epoch_when_the_same_id_is_being_evicted)
+{
+        struct id process = adopted();
+        struct agent *agent = agent_new();
+        struct id id = agent->agent_id;
+        enum pool_error error;
+        char detail[192];
+
+        settle();
+        ready(&process, &id, 1);
+        ck_assert_str_eq(acts(), "v");
+        agent->waiter = &process;
+        ck_assert_int_eq(pool_spawn(pool, agent, now, &error, detail), 0);
+        ck_assert_uint_eq(agent_at(&id)->epoch, 2);
+        settle();
+        reserved(&id, &process);
+        /* What the one before says, late, and its end: no answer comes of it. */
+        reply(REPLY_SPAWNED, &id, &process, 1, 0);
+        reply(REPLY_EXITED, &id, &process, 1, 0);
+        ck_assert_ptr_null(strchr(acts(), 'A'));
+        reply(REPLY_SPAWNED, &id, &process, 2, 0);
+        stored(&id, 0);
+        ck_assert_str_eq(acts(), "A");
+        ck_assert_int_eq(act('A')->error, POOL_OK);
+}
+END_TEST
+
 START_TEST(test_places_the_rest_when_every_adopted_worker_reported_or_exited)
 {
         struct id id = restored_agent(AGENT_BUSY, 2), process = adopted(), other = adopted();
@@ -461,6 +489,7 @@ static void add(TCase *tcase)
         tcase_add_test(tcase, test_raises_the_epoch_when_an_adopted_worker_runs_a_higher_one);
         tcase_add_test(tcase, test_asks_for_the_acknowledgement_when_an_adopted_worker_still_starts_it);
         tcase_add_test(tcase, test_evicts_what_should_not_run_when_an_adopted_worker_reports_it);
+        tcase_add_test(tcase, test_spawns_under_a_higher_epoch_when_the_same_id_is_being_evicted);
         tcase_add_test(tcase, test_places_the_rest_when_every_adopted_worker_reported_or_exited);
         tcase_add_test(tcase, test_hears_of_an_end_when_restored_before_any_report);
         tcase_add_loop_test(tcase, test_waits_for_reports_when_a_restored_agent_is_terminated, 0, 2);
