@@ -49,6 +49,16 @@ struct agent *agent_free(struct agent *agent)
         return NULL;
 }
 
+const char *agent_start_reason(const char *text)
+{
+        static const char *const reasons[] = { "spawn", "restart", "worker_exited", "restore", "rollout" };
+
+        for (size_t i = 0; text && i < sizeof reasons / sizeof *reasons; i++)
+                if (strcmp(text, reasons[i]) == 0)
+                        return reasons[i];
+        return NULL;
+}
+
 /* What both commands say. Strings are the agent's and its pool's: nothing to free. */
 static struct command begin_command(enum command_type type, const struct agent *agent, const struct id *master_id)
 {

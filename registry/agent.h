@@ -82,6 +82,8 @@ struct agent *agent_free(struct agent *agent);
 /* The spawn or terminate command that agent->phase and state call for, as an envelope; free(); NULL when out of memory. */
 char *agent_spawn_command(const struct agent *agent, const struct id *master_id);
 char *agent_terminate_command(const struct agent *agent, const struct id *master_id);
+/* One of agent.start_reason by its text; NULL: none of them. */
+const char *agent_start_reason(const char *text);
 /* A name for people, derived from the id, always the same: "Ada Lovage". Writes at most size bytes; returns buffer. */
 char *agent_human_name(const struct id *agent_id, char *buffer, size_t size);
 #endif

@@ -1,6 +1,7 @@
 #include "registry/control.h"
 
 #include "common/json.h"
+#include "registry/agent.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -28,19 +29,21 @@ static bool add_element(cJSON *array, cJSON *take_item)
         return false;
 }
 
-/* [[agent id, epoch, starting], …]; NULL when out of memory: half a list would make the master place again what runs. */
+/* [[agent id, epoch, starting, start_reason], …]; NULL when out of memory: half a list would make the master place again what runs. */
 static cJSON *print_hosted(const struct pool_hosted *hosted, size_t count)
 {
         cJSON *list = cJSON_CreateArray();
         bool complete = list;
 
         for (size_t i = 0; complete && i < count; i++) {
-                cJSON *triple = cJSON_CreateArray();
+                cJSON *item = cJSON_CreateArray();
 
-                complete = add_element(triple, cJSON_CreateString(ID_TEXT(&hosted[i].agent_id)));
-                complete = complete && add_element(triple, cJSON_CreateNumber((double)hosted[i].epoch));
-                complete = complete && add_element(triple, cJSON_CreateBool(hosted[i].starting));
-                complete = add_element(list, triple) && complete;
+                complete = add_element(item, cJSON_CreateString(ID_TEXT(&hosted[i].agent_id)));
+                complete = complete && add_element(item, cJSON_CreateNumber((double)hosted[i].epoch));
+                complete = complete && add_element(item, cJSON_CreateBool(hosted[i].starting));
+                if (hosted[i].start_reason)
+                        complete = complete && add_element(item, cJSON_CreateString(hosted[i].start_reason));
+                complete = add_element(list, item) && complete;
         }
         if (complete)
                 return list;
@@ -69,6 +72,7 @@ static int read_hosted(const cJSON *list, struct control *control)
                         return -EINVAL;
                 hosted->epoch = (uint64_t)epoch;
                 hosted->starting = cJSON_IsTrue(cJSON_GetArrayItem(pair, 2));
+                hosted->start_reason = agent_start_reason(cJSON_GetStringValue(cJSON_GetArrayItem(pair, 3)));
                 control->hosted_count++;
         }
         return 0;

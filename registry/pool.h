@@ -156,6 +156,7 @@ void pool_worker_capacity(struct pool *pool, const struct id *process_id, unsign
 struct pool_hosted {
         struct id agent_id;
         uint64_t epoch;
+        const char *start_reason; /* as in struct agent; NULL: not known */
         bool starting; /* its start is still under way: SPAWNED or SPAWN_FAILED follows */
 };
 /* It is subscribed and registered, and runs these agents (adopted: any; new: none). Again whenever it registered anew

@@ -56,6 +56,8 @@ static void adopt_agent(struct agent *agent, struct pool_worker *worker, const s
                 agent->epoch = hosted->epoch;
                 pool_store(agent);
         }
+        if (hosted->start_reason)
+                agent->start_reason = hosted->start_reason;
         agent->command_id = pool_new_id(agent->pool);
         agent->asked = true;
         pool_reserved_at(agent, worker, now);

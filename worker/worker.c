@@ -3,6 +3,7 @@
 #include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"
+#include "registry/agent.h"
 #include "worker/context.h"
 #include "worker/hosting.h"
 #include "worker/registration.h"
@@ -71,7 +72,7 @@ void worker_send_ready(struct worker *worker)
                 if (h->state == HOSTED_ENDED || h->fenced)
                         continue;
                 portion[message.hosted_count++] = (struct pool_hosted){ .agent_id = h->agent_id, .epoch = h->epoch,
-                        .starting = h->state == HOSTED_STARTING };
+                        .start_reason = agent_start_reason(h->spawn->start_reason), .starting = h->state == HOSTED_STARTING };
                 if (message.hosted_count < CONTROL_HOSTED_MAX)
                         continue;
                 send_control(worker, &message);

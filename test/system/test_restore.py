@@ -61,6 +61,19 @@ def test_agents_come_back_when_the_daemon_was_stopped_in_order(daemon):
     assert len(daemon.agents()) == 1
 
 
+def test_start_reason_stays_when_the_master_was_killed(daemon):
+    agent, restarted = daemon.spawn(), daemon.spawn("tester_pool")
+    daemon.post(f"/agents/{restarted['agent_id']}/restart", {})
+    wait_for(lambda: daemon.agent(restarted["agent_id"])["epoch"] == 2 and daemon.agent(restarted["agent_id"])["state"] == "idle",
+             "its restart")
+    master = daemon.master_pid()
+    os.kill(master, signal.SIGKILL)
+    wait_for(lambda: daemon.find_master() not in (None, master) and daemon.is_ready(), "the next master")
+    for agent_id, reason in ((agent["agent_id"], "spawn"), (restarted["agent_id"], "restart")):
+        wait_for(lambda: daemon.agent(agent_id)["state"] == "idle", "the agent to be known")
+        assert daemon.get(f"/agents/{agent_id}/why").json()["start_reason"] == reason == daemon.whoami(agent_id)["start_reason"]
+
+
 def test_key_is_honoured_when_everything_was_killed(daemon):
     headers = {"Idempotency-Key": "the key"}
     first = daemon.post("/agents/spawn", daemon.spawn_body(), headers=headers)

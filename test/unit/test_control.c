@@ -1,6 +1,7 @@
 #include "registry/control.h"
 
 #include "common/json.h"
+#include "registry/agent.h"
 
 #include <check.h>
 #include <errno.h>
@@ -72,7 +73,8 @@ END_TEST
 static void fill(struct pool_hosted *hosted, size_t count)
 {
         for (size_t i = 0; i < count; i++)
-                hosted[i] = (struct pool_hosted){ .agent_id = id_new(), .epoch = i ? i : JSON_INTEGER_MAX, .starting = i % 2 };
+                hosted[i] = (struct pool_hosted){ .agent_id = id_new(), .epoch = i ? i : JSON_INTEGER_MAX, .starting = i % 2,
+                        .start_reason = i % 3 ? agent_start_reason("restart") : NULL };
 }
 
 START_TEST(test_carries_a_full_portion_when_hosted)
@@ -87,6 +89,7 @@ START_TEST(test_carries_a_full_portion_when_hosted)
                 ck_assert(id_equal(&back.hosted[i].agent_id, &hosted[i].agent_id));
                 ck_assert_uint_eq(back.hosted[i].epoch, hosted[i].epoch);
                 ck_assert(back.hosted[i].starting == hosted[i].starting);
+                ck_assert_ptr_eq(back.hosted[i].start_reason, hosted[i].start_reason);
         }
         control_done(&back);
 }
