@@ -70,9 +70,14 @@ int log_open(const char *name, enum log_level level, enum log_format format)
         }
         if (name != path)
                 snprintf(path, sizeof path, "%s", name ? name : "");
+        log_set(level, format);
+        return 0;
+}
+
+void log_set(enum log_level level, enum log_format format)
+{
         atomic_store(&min_level, (int)level);
         atomic_store(&line_format, (int)format);
-        return 0;
 }
 
 int log_reopen(void)

@@ -15,6 +15,7 @@ enum log_format { LOG_TEXT = 1, LOG_JSON, LOG_FORMAT_COUNT };
 
 /* path NULL or "" is stderr; the file is appended to and created 0640. 0 or -errno: the old target then stays. */
 int log_open(const char *path, enum log_level level, enum log_format format);
+void log_set(enum log_level level, enum log_format format);
 /* Opens the same path again (after rotation). 0 or -errno: the old file then stays. */
 int log_reopen(void);
 /* The descriptor that lines go to: a forked child must keep it (fd_close_all_but). It never changes once a path is

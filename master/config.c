@@ -458,3 +458,14 @@ char *config_print(const struct config *config, bool mask)
         cJSON_Delete(tree);
         return text;
 }
+
+const char *config_fixed_change(const struct config *now, const struct config *next)
+{
+        char *run_dir = realpath(next->run_dir, NULL);
+        bool same = run_dir && strcmp(run_dir, now->run_dir) == 0;
+
+        free(run_dir);
+        if (!same)
+                return "run_dir";
+        return strcmp(now->redis.url, next->redis.url) == 0 ? NULL : "redis.url";
+}

@@ -65,6 +65,9 @@ void config_fail(struct config_errors *errors, const char *format, ...) __attrib
 int config_load(const char *path, char *const *environment, struct config **ret_config, struct config_errors *errors);
 /* NULL is fine; returns NULL. */
 struct config *config_free(struct config *config);
+/* The first setting that a running daemon cannot change, where next differs from now; NULL: none. now's run_dir is its
+ * real path. */
+const char *config_fixed_change(const struct config *now, const struct config *next);
 /* The effective settings as indented JSON that config_load reads; mask hides passwords and pools' env. The caller's to
  * free(); NULL when out of memory. */
 char *config_print(const struct config *config, bool mask);

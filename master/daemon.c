@@ -70,8 +70,11 @@ static struct config *read_again(const struct daemon *d)
         struct config *config;
 
         if (config_load(d->config_path, environ, &config, &errors) == 0) {
-                if (make_run_dir(config) == 0 && strcmp(config->run_dir, d->config->run_dir) == 0)
+                const char *fixed = make_run_dir(config) < 0 ? "run_dir" : config_fixed_change(d->config, config);
+
+                if (!fixed)
                         return config;
+                log_error("config.invalid", "error=\"%s takes effect with stop and start\"", fixed);
                 config_free(config);
         }
         for (unsigned i = 0; i < errors.count; i++)
@@ -90,6 +93,8 @@ static int run_master(int forker, bool first, void *arg)
         setproctitle("-%-*s", d->name_len, "agentpoold: master");
         log_set_role("master");
         config = read_again(d);
+        if (config && log_open(config->log.file, (enum log_level)config->log.level, (enum log_format)config->log.format) < 0)
+                log_error("log.unusable", "file=%s detail=\"going on with the one before\"", LOG_Q(config->log.file));
         status = master_run(forker, first, config ? config : d->config, d->config_path);
         config_free(config);
         return status;

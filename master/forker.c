@@ -207,6 +207,10 @@ static void handle_request(struct forker *f, const struct forker_message *reques
         case FORKER_ALIVE:
                 on_alive(f);
                 break;
+        case FORKER_LOG:
+                if (request->number > 0 && request->number < LOG_LEVEL_COUNT && request->pid > 0 && request->pid < LOG_FORMAT_COUNT)
+                        log_set((enum log_level)request->number, (enum log_format)request->pid);
+                break;
         case FORKER_ROLLBACK:
                 if (f->upgrade.previous >= 0)
                         start_upgrade(f, true);

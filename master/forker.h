@@ -17,6 +17,7 @@ enum forker_message_type {
         FORKER_READY,    /* the master serves: should it die from now on, the next one starts without back-off; its exit
                           * with 0 is a reload: the next one follows at once. Again: it goes on, a HUP was refused */
         FORKER_ALIVE,    /* its loop turns; every second */
+        FORKER_LOG,      /* number: enum log_level; pid: enum log_format, as the master read them */
         FORKER_ROLLBACK, /* execute the program before this one again, in the way of USR2 */
         /* forker to master */
         FORKER_LISTENER, /* number: index in server.listen; adopted: lent, not to be shut at the end; with the socket */

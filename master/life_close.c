@@ -137,6 +137,7 @@ void life_reload(struct life *life)
 {
         struct config_errors errors = { 0 };
         struct config *config = NULL;
+        const char *fixed;
 
         if (config_load(life->config_path, environ, &config, &errors) < 0) {
                 for (unsigned i = 0; i < errors.count; i++)
@@ -146,7 +147,13 @@ void life_reload(struct life *life)
                         life_tell_forker(life, FORKER_READY); /* it waits for the end of the reload */
                 return;
         }
+        fixed = config_fixed_change(life->master.config, config);
         config_free(config);
+        if (fixed) {
+                log_error("config.kept", "file=%s detail=\"nothing was changed: %s takes effect with stop and start\"",
+                        LOG_Q(life->config_path), fixed);
+                return;
+        }
         log_info("config.reloading", "file=%s", LOG_Q(life->config_path));
         life_hand_over(life);
 }

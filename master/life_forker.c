@@ -34,8 +34,13 @@ void life_announce(struct life *life)
 
 void life_tell_forker(struct life *life, enum forker_message_type type)
 {
+        const struct config_log *log = &life->master.config->log;
         struct forker_message message = { .version = FORKER_PROTOCOL, .type = type };
 
+        if (type == FORKER_LOG) {
+                message.number = log->level;
+                message.pid = log->format;
+        }
         if (life->master.forker)
                 channel_send(life->master.forker, &message, sizeof message);
         else
@@ -100,6 +105,7 @@ static void handle_forker(struct life *life, const struct forker_message *messag
         case FORKER_SYNCED:
                 life->master.can_roll_back = message->number;
                 life->master.upgraded_at = message->started_at;
+                life_tell_forker(life, FORKER_LOG);
                 life_tell_forker(life, FORKER_READY);
                 log_info("master.ready", "pools=%zu", pools_count(pools));
                 pools_synced(pools);
@@ -115,6 +121,7 @@ static void handle_forker(struct life *life, const struct forker_message *messag
                 break;
         case FORKER_FORK:
         case FORKER_KILL:
+        case FORKER_LOG:
         case FORKER_ROLLBACK:
         case FORKER_BYE:
         case FORKER_READY:

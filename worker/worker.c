@@ -86,13 +86,21 @@ void worker_send_ready(struct worker *worker)
 
 /* ---- the control socket ---- */
 
+static void use_log(const struct welcome *welcome)
+{
+        int r = log_open(welcome->log_file, welcome->log_level, welcome->log_format);
+
+        if (r < 0)
+                log_error("log.unusable", "file=%s error=%s", LOG_Q(welcome->log_file), LOG_Q(strerror(-r)));
+}
+
 /* The first WELCOME brings everything up; READY follows from on_registered. */
 static void begin(struct worker *worker)
 {
         char reason[160] = "out of memory";
         int r;
 
-        log_open(worker->welcome->log_file, worker->welcome->log_level, worker->welcome->log_format);
+        use_log(worker->welcome);
         worker->roster = roster_new((unsigned)worker->welcome->pool->max_agents_per_worker);
         r = worker->roster ? runtime_new(worker->base, worker->welcome->pool, &worker->runtime, reason, sizeof reason)
                            : -ENOMEM;
@@ -110,7 +118,8 @@ static void take_welcome(struct worker *worker, const cJSON *settings)
         } else if (!worker->welcome) {
                 worker->welcome = welcome;
                 begin(worker);
-        } else { /* a new master: whom to answer changes, what runs does not */
+        } else { /* a new master: whom to answer changes, and the log; what runs does not */
+                use_log(welcome);
                 worker->welcome->master_id = welcome->master_id;
                 welcome_free(welcome);
                 if (worker->registry)

@@ -19,7 +19,8 @@ from daemon import BUILD, PATIENCE, PROJECT, command_pool, descendants, module_p
 from stores import rows
 
 CLIENTS = 8
-TIMES = 20
+RELOADS = int(os.environ.get("AGENTPOOL_TEST_RELOADS", "20"))
+UPGRADES = int(os.environ.get("AGENTPOOL_TEST_UPGRADES", "20"))
 
 
 @pytest.fixture
@@ -127,6 +128,11 @@ def two_pools():
     return {"programs": command_pool(BUILD / "example-agent"), "modules": module_pool(max_agents_per_worker=50)}
 
 
+def open_files(daemon):
+    """Of the forker, but for the one that it keeps for each worker, and of each worker of programs."""
+    return [own_descriptors(daemon)] + [len(os.listdir(f"/proc/{pid}/fd")) for pid in daemon.worker_pids("programs").values()]
+
+
 def exactly_there(daemon, load, pids):
     """What was answered is there, once; the programs are those from the beginning."""
 
@@ -139,14 +145,14 @@ def exactly_there(daemon, load, pids):
     assert {agent["agent_id"] for agent in daemon.agents(pool_name="modules")} == set(load.spawned)
 
 
-def test_no_request_fails_when_upgraded_twenty_times_under_load(start_copy):
+def test_no_request_fails_when_upgraded_again_and_again_under_load(start_copy):
     daemon, program = start_copy(pools=two_pools())
     targets = [agent["agent_id"] for agent in daemon.spawn("programs", count=12)["agents"]]
     pids = {agent_id: daemon.whoami(agent_id)["pid"] for agent_id in targets}
-    files = len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
+    files = open_files(daemon)
     load = Load(daemon, targets)
     with load.running():
-        for i in range(1, TIMES + 1):
+        for i in range(1, UPGRADES + 1):
             replace(program, BUILD / "agentpoold")
             master = daemon.master_pid()
             daemon.process.send_signal(signal.SIGUSR2)
@@ -155,17 +161,18 @@ def test_no_request_fails_when_upgraded_twenty_times_under_load(start_copy):
             load.flow()
     exactly_there(daemon, load, pids)
     assert "master.died" not in daemon.log()
-    workers = sum(len(daemon.workers(pool)) for pool in ("programs", "modules"))
-    assert len(os.listdir(f"/proc/{daemon.process.pid}/fd")) <= files + workers
+    # The program before is kept open, to go back to.
+    wait_for(lambda: open_files(daemon) == [files[0] + 1, *files[1:]], "as many open files as before")
 
 
-def test_no_request_fails_when_reloaded_twenty_times_under_load(make_daemon):
+def test_no_request_fails_when_reloaded_again_and_again_under_load(make_daemon):
     daemon = make_daemon(pools=two_pools())
     targets = [agent["agent_id"] for agent in daemon.spawn("programs", count=12)["agents"]]
     pids = {agent_id: daemon.whoami(agent_id)["pid"] for agent_id in targets}
+    files = open_files(daemon)
     load = Load(daemon, targets)
     with load.running():
-        for i in range(1, TIMES + 1):
+        for i in range(1, RELOADS + 1):
             daemon.config["pools"]["programs"]["max_agents_per_worker"] = 10 + i
             daemon.write_config()
             master = daemon.master_pid()
@@ -180,9 +187,10 @@ def test_no_request_fails_when_reloaded_twenty_times_under_load(make_daemon):
         assert daemon.master_pid() == master
     exactly_there(daemon, load, pids)
     assert "master.died" not in daemon.log()
+    wait_for(lambda: open_files(daemon) == files, "as many open files as before")
     daemon.write_config()
     daemon.spawn("programs", count=60)
-    wait_for(lambda: max(worker["agents"] for worker in daemon.workers("programs")) == 10 + TIMES, "a worker of the new size")
+    wait_for(lambda: max(worker["agents"] for worker in daemon.workers("programs")) == 10 + RELOADS, "a worker of the new size")
 
 
 @pytest.mark.parametrize("broken", ["#!/bin/sh\nexit 1\n", "#!/bin/sh\nkill -9 $$\n", "\x7fELF but not really", None])
@@ -363,3 +371,54 @@ def test_does_not_go_back_when_the_program_is_not_to_blame(start_copy, run_base)
     start_rollout(daemon, "modules")
     wait_for(lambda: rollout_state(daemon, "modules") == "halted", "the rollout to halt")
     assert "upgrade.rolling_back" not in daemon.log()
+
+
+def reload(daemon):
+    master = daemon.master_pid()
+    daemon.write_config()
+    daemon.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: daemon.find_master() not in (None, master) and daemon.is_ready(), "the reload")
+
+
+def test_everybody_logs_as_told_when_reloaded(make_daemon):
+    daemon = make_daemon(pools={"modules": module_pool(max_agents_per_worker=3), "other": module_pool()})
+    agents = daemon.spawn("modules", count=3)["agents"]
+    daemon.config["log"] = {"level": "debug", "format": "json"}
+    reload(daemon)
+    daemon.spawn("other")
+
+    def events(role):
+        lines = [json.loads(line) for line in daemon.log().splitlines() if line.startswith("{")]
+        return [line["event"] for line in lines if line["role"] == role]
+    wait_for(lambda: "worker.forked" in events("forker") and "agent_spawned" in events("master"), "what is for debugging")
+    daemon.terminate(agents[0])
+    wait_for(lambda: "agent.ended" in events("worker"), "the old worker's line")
+    daemon.config["log"] = {"level": "error", "file": str(daemon.directory / "other-log")}
+    reload(daemon)
+    daemon.terminate(agents[1])
+    daemon.config["log"]["level"] = "info"
+    reload(daemon)
+    daemon.terminate(agents[2])
+    text = wait_for(lambda: [line for line in (daemon.directory / "other-log").read_text().splitlines() if " agent.ended " in line],
+                    "the old worker's line in the other file")
+    assert len(text) == 1 and agents[2]["agent_id"] in text[0]
+    assert events("worker").count("agent.ended") == 1
+
+
+@pytest.mark.parametrize("change", ["redis.url", "run_dir"])
+def test_refuses_to_reload_what_needs_a_start(make_daemon, change):
+    daemon = make_daemon(pools={"modules": module_pool()})
+    agent, master, kept = daemon.spawn("modules"), daemon.master_pid(), json.dumps(daemon.config)
+    if change == "run_dir":
+        daemon.config["run_dir"] = str(daemon.directory / "elsewhere")
+    else:
+        daemon.config["redis"] = {"url": "redis://127.0.0.1:1"}
+    daemon.write_config()
+    daemon.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: f"{change} takes effect with stop and start" in daemon.log(), "the refusal")
+    assert daemon.master_pid() == master
+    os.kill(master, signal.SIGKILL)  # the next one reads the same file
+    wait_for(lambda: daemon.find_master() not in (None, master) and (daemon.run_dir / "agentpoold.listen").exists()
+             and daemon.is_ready(), "the next master")
+    wait_for(lambda: daemon.agent(agent["agent_id"])["state"] == "idle", "the agent to be known")
+    daemon.config = json.loads(kept)
