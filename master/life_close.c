@@ -133,29 +133,35 @@ void life_hand_over(struct life *life)
         http_server_drain(life->master.http, on_answered, life);
 }
 
-void life_reload(struct life *life)
+/* Whether the file may be taken over; why not is logged. */
+static bool check_file(const struct life *life)
 {
         struct config_errors errors = { 0 };
         struct config *config = NULL;
-        const char *fixed;
+        const char *fixed = NULL;
+        int r = config_load(life->config_path, environ, &config, &errors);
 
-        if (config_load(life->config_path, environ, &config, &errors) < 0) {
-                for (unsigned i = 0; i < errors.count; i++)
-                        log_error("config.invalid", "error=%s", LOG_Q(errors.lines[i]));
-                log_error("config.kept", "file=%s detail=\"nothing was changed\"", LOG_Q(life->config_path));
-                if (!life->master.restoring)
-                        life_tell_forker(life, FORKER_READY); /* it waits for the end of the reload */
-                return;
-        }
-        fixed = config_fixed_change(life->master.config, config);
+        for (unsigned i = 0; r < 0 && i < errors.count; i++)
+                log_error("config.invalid", "error=%s", LOG_Q(errors.lines[i]));
+        if (r == 0)
+                fixed = config_fixed_change(life->master.config, config);
         config_free(config);
-        if (fixed) {
+        if (fixed)
                 log_error("config.kept", "file=%s detail=\"nothing was changed: %s takes effect with stop and start\"",
                         LOG_Q(life->config_path), fixed);
-                return;
+        else if (r < 0)
+                log_error("config.kept", "file=%s detail=\"nothing was changed\"", LOG_Q(life->config_path));
+        return r == 0 && !fixed;
+}
+
+void life_reload(struct life *life)
+{
+        if (check_file(life)) {
+                log_info("config.reloading", "file=%s", LOG_Q(life->config_path));
+                life_hand_over(life);
+        } else if (!life->master.restoring) {
+                life_tell_forker(life, FORKER_READY); /* it waits for the end of the reload */
         }
-        log_info("config.reloading", "file=%s", LOG_Q(life->config_path));
-        life_hand_over(life);
 }
 
 int life_prepare_close(struct life *life)
