@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #define LOOK_MS 20    /* between two looks at the lock */
+#define TOLD_MAX 20   /* lines of log */
 #define DYING_MS 5000 /* what was killed is gone by then, or never */
 
 struct leftover {
@@ -178,16 +179,21 @@ static void kill_one(const struct leftover *one)
 static void log_each(const struct leftovers *all, const char *event)
 {
         char title[128];
+        size_t told = 0;
 
-        for (size_t i = 0; i < all->count; i++) {
+        for (size_t i = 0; i < all->count && told < TOLD_MAX; i++) {
                 const struct leftover *one = &all->list[i];
                 size_t n = one->ours ? read_proc(one->pid, "cmdline", title, sizeof title) : 0;
 
                 for (size_t k = 0; k < n; k++)
                         title[k] = title[k] ? title[k] : ' ';
-                if (one->ours)
+                while (n > 0 && title[n - 1] == ' ')
+                        n--;
+                if (one->ours && ++told)
                         log_warn(event, "pid=%d command=%s", (int)one->pid, log_quote(title, n, (char[256]){ 0 }, 256));
         }
+        if (all->ours > told)
+                log_warn(event, "more=%zu", all->ours - told);
 }
 
 static void pause_a_little(void)

@@ -89,7 +89,8 @@ def test_no_agent_runs_twice_when_started_after(stubborn_daemon, kill):
     with Watch(daemon) as watch:
         kill(daemon)
         daemon.launch()  # while the killed one is not even reaped
-        wait_for(daemon.is_ready, "the daemon to be ready", timeout=60)
+        wait_for(lambda: daemon.log().count("daemon.begins") == 2, "the killed one's to be gone", timeout=60)
+        wait_for(daemon.is_ready, "the daemon to be ready")
         wait_for(lambda: daemon.pool("stubborn")["agents_by_state"]["idle"] == 12, "all agents to run again")
         looks = watch.looks
         wait_for(lambda: watch.looks > looks + 1, "one more look")
