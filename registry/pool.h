@@ -14,6 +14,8 @@ struct pool_worker {
         unsigned used;              /* slots taken = length of agents */
         enum worker_state state;
         bool adopted;               /* was there before this master */
+        bool settled;               /* nothing that the registry may have sent it is unknown: it has said what it runs since
+                                       the registry went away last, or since this master began */
         bool reported;              /* was ready once */
         bool outdated;              /* a rollout is to replace it */
         int64_t created_at;         /* wall ms */
@@ -130,6 +132,10 @@ int pool_restart_agent(struct pool *pool, struct agent *agent, int64_t now);
 int pool_rollout(struct pool *pool, unsigned batch_size, int64_t min_healthy_ms, int64_t now);
 /* Where reservations should go: as configured, but to the emptiest (new) worker while a rollout runs. */
 enum pool_placement pool_placement(const struct pool *pool);
+/* The registry is away (reservations are made by the rules, POOL_SEND carries all commands), or is to be used again. From
+ * the start it is to be used. Away: every worker is asked to let go of it and to say then what it runs; until it has,
+ * pool_worker_ready is not called for it. */
+void pool_registry(struct pool *pool, bool up, int64_t now);
 /* Ends everything: workers are shut down, nothing is placed again; agents stay wanted in the store. */
 void pool_close(struct pool *pool, int64_t now);
 bool pool_closed(const struct pool *pool); /* closed, all answered, and no worker is left */

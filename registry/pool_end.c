@@ -90,7 +90,7 @@ void pool_begin_end(struct agent *agent, int64_t now)
         if (agent->worker) {
                 pool_tell_end(agent, now);
         } else if (perhaps) {
-                pool_reserve(agent); /* placed already: the same place again, and where to end it */
+                pool_reserve(agent, now); /* placed already: the same place again, and where to end it */
         } else if (!unknown) {
                 pool_agent_gone(agent, now);
         }

@@ -1,5 +1,6 @@
 /* What the files of the pool's rules share: pool.c (life, actions, time, looking), pool_place.c (from the request to the
- * answer), pool_restore.c, pool_end.c (ends, restarts, terminate), pool_idle.c, pool_workers.c, pool_rollout.c. Nobody else includes this. */
+ * answer), pool_degraded.c (the registry is away), pool_restore.c, pool_end.c (ends, restarts, terminate), pool_idle.c,
+ * pool_workers.c, pool_rollout.c. Nobody else includes this. */
 #ifndef REGISTRY_POOL_INTERNAL_H
 #define REGISTRY_POOL_INTERNAL_H
 #define HASH_NONFATAL_OOM 1
@@ -47,9 +48,10 @@ struct pool {
         unsigned in_phase[PHASE_COUNT], fresh_count, by_state[AGENT_STATE_COUNT], workers_by_state[WORKER_STATE_COUNT];
         unsigned capacity, used, empty;    /* of ready workers: slots, taken slots, workers that host nothing */
         unsigned placed;                   /* agents in any worker */
-        unsigned unreported;               /* adopted workers that have not said yet what they run */
+        unsigned unsettled;                /* workers that are not settled */
         unsigned ending;                   /* terminates not answered yet */
         bool restored, closing, broken;
+        bool degraded;                     /* the registry is away */
         int64_t reserve_at;                /* no reservation before this: the registry had no slot or no answer */
         struct backoff fork_backoff;
         int64_t fork_at;                   /* no fork before this */
@@ -84,7 +86,8 @@ void pool_detach(struct agent *agent, int64_t now);
 void pool_store(struct agent *agent);                /* its row as it is now, after the write under way */
 void pool_place_again(struct agent *agent);          /* under a new epoch; it certainly runs nowhere */
 void pool_place_later(struct agent *agent, int64_t now); /* the same in POOL_RETRY_MS */
-void pool_reserve(struct agent *agent);
+/* A slot by the registry or by the rules. False: it stays as it is, no worker has room. */
+bool pool_reserve(struct agent *agent, int64_t now);
 bool pool_found_early(const struct agent *agent);
 void pool_reserved_at(struct agent *agent, struct pool_worker *worker, int64_t now);
 void pool_answer_if_due(struct agent *agent);
@@ -98,6 +101,12 @@ unsigned pool_free_slots(const struct pool *pool);   /* as far as this pool know
 unsigned pool_owed_slots(const struct pool *pool);
 /* Waiting agents into free slots, restored ones on their way, workers forked for the rest. After every event. */
 void pool_pump(struct pool *pool, int64_t now);
+
+/* pool_degraded.c */
+/* Not while it may be in a worker that has not said what it runs. */
+bool pool_may_place(const struct agent *agent);
+/* What pool_reserve does while the registry is away, and with those that were on their way when it went. */
+bool pool_place_alone(struct agent *agent, int64_t now);
 
 /* pool_restore.c */
 void pool_pump_restoring(struct pool *pool, int64_t now);

@@ -120,7 +120,7 @@ unsigned pool_free_slots(const struct pool *pool)
 unsigned pool_owed_slots(const struct pool *pool)
 {
         return pool->placed - pool->used + pool->in_phase[PHASE_DELAYED] + pool->in_phase[PHASE_STORING]
-                + (pool->unreported ? 0 : pool->in_phase[PHASE_RESTORING]);
+                + (pool->unsettled ? 0 : pool->in_phase[PHASE_RESTORING]);
 }
 
 void pool_forget_agent(struct agent *agent, int64_t now)
@@ -343,7 +343,7 @@ static void spawn_timed_out(struct agent *agent, int64_t now)
 void pool_place_again(struct agent *agent)
 {
         agent->epoch++;
-        agent->asked = agent->uncertain = false;
+        agent->asked = agent->uncertain = agent->unsure = false;
         agent->placed_at = 0;
         agent->command_id = pool_new_id(agent->pool);
         pool_set_state(agent, AGENT_EV_PLACE);
@@ -353,12 +353,15 @@ void pool_place_again(struct agent *agent)
         pool_agent_time(agent);
 }
 
-void pool_reserve(struct agent *agent)
+bool pool_reserve(struct agent *agent, int64_t now)
 {
+        if (agent->pool->degraded || agent->unsure)
+                return pool_place_alone(agent, now);
         agent->asked = true;
         agent->resend_at = 0;
         pool_set_phase(agent, PHASE_RESERVING);
         pool_push(agent->pool, POOL_RESERVE, agent, NULL);
+        return true;
 }
 
 void pool_place_later(struct agent *agent, int64_t now)
@@ -376,6 +379,8 @@ static void reserve_failed(struct agent *agent, int error, int64_t now)
                 pool_agent_gone(agent, now);
                 return;
         }
+        if (pool->degraded && error != -ENOSPC && error != -ESTALE)
+                agent->unsure = true;
         if (agent->state == AGENT_STOPPING || error == -ESTALE) {
                 pool_place_later(agent, now);
                 return;
@@ -391,6 +396,7 @@ static void reserve_failed(struct agent *agent, int error, int64_t now)
 
 void pool_reserved_at(struct agent *agent, struct pool_worker *worker, int64_t now)
 {
+        agent->unsure = false;
         pool_attach(agent, worker, now);
         pool_set_phase(agent, PHASE_SENT);
         agent->resend_at = now + POOL_RESEND_MS;
@@ -403,7 +409,9 @@ void pool_reserved_at(struct agent *agent, struct pool_worker *worker, int64_t n
  * that may be of a place it has lost since. */
 bool pool_found_early(const struct agent *agent)
 {
-        return agent->phase == (agent->uncertain ? PHASE_WAITING : PHASE_RESERVING);
+        bool again = agent->uncertain && !agent->pool->degraded;
+
+        return agent->unsure || agent->phase == (again ? PHASE_WAITING : PHASE_RESERVING);
 }
 
 void pool_reserved(struct pool *pool, const struct id *agent_id, uint64_t epoch, int error, const struct id *process_id,
@@ -427,24 +435,31 @@ void pool_reserved(struct pool *pool, const struct id *agent_id, uint64_t epoch,
 
 /* --- pump -------------------------------------------------------------------------------------------------------- */
 
+static struct agent *first_placeable(const struct pool_list *list)
+{
+        struct agent *agent;
+
+        TAILQ_FOREACH(agent, list, pending)
+                if (pool_may_place(agent))
+                        return agent;
+        return NULL;
+}
+
 static void pump_waiting(struct pool *pool, int64_t now)
 {
         struct agent *agent;
 
         if (pool->in_phase[PHASE_WAITING] == 0 || pool_free_slots(pool) == 0)
                 return;
-        if (now < pool->reserve_at) {
+        if (now < pool->reserve_at && !pool->degraded) {
                 pool->wake_at = pool->reserve_at;
                 return;
         }
-        while (pool_free_slots(pool) > 0) {
-                agent = TAILQ_FIRST(&pool->again);
+        do {
+                agent = first_placeable(&pool->again);
                 if (!agent && is_room(pool, 0))
-                        agent = TAILQ_FIRST(&pool->fresh);
-                if (!agent)
-                        return;
-                pool_reserve(agent);
-        }
+                        agent = first_placeable(&pool->fresh);
+        } while (agent && pool_reserve(agent, now) && pool_free_slots(pool) > 0);
 }
 
 void pool_pump(struct pool *pool, int64_t now)
@@ -475,7 +490,7 @@ void pool_agent_due(struct agent *agent, int64_t now)
         if (agent->resend_at && agent->resend_at <= now) {
                 agent->resend_at = now + POOL_RESEND_MS;
                 if (agent->phase == PHASE_DELAYED && agent->state == AGENT_STOPPING)
-                        pool_reserve(agent);
+                        pool_reserve(agent, now);
                 else if (agent->phase == PHASE_DELAYED)
                         pool_place_again(agent);
                 else if (agent->phase == PHASE_SENT && now >= start_by)

@@ -33,14 +33,14 @@ void pool_restored(struct pool *pool, int64_t now)
 
 bool pool_known(const struct pool *pool)
 {
-        return pool->unreported == 0;
+        return pool->unsettled == 0;
 }
 
 void pool_pump_restoring(struct pool *pool, int64_t now)
 {
         struct agent *agent;
 
-        while (pool->unreported == 0 && pool->in_phase[PHASE_STORING] < POOL_STORING_MAX
+        while (pool->unsettled == 0 && pool->in_phase[PHASE_STORING] < POOL_STORING_MAX
                 && (agent = TAILQ_FIRST(&pool->restoring))) {
                 if (agent->state == AGENT_STOPPING)
                         pool_agent_gone(agent, now);
@@ -88,17 +88,21 @@ void pool_take_hosted(struct pool_worker *worker, const struct pool_hosted *host
 }
 
 /* It should run here and was not listed (lost in a FLUSHALL, or started meanwhile): its spawn command again, whose answer
- * says which. */
+ * says which. Likewise one whose acknowledgement, or the command itself, may have gone with the registry. */
 void pool_doubt_unlisted(struct pool_worker *worker, int64_t now)
 {
         struct agent *agent;
 
         TAILQ_FOREACH(agent, &worker->agents, on_worker) {
-                if (!agent->listed && agent->phase == PHASE_NONE && agent_state_wanted(agent->state)) {
+                bool lost = !agent->listed && agent->phase == PHASE_NONE && agent_state_wanted(agent->state);
+
+                if (lost) {
                         agent->acked = false;
                         agent->placed_at = now;
-                        agent->resend_at = now + POOL_RESEND_MS;
                         pool_set_phase(agent, PHASE_SENT);
+                }
+                if (lost || (worker->pool->degraded && agent->phase == PHASE_SENT)) {
+                        agent->resend_at = now + POOL_RESEND_MS;
                         pool_push(worker->pool, POOL_SEND, agent, worker);
                         pool_agent_time(agent);
                 }

@@ -46,6 +46,7 @@ static struct pool_worker *worker_add(struct pool *pool, const struct id *proces
         worker->max_agents = (unsigned)pool->config->max_agents_per_worker;
         worker->deadline = now + pool->config->worker_start_timeout_ms;
         worker->idle_since = now;
+        worker->settled = true;
         TAILQ_INIT(&worker->agents);
         pool->workers_by_state[WORKER_STARTING]++;
         pool_worker_time(worker);
@@ -58,7 +59,7 @@ static void worker_remove(struct pool_worker *worker)
 
         set_state(worker, WORKER_EV_EXITED);
         pool->workers_by_state[WORKER_EXITED]--;
-        pool->unreported -= worker->adopted && !worker->reported;
+        pool->unsettled -= !worker->settled;
         worker->deadline = 0;
         pool_worker_time(worker);
         HASH_DEL(pool->workers, worker);
@@ -176,7 +177,8 @@ void pool_worker_adopt(struct pool *pool, const struct id *process_id, int pid, 
                 return;
         worker->adopted = true;
         worker->pid = pid;
-        pool->unreported++;
+        worker->settled = false;
+        pool->unsettled++;
         if (pool->closing)
                 shut_down(worker, now);
 }
@@ -250,10 +252,9 @@ void pool_worker_ready(struct pool *pool, const struct id *process_id, const str
         for (size_t i = 0; i < count; i++)
                 pool_take_hosted(worker, &hosted[i], now);
         pool_doubt_unlisted(worker, now);
-        if (!worker->reported) {
-                worker->reported = true;
-                pool->unreported -= worker->adopted;
-        }
+        worker->reported = true;
+        pool->unsettled -= !worker->settled;
+        worker->settled = true;
         pool_pump(pool, now);
 }
 

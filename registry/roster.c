@@ -20,7 +20,7 @@ struct denial {
 };
 struct roster {
         unsigned max_agents, live; /* live: takes a slot's worth of work, all but ENDED */
-        bool draining, exit_told;
+        bool draining, fenced, exit_told;
         struct hosted *agents;
         struct hosted *forgotten;  /* shown as forgotten: freed at the next action */
         TAILQ_HEAD(, hosted) todo; /* by hosted.link */
@@ -428,7 +428,7 @@ void roster_fence(struct roster *roster)
 {
         struct hosted *hosted, *next;
 
-        roster->draining = true;
+        roster->draining = roster->fenced = true;
         HASH_ITER(hh, roster->agents, hosted, next) {
                 command_free(hosted->next);
                 hosted->next = NULL;
@@ -447,6 +447,11 @@ void roster_drain(struct roster *roster, bool end_agents)
                 if (hosted->state == HOSTED_STARTING || hosted->state == HOSTED_RUNNING)
                         want_stop(roster, hosted, true);
         }
+}
+
+void roster_undrain(struct roster *roster)
+{
+        roster->draining = roster->fenced || roster->exit_told;
 }
 
 /* --- looking ------------------------------------------------------------------------------------------------------ */

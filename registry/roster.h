@@ -77,6 +77,8 @@ void roster_listed(struct roster *roster, const struct id *agent_ids, const uint
 /* This worker was declared dead: end every agent, report nothing, exit. */
 void roster_fence(struct roster *roster);
 void roster_drain(struct roster *roster, bool end_agents);
+/* Takes agents again, unless it is fenced or has ended already: a new master knows nothing of its predecessor's reasons. */
+void roster_undrain(struct roster *roster);
 
 struct hosted *roster_find(const struct roster *roster, const struct id *agent_id);
 struct hosted *roster_first(const struct roster *roster); /* then hosted->hh.next */

@@ -97,17 +97,21 @@ static void process_empty(struct registry_memory *memory, struct memory_process 
                 end_free(process, end);
 }
 
+static void process_remove(struct registry_memory *memory, struct memory_process *process)
+{
+        process_empty(memory, process);
+        withdraw(process);
+        HASH_DEL(memory->processes, process);
+        free(process);
+}
+
 void registry_memory_flush(struct registry_memory *memory)
 {
         struct memory_process *process, *next_process;
         struct memory_pool *pool, *next_pool;
 
-        HASH_ITER(hh, memory->processes, process, next_process) {
-                process_empty(memory, process);
-                withdraw(process);
-                HASH_DEL(memory->processes, process);
-                free(process);
-        }
+        HASH_ITER(hh, memory->processes, process, next_process)
+                process_remove(memory, process);
         HASH_ITER(hh, memory->pools, pool, next_pool) {
                 HASH_DEL(memory->pools, pool);
                 free(pool->name);
@@ -494,6 +498,53 @@ void registry_memory_confirm(struct registry_memory *memory, const struct id *pr
 
         if (end)
                 end_free(process, end);
+}
+
+void registry_memory_clear(struct registry_memory *memory, const char *pool_name)
+{
+        struct memory_process *process, *next;
+
+        HASH_ITER(hh, memory->processes, process, next)
+                if (!process->pool || strcmp(process->pool->name, pool_name) == 0)
+                        process_remove(memory, process);
+}
+
+static int copy_process(struct registry_memory *copy, const struct memory_process *from)
+{
+        struct memory_pool *pool = from->pool ? pool_get(copy, from->pool->name) : NULL;
+        struct memory_process *process = process_add(copy, &from->process_id, pool, WORKER_DRAINING);
+        const struct memory_agent *agent;
+        const struct memory_end *end;
+        int r = process ? 0 : -ENOMEM;
+
+        if (r < 0)
+                return r;
+        process->master_id = from->master_id;
+        process->max_agents = from->max_agents;
+        process->beat_at = from->beat_at;
+        TAILQ_FOREACH(agent, &from->agents, link)
+                r = r ? r : place(copy, process, &agent->agent_id, agent->epoch, agent->state, agent->command);
+        TAILQ_FOREACH(end, &from->ended, link)
+                r = r ? r : end_keep(process, &(struct registry_report){ .agent_id = end->agent_id, .epoch = end->epoch,
+                                            .reply = end->reply });
+        process->state = from->state;
+        offer(process);
+        process->revision = from->revision;
+        return r;
+}
+
+struct registry_memory *registry_memory_copy(const struct registry_memory *memory)
+{
+        struct registry_memory *copy = registry_memory_new(memory->publish, memory->arg);
+        const struct memory_process *process;
+        int r = copy ? 0 : -ENOMEM;
+
+        for (process = memory->processes; r == 0 && process; process = process->hh.next)
+                r = copy_process(copy, process);
+        if (r < 0)
+                return registry_memory_free(copy);
+        copy->revision = memory->revision;
+        return copy;
 }
 
 struct memory_process *registry_memory_first_process(const struct registry_memory *memory)

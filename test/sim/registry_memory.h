@@ -52,6 +52,10 @@ struct registry_memory;
 struct registry_memory *registry_memory_new(registry_publish_cb publish, void *arg); /* NULL when out of memory */
 struct registry_memory *registry_memory_free(struct registry_memory *memory);
 void registry_memory_flush(struct registry_memory *memory); /* FLUSHALL */
+/* As a server that is started with what it had saved. NULL when out of memory. */
+struct registry_memory *registry_memory_copy(const struct registry_memory *memory);
+/* All that a master's workers left in a pool; here there is one master. */
+void registry_memory_clear(struct registry_memory *memory, const char *pool_name);
 
 /* ret_results has count elements, written when it returns 0. */
 int registry_memory_register(struct registry_memory *memory, const struct registry_process *process,

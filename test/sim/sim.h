@@ -24,10 +24,16 @@ struct sim_event {
         void *arg;
 };
 
-/* One connection to the registry or the store: answers come in the order of requests. */
+/* One connection to the registry or the store: answers come in the order of requests. Lost: what is unanswered fails; what
+ * the server had received already, it may do all the same (before anything of the next connection). */
 struct sim_link {
         int64_t request_at, answer_at;
+        struct sim_over *pending; /* not answered */
+        unsigned connection;      /* counts them, and tells whose subscription it was */
+        bool up;                  /* the store's always is */
 };
+
+enum sim_outage { OUTAGE_NONE = 0, OUTAGE_DEAD, OUTAGE_HUNG };
 
 struct sim_instance { /* a running agent; kept until the run ends */
         struct id agent_id;
@@ -44,8 +50,10 @@ struct sim_worker {
         unsigned pool;
         int pid;
         struct roster *roster;  /* NULL until its first welcome */
-        bool alive, registered, registering, ready_wanted, doomed;
-        int64_t frozen_until;   /* stopped until then */
+        bool alive, registered, registering, ready_wanted, doomed, ending, was_away;
+        bool uses_registry;     /* as its master said last … */
+        uint64_t generation;    /* … under this number */
+        int64_t frozen_at, frozen_until; /* stopped from, until */
         uint64_t revision;
         unsigned live;          /* instances alive */
         struct sim_link registry;
@@ -90,14 +98,15 @@ struct sim_promise { /* everything known of one agent outside of the system unde
 
 struct sim_faults { /* chances in a thousand */
         unsigned lose, twice, late, start_fails, start_hangs, agent_exits, worker_dies, worker_freezes, worker_fails, fork_fails,
-                master_dies, flush, registry_down, registry_lies, store_down, store_slow;
+                master_dies, flush, registry_down, registry_cut, registry_flaps, registry_lies, store_down, store_slow;
 };
 
 struct sim {
         uint64_t seed, random, seq;
         bool verbose, failed, quiet; /* quiet: no more faults */
         char why[512];
-        int64_t now, started_at, registry_down_until, store_down_until, store_slow_until;
+        int64_t now, started_at, outage_until, store_down_until, store_slow_until;
+        enum sim_outage outage; /* of the registry */
         uint64_t events_run;
         struct sim_event *events; /* a heap */
         size_t event_count, event_size;
@@ -106,6 +115,7 @@ struct sim {
         char pool_names[SIM_POOLS][16], command_text[16];
         struct pool_config configs[SIM_POOLS];
         struct registry_memory *registry;
+        struct registry_memory *saved; /* as it was some time ago; NULL: never saved */
         struct sim_worker *workers;
         struct sim_row *rows;
         struct sim_promise *promises;
@@ -115,6 +125,11 @@ struct sim {
         bool master_alive, act_pending, closing;
         int64_t tick_at; /* when the next tick is due already; 0: none */
         struct id master_id;
+        int64_t master_started_at;
+        bool decided, degraded; /* decided: the registry was found up or away since the master's start */
+        bool distrusted;
+        uint64_t generation, since; /* of that decision; the first whose READYs count */
+        unsigned clearing;
         struct pool *pools[SIM_POOLS];
         struct sim_link registry_link, store_link;
         int pids;
@@ -136,9 +151,11 @@ void sim_fail(struct sim *sim, const char *format, ...) __attribute__((format(pr
 struct sim_promise *sim_promise(struct sim *sim, const struct id *agent_id); /* made when new */
 struct sim_worker *sim_worker(const struct sim *sim, const struct id *process_id);
 struct sim_row *sim_row(const struct sim *sim, const struct id *agent_id); /* NULL: none, or deleted */
-/* A request over a link: do_it now plus some latency, then answer, each in order. */
+/* A request over a link: do_it now plus some latency, then answer, each in order. *result becomes -EAGAIN when the link is
+ * lost, or not up. */
 void sim_request_over(struct sim *sim, struct sim_link *link, struct sim_worker *worker, unsigned master,
-        void (*do_it)(struct sim *, void *), void (*answer)(struct sim *, void *), void *arg);
+        void (*do_it)(struct sim *, void *), void (*answer)(struct sim *, void *), void *arg, int *result);
+void sim_link_lose(struct sim *sim, struct sim_link *link); /* what is unanswered fails now */
 
 void sim_store(struct sim *sim, unsigned pool, const struct agent *agent, enum pool_action_type type, enum agent_state state);
 
@@ -149,6 +166,8 @@ void sim_worker_command(struct sim_worker *worker, const char *text); /* from it
 void sim_worker_control(struct sim *sim, struct sim_worker *worker, void (*run)(struct sim *, void *), void *arg);
 void sim_worker_welcome(struct sim *sim, struct sim_worker *worker);
 void sim_worker_stop(struct sim *sim, struct sim_worker *worker, bool end_agents);
+void sim_worker_registry(struct sim *sim, struct sim_worker *worker); /* tells it what the master has decided */
+void sim_worker_link_lost(struct sim *sim, void *worker);
 
 /* sim_master.c */
 void sim_master_start(struct sim *sim);
@@ -156,7 +175,15 @@ void sim_master_die(struct sim *sim);
 void sim_master_wake(struct sim *sim);
 void sim_master_reply(struct sim *sim, const char *text);
 void sim_master_ready(struct sim *sim, struct sim_worker *worker);
+void sim_master_command(struct sim *sim, const struct id *process_id, const char *text); /* by the control socket */
 void sim_master_exited(struct sim *sim, struct sim_worker *worker, const char *why);
+
+/* sim_registry.c */
+void sim_registry_outage(struct sim *sim);     /* one begins, unless one lasts */
+void sim_registry_cut(struct sim *sim, struct sim_worker *worker); /* one connection is; NULL: the master's */
+void sim_registry_connect(struct sim *sim);    /* a master begins */
+void sim_registry_distrust(struct sim *sim);   /* the master before did without it: its contents are out of date */
+bool sim_registry_away(const struct sim *sim); /* no connection can be made */
 
 /* sim_client.c */
 void sim_client_spawn(struct sim *sim);

@@ -46,6 +46,11 @@ void sim_check_start(struct sim *sim, const struct sim_promise *promise, const s
                                 ID_TEXT(&instance->agent_id), (unsigned long long)instance->epoch,
                                 ID_TEXT(&instance->worker->process_id), (unsigned long long)other->epoch,
                                 ID_TEXT(&other->worker->process_id));
+        for (const struct sim_instance *other = promise->instances; other; other = other->next)
+                if (other->epoch == instance->epoch && other->worker != instance->worker && !promise->in_doubt
+                        && !promise->erased)
+                        sim_fail(sim, "agent %s has two places under epoch %llu", ID_TEXT(&instance->agent_id),
+                                (unsigned long long)instance->epoch);
         if (instance->epoch < promise->started)
                 sim_fail(sim, "agent %s starts under epoch %llu after epoch %llu", ID_TEXT(&instance->agent_id),
                         (unsigned long long)instance->epoch, (unsigned long long)promise->started);

@@ -46,7 +46,8 @@ static void choose_faults(struct sim *sim)
                 .start_fails = some(sim, 150), .start_hangs = some(sim, 60), .agent_exits = some(sim, 400),
                 .worker_dies = some(sim, 30), .worker_freezes = some(sim, 20), .worker_fails = some(sim, 300),
                 .fork_fails = some(sim, 200), .master_dies = some(sim, 8), .flush = some(sim, 10),
-                .registry_down = some(sim, 8), .registry_lies = some(sim, 60),
+                .registry_down = some(sim, 30), .registry_cut = some(sim, 20), .registry_flaps = some(sim, 900),
+                .registry_lies = some(sim, 60),
                 .store_down = some(sim, 8), .store_slow = some(sim, 60) };
 }
 
@@ -54,20 +55,21 @@ static void choose_faults(struct sim *sim)
 
 struct published {
         struct sim_worker *worker;
+        struct sim_link *to;
+        unsigned connection; /* of the subscriber */
         const char *text;
 };
 
-static void command_arrives(struct sim *sim, void *arg)
+static void message_arrives(struct sim *sim, void *arg)
 {
         const struct published *published = arg;
 
-        (void)sim;
-        sim_worker_command(published->worker, published->text);
-}
-
-static void reply_arrives(struct sim *sim, void *arg)
-{
-        sim_master_reply(sim, ((const struct published *)arg)->text);
+        if (published->to->connection != published->connection)
+                return; /* that connection is no more */
+        if (published->worker)
+                sim_worker_command(published->worker, published->text);
+        else
+                sim_master_reply(sim, published->text);
 }
 
 static void publish(void *arg, enum registry_channel channel, const struct id *to, const char *text)
@@ -79,14 +81,17 @@ static void publish(void *arg, enum registry_channel channel, const struct id *t
         if (sim_chance(sim, sim->faults.lose) || (!command && !id_equal(to, &sim->master_id)))
                 return;
         published->worker = command ? sim_worker(sim, to) : NULL;
+        published->to = command ? &published->worker->registry : &sim->registry_link;
+        published->connection = published->to->connection;
         published->text = sim_text(sim, text);
+        if (!published->to->up)
+                return;
         for (unsigned copies = sim_chance(sim, sim->faults.twice) ? 2 : 1; copies > 0; copies--) {
                 int64_t at = sim->now + 1 + (int64_t)sim_below(sim, SIM_LATENCY);
 
                 if (sim_chance(sim, sim->faults.late))
                         at += (int64_t)sim_below(sim, 900);
-                sim_at(sim, at, published->worker, command ? 0 : sim->master, command ? command_arrives : reply_arrives,
-                        published);
+                sim_at(sim, at, published->worker, command ? 0 : sim->master, message_arrives, published);
         }
 }
 
@@ -117,14 +122,18 @@ static void disturb(struct sim *sim)
 
         if (worker && sim_chance(sim, sim->faults.worker_dies))
                 sim_worker_die(sim, worker, "killed by signal 11 (SEGV)");
-        if (worker && worker->alive && sim_chance(sim, sim->faults.worker_freezes))
+        if (worker && worker->alive && worker->frozen_until <= sim->now && sim_chance(sim, sim->faults.worker_freezes)) {
+                worker->frozen_at = sim->now;
                 worker->frozen_until = sim->now + between(sim, 100, 6000);
+        }
         if (sim_chance(sim, sim->faults.master_dies))
                 sim_master_die(sim);
         if (sim_chance(sim, sim->faults.flush))
                 flush(sim);
         if (sim_chance(sim, sim->faults.registry_down))
-                sim->registry_down_until = sim->now + between(sim, 50, 2000);
+                sim_registry_outage(sim);
+        if (sim_chance(sim, sim->faults.registry_cut))
+                sim_registry_cut(sim, sim_below(sim, 3) ? worker : NULL);
         if (sim_chance(sim, sim->faults.store_down))
                 sim->store_down_until = sim->now + between(sim, 50, 2000);
         if (sim_chance(sim, sim->faults.store_slow))
@@ -173,7 +182,7 @@ static void run_schedule(struct sim *sim)
         sim_master_start(sim);
         run_until(sim, sim->started_at + FAULTY_MS);
         sim->quiet = true;
-        sim->registry_down_until = sim->store_down_until = 0;
+        sim->store_down_until = 0;
         run_until(sim, sim->now + SETTLE_MS);
         if (!sim->failed)
                 sim_check_quiet(sim);
@@ -189,6 +198,7 @@ static void begin(struct sim *sim, uint64_t seed, bool verbose)
                 configure(sim, i);
         choose_faults(sim);
         sim->registry = registry_memory_new(publish, sim);
+        sim->store_link.up = true;
 }
 
 static void end(struct sim *sim)
@@ -198,6 +208,7 @@ static void end(struct sim *sim)
         for (struct sim_worker *w = sim->workers; w; w = w->next)
                 roster_free(w->roster);
         registry_memory_free(sim->registry);
+        registry_memory_free(sim->saved);
         HASH_CLEAR(hh, sim->rows);
         HASH_CLEAR(hh, sim->promises);
         free(sim->events);

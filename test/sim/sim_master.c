@@ -22,12 +22,6 @@ struct ask {
         size_t ended_count;
 };
 
-static bool is_down(const struct sim *sim, struct ask *ask)
-{
-        ask->result = -EAGAIN;
-        return sim->now < sim->registry_down_until;
-}
-
 static void do_reserve(struct sim *sim, void *arg)
 {
         struct ask *ask = arg;
@@ -36,8 +30,6 @@ static void do_reserve(struct sim *sim, void *arg)
         if (ask->reservation.epoch > 1 && row && row->epoch < ask->reservation.epoch)
                 sim_fail(sim, "agent %s is placed under epoch %llu, which is not stored", ID_TEXT(&ask->reservation.agent_id),
                         (unsigned long long)ask->reservation.epoch);
-        if (is_down(sim, ask))
-                return;
         ask->result = registry_memory_reserve(sim->registry, sim->pool_names[ask->pool],
                 ask->placement, &ask->reservation, &ask->process_id);
         sim_trace(sim, "reserve agent=%.8s epoch=%llu: %d process=%.8s", ID_TEXT(&ask->reservation.agent_id),
@@ -61,9 +53,8 @@ static void do_send(struct sim *sim, void *arg)
 {
         struct ask *ask = arg;
 
-        if (!is_down(sim, ask))
-                ask->result = registry_memory_send(sim->registry, &ask->reservation.agent_id, ask->reservation.epoch,
-                        ask->state, ask->command);
+        ask->result = registry_memory_send(sim->registry, &ask->reservation.agent_id, ask->reservation.epoch, ask->state,
+                ask->command);
 }
 
 struct control_command {
@@ -79,7 +70,7 @@ static void take_control(struct sim *sim, void *arg)
         sim_worker_command(control->worker, control->text);
 }
 
-static void control_command(struct sim *sim, const struct id *process_id, const char *text)
+void sim_master_command(struct sim *sim, const struct id *process_id, const char *text)
 {
         struct sim_worker *worker = sim_worker(sim, process_id);
         struct control_command *control = sim_alloc(sim, sizeof *control);
@@ -95,7 +86,7 @@ static void on_sent(struct sim *sim, void *arg)
         const struct ask *ask = arg;
 
         if (ask->result == -ENOENT || ask->result == -EAGAIN)
-                control_command(sim, &ask->process_id, ask->command);
+                sim_master_command(sim, &ask->process_id, ask->command);
 }
 
 static void do_release(struct sim *sim, void *arg)
@@ -103,31 +94,27 @@ static void do_release(struct sim *sim, void *arg)
         static const struct id anywhere;
         struct ask *ask = arg;
 
-        if (!is_down(sim, ask))
-                ask->result = registry_memory_release(sim->registry, &ask->reservation.agent_id, ask->reservation.epoch,
-                        &anywhere);
+        ask->result = registry_memory_release(sim->registry, &ask->reservation.agent_id, ask->reservation.epoch, &anywhere);
 }
 
 static void do_drain(struct sim *sim, void *arg)
 {
         struct ask *ask = arg;
 
-        if (!is_down(sim, ask))
-                registry_memory_drain(sim->registry, &ask->process_id, true);
+        registry_memory_drain(sim->registry, &ask->process_id, true);
 }
 
 static void do_reap(struct sim *sim, void *arg)
 {
         struct ask *ask = arg;
 
-        if (!is_down(sim, ask))
-                registry_memory_reap(sim->registry, &ask->process_id);
+        registry_memory_reap(sim->registry, &ask->process_id);
 }
 
 static void ask_registry(struct sim *sim, struct ask *ask, void (*do_it)(struct sim *, void *),
         void (*answer)(struct sim *, void *))
 {
-        sim_request_over(sim, &sim->registry_link, NULL, sim->master, do_it, answer, ask);
+        sim_request_over(sim, &sim->registry_link, NULL, sim->master, do_it, answer, ask, &ask->result);
 }
 
 static struct ask *ask_new(struct sim *sim, unsigned pool)
@@ -145,7 +132,7 @@ static void do_sweep(struct sim *sim, void *arg)
         struct ask *ask = arg;
         struct registry_swept swept;
 
-        if (is_down(sim, ask) || registry_memory_sweep(sim->registry, &ask->process_id, sim->now, &swept) < 0)
+        if (registry_memory_sweep(sim->registry, &ask->process_id, sim->now, &swept) < 0)
                 return;
         ask->swept = true;
         ask->age = swept.heartbeat_age_ms;
@@ -164,9 +151,7 @@ static void do_confirm(struct sim *sim, void *arg)
 static void on_swept(struct sim *sim, void *arg)
 {
         const struct ask *ask = arg;
-        struct pool_worker *worker = pool_worker(sim->pools[ask->pool], &ask->process_id);
-        const struct sim_worker *process = sim_worker(sim, &ask->process_id);
-        int64_t lease = sim->configs[ask->pool].worker_lease_ms;
+        const struct pool_worker *worker = pool_worker(sim->pools[ask->pool], &ask->process_id);
 
         for (size_t i = 0; i < ask->ended_count; i++)
                 sim_master_reply(sim, ask->ended[i]);
@@ -175,17 +160,34 @@ static void on_swept(struct sim *sim, void *arg)
 
                 reap->process_id = ask->process_id;
                 ask_registry(sim, reap, do_reap, NULL);
-        } else if (worker && worker->state == WORKER_READY && ask->swept && ask->age > lease && process->alive
-                && process->frozen_until > sim->now) {
-                pool_worker_suspect(sim->pools[ask->pool], &ask->process_id, sim->now);
+        }
+        sim_master_wake(sim);
+}
+
+/* The control socket says whether it hangs; a heartbeat in the registry, that it does not. */
+static void suspect_hung(struct sim *sim)
+{
+        for (const struct sim_worker *w = sim->workers; w; w = w->next) {
+                const struct memory_process *process = registry_memory_process(sim->registry, &w->process_id);
+                const struct pool_worker *worker = pool_worker(sim->pools[w->pool], &w->process_id);
+                int64_t lease = sim->configs[w->pool].worker_lease_ms;
+
+                if (!w->alive || w->frozen_until <= sim->now || sim->now - w->frozen_at <= lease || !worker
+                        || worker->state != WORKER_READY)
+                        continue;
+                if (sim->degraded || !process || sim->now - process->beat_at > lease)
+                        pool_worker_suspect(sim->pools[w->pool], &w->process_id, sim->now);
         }
         sim_master_wake(sim);
 }
 
 static void sweep(struct sim *sim, void *arg)
 {
+        struct memory_process *p = sim->registry_link.up ? registry_memory_first_process(sim->registry) : NULL;
+
         (void)arg;
-        for (struct memory_process *p = registry_memory_first_process(sim->registry); p; p = p->hh.next) {
+        suspect_hung(sim);
+        for (; p && !sim->degraded; p = p->hh.next) {
                 struct ask *ask;
 
                 if (p->state == WORKER_EXITED)
@@ -282,7 +284,7 @@ static void evict(struct sim *sim, const struct pool_action *action)
 
         sim_trace(sim, "evict agent=%.8s epoch=%llu process=%.8s", ID_TEXT(&action->agent_id),
                 (unsigned long long)action->epoch, ID_TEXT(&action->worker->process_id));
-        control_command(sim, &action->worker->process_id, sim_text(sim, text));
+        sim_master_command(sim, &action->worker->process_id, sim_text(sim, text));
         free(text);
 }
 
@@ -292,6 +294,9 @@ static void act_on_agent(struct sim *sim, unsigned pool, const struct pool_actio
 
         if (action->type == POOL_RESERVE) {
                 ask_registry(sim, ask_for(sim, pool, action->agent, true), do_reserve, on_reserved);
+        } else if (action->type == POOL_SEND && action->agent->worker && sim->degraded) {
+                ask = ask_for(sim, pool, action->agent, action->agent->phase == PHASE_SENT);
+                sim_master_command(sim, &ask->process_id, ask->command);
         } else if (action->type == POOL_SEND && action->agent->worker) {
                 ask_registry(sim, ask_for(sim, pool, action->agent, action->agent->phase == PHASE_SENT), do_send, on_sent);
         } else if (action->type == POOL_RELEASE) {
@@ -445,7 +450,6 @@ static void restore(struct sim *sim, unsigned pool)
                 agent->max_idle_time = row->max_idle_time;
                 pool_restore(sim->pools[pool], agent, sim->now);
         }
-        pool_restored(sim->pools[pool], sim->now);
 }
 
 void sim_master_start(struct sim *sim)
@@ -453,8 +457,10 @@ void sim_master_start(struct sim *sim)
         sim->master++;
         sim->master_alive = true;
         sim->master_id = sim_new_id(sim);
-        sim->act_pending = false;
+        sim->act_pending = sim->degraded = sim->decided = sim->distrusted = false;
         sim->tick_at = 0;
+        sim->generation = sim->since = sim->generation + 1;
+        sim->master_started_at = sim->now;
         sim_trace(sim, "master %u starts", sim->master);
         for (unsigned i = 0; i < SIM_POOLS; i++)
                 sim->pools[i] = pool_new(&sim->configs[i], sim_random(sim), sim->now);
@@ -467,6 +473,7 @@ void sim_master_start(struct sim *sim)
         for (unsigned i = 0; i < SIM_POOLS; i++)
                 restore(sim, i);
         sim_at(sim, sim->now, NULL, sim->master, sweep, NULL);
+        sim_registry_connect(sim);
         sim_master_wake(sim);
 }
 
@@ -482,6 +489,9 @@ void sim_master_die(struct sim *sim)
                 return;
         sim_trace(sim, "master %u dies", sim->master);
         sim->master_alive = false;
+        sim_link_lose(sim, &sim->registry_link);
+        sim_link_lose(sim, &sim->store_link);
+        sim->store_link.up = true;
         for (unsigned i = 0; i < SIM_POOLS; i++)
                 sim->pools[i] = pool_free(sim->pools[i]);
         sim_at(sim, sim->now + 20 + (int64_t)sim_below(sim, 300), NULL, 0, start_next, NULL);

@@ -24,32 +24,61 @@ void sim_worker_control(struct sim *sim, struct sim_worker *worker, void (*run)(
         sim_at(sim, in_order(sim, &worker->to_worker_at), worker, 0, run, arg);
 }
 
-static void ready_arrives(struct sim *sim, void *arg)
-{
-        struct pool_hosted *hosted = arg;
-        size_t count = 0;
+struct packet { /* from a worker: a reply, or READY */
         struct sim_worker *worker;
+        const char *reply;
+        uint64_t generation;
+        bool away; /* it did without the registry under the master before */
+        struct pool_hosted *hosted;
+        size_t count;
+};
 
-        memcpy(&worker, hosted, sizeof worker); /* the first element holds the sender */
-        hosted++;
-        while (hosted[count].epoch)
-                count++;
-        pool_worker_ready(sim->pools[worker->pool], &worker->process_id, hosted, count, sim->now);
-        sim_trace(sim, "ready process=%.8s hosts %zu", ID_TEXT(&worker->process_id), count);
+/* What a dead master did not read is for the next one. */
+static void packet_arrives(struct sim *sim, void *arg)
+{
+        const struct packet *packet = arg;
+        const struct sim_worker *worker = packet->worker;
+
+        if (!sim->master_alive) {
+                sim_at(sim, sim->now + 10, NULL, 0, packet_arrives, arg);
+                return;
+        }
+        if (packet->reply) {
+                sim_master_reply(sim, packet->reply);
+                return;
+        }
+        sim_trace(sim, "ready process=%.8s hosts %zu%s", ID_TEXT(&worker->process_id), packet->count,
+                packet->generation < sim->since ? " (void)" : "");
+        if (packet->generation >= sim->since && packet->generation <= sim->generation)
+                pool_worker_ready(sim->pools[worker->pool], &worker->process_id, packet->hosted, packet->count, sim->now);
+        if (packet->away)
+                sim_registry_distrust(sim);
         sim_master_wake(sim);
 }
 
+static struct packet *send_packet(struct sim *sim, struct sim_worker *worker)
+{
+        struct packet *packet = sim_alloc(sim, sizeof *packet);
+
+        packet->worker = worker;
+        sim_at(sim, in_order(sim, &worker->to_master_at), NULL, 0, packet_arrives, packet);
+        return packet;
+}
+
+/* What runs here, and what starts as soon as its predecessor has ended. */
 static void send_ready(struct sim *sim, struct sim_worker *worker)
 {
-        struct pool_hosted *list = sim_alloc(sim, (roster_count(worker->roster) + 2) * sizeof *list);
-        size_t count = 1;
+        struct packet *packet = send_packet(sim, worker);
 
-        memcpy(list, &worker, sizeof worker);
+        packet->generation = worker->generation;
+        packet->away = worker->was_away;
+        worker->was_away = false;
+        packet->hosted = sim_alloc(sim, (roster_count(worker->roster) + 1) * sizeof *packet->hosted);
         for (struct hosted *h = roster_first(worker->roster); h; h = h->hh.next)
-                if (h->state != HOSTED_ENDED && !h->fenced)
-                        list[count++] = (struct pool_hosted){ .agent_id = h->agent_id, .epoch = h->epoch,
-                                .starting = h->state == HOSTED_STARTING };
-        sim_at(sim, in_order(sim, &worker->to_master_at), NULL, sim->master, ready_arrives, list);
+                if (h->next || (h->state != HOSTED_ENDED && !h->fenced))
+                        packet->hosted[packet->count++] = (struct pool_hosted){ .agent_id = h->agent_id,
+                                .epoch = h->next ? h->next->epoch : h->epoch,
+                                .starting = h->next || h->state == HOSTED_STARTING };
 }
 
 /* --- agents --------------------------------------------------------------------------------------------------------- */
@@ -139,7 +168,7 @@ struct told { /* one report, registration or heartbeat */
         size_t count;
         int *results, result;
         uint64_t revision;
-        bool changed;
+        bool changed, draining;
         struct registry_listed_agent *listed;
 };
 
@@ -147,9 +176,6 @@ static void do_report(struct sim *sim, void *arg)
 {
         struct told *told = arg;
 
-        told->result = -EAGAIN;
-        if (sim->now < sim->registry_down_until)
-                return;
         told->result = registry_memory_report(sim->registry, &told->worker->process_id, &told->report);
         if (sim_chance(sim, sim->faults.registry_lies))
                 told->result = -EAGAIN;
@@ -174,11 +200,17 @@ static void report(struct sim *sim, struct sim_worker *worker, const struct repl
         struct told *told = sim_alloc(sim, sizeof *told);
         char *text = reply_encode(reply);
 
+        if (!worker->uses_registry) {
+                send_packet(sim, worker)->reply = sim_text(sim, text);
+                roster_reported(worker->roster, &reply->agent_id, reply->epoch, 0);
+                free(text);
+                return;
+        }
         told->worker = worker;
         told->report = (struct registry_report){ .agent_id = reply->agent_id, .master_id = worker->master_id,
                 .epoch = reply->epoch, .type = reply->type, .reply = sim_text(sim, text) };
         free(text);
-        sim_request_over(sim, &worker->registry, worker, 0, do_report, on_reported, told);
+        sim_request_over(sim, &worker->registry, worker, 0, do_report, on_reported, told, &told->result);
 }
 
 static void report_hosted(struct sim *sim, struct sim_worker *worker, const struct hosted *hosted)
@@ -211,10 +243,27 @@ static void do_register(struct sim *sim, void *arg)
 {
         struct told *told = arg;
 
-        told->result = -EAGAIN;
-        if (sim->now >= sim->registry_down_until)
-                told->result = registry_memory_register(sim->registry, &told->process, told->agents, told->count, sim->now,
-                        told->results);
+        told->result = registry_memory_register(sim->registry, &told->process, told->agents, told->count, sim->now,
+                told->results);
+        if (told->result == 0)
+                registry_memory_drain(sim->registry, &told->worker->process_id, told->draining);
+}
+
+static void do_draining(struct sim *sim, void *arg)
+{
+        const struct told *told = arg;
+
+        registry_memory_drain(sim->registry, &told->worker->process_id, told->draining);
+}
+
+/* Whether it takes agents; said with every registration, too. */
+static void tell_draining(struct sim *sim, struct sim_worker *worker)
+{
+        struct told *told = sim_alloc(sim, sizeof *told);
+
+        told->worker = worker;
+        told->draining = roster_draining(worker->roster);
+        sim_request_over(sim, &worker->registry, worker, 0, do_draining, NULL, told, &told->result);
 }
 
 static void on_registered(struct sim *sim, void *arg)
@@ -246,6 +295,7 @@ static void register_self(struct sim *sim, struct sim_worker *worker)
                 return;
         worker->registering = true;
         told->worker = worker;
+        told->draining = roster_draining(worker->roster);
         told->process = (struct registry_process){ .process_id = worker->process_id, .master_id = worker->master_id,
                 .pool_name = sim->pool_names[worker->pool], .host = "sim", .pid = worker->pid,
                 .max_agents = (unsigned)sim->configs[worker->pool].max_agents_per_worker };
@@ -254,15 +304,16 @@ static void register_self(struct sim *sim, struct sim_worker *worker)
         for (struct hosted *h = roster_first(worker->roster); h; h = h->hh.next) {
                 char *text;
 
-                if (h->state == HOSTED_ENDED || h->fenced)
+                if (!h->next && (h->state == HOSTED_ENDED || h->fenced))
                         continue;
-                text = command_encode(h->spawn);
-                told->agents[told->count++] = (struct registry_agent){ .agent_id = h->agent_id, .epoch = h->epoch,
-                        .command = sim_text(sim, text), .state = h->state == HOSTED_RUNNING ? AGENT_IDLE
-                                : h->state == HOSTED_STOPPING ? AGENT_STOPPING : AGENT_STARTING };
+                text = command_encode(h->next ? h->next : h->spawn);
+                told->agents[told->count++] = (struct registry_agent){ .agent_id = h->agent_id,
+                        .epoch = h->next ? h->next->epoch : h->epoch, .command = sim_text(sim, text),
+                        .state = h->next || h->state == HOSTED_STARTING ? AGENT_STARTING
+                                : h->state == HOSTED_RUNNING ? AGENT_IDLE : AGENT_STOPPING };
                 free(text);
         }
-        sim_request_over(sim, &worker->registry, worker, 0, do_register, on_registered, told);
+        sim_request_over(sim, &worker->registry, worker, 0, do_register, on_registered, told, &told->result);
 }
 
 static void do_heartbeat(struct sim *sim, void *arg)
@@ -271,9 +322,6 @@ static void do_heartbeat(struct sim *sim, void *arg)
         struct registry_beat beat = { .revision = told->revision };
         struct registry_listing listing;
 
-        told->result = -EAGAIN;
-        if (sim->now < sim->registry_down_until)
-                return;
         registry_memory_heartbeat(sim->registry, &told->worker->process_id, &beat, sim->now, &listing);
         told->result = listing.result;
         told->revision = listing.revision;
@@ -329,18 +377,63 @@ static void send_heartbeat(struct sim *sim, struct sim_worker *worker)
 
         told->worker = worker;
         told->revision = worker->ready_wanted ? 0 : worker->revision;
-        sim_request_over(sim, &worker->registry, worker, 0, do_heartbeat, on_listing, told);
+        sim_request_over(sim, &worker->registry, worker, 0, do_heartbeat, on_listing, told, &told->result);
 }
 
 static void heartbeat(struct sim *sim, void *arg)
 {
         struct sim_worker *worker = arg;
 
-        if (worker->registered)
+        if (worker->registry.up && worker->registered)
                 send_heartbeat(sim, worker);
-        else
+        else if (worker->registry.up)
                 register_self(sim, worker);
         sim_at(sim, sim->now + sim->configs[worker->pool].heartbeat_interval_ms, worker, 0, heartbeat, worker);
+}
+
+/* --- its connection to the registry --------------------------------------------------------------------------------- */
+
+static void connect_registry(struct sim *sim, void *arg)
+{
+        struct sim_worker *worker = arg;
+
+        if (!worker->uses_registry || worker->registry.up)
+                return;
+        if (sim_registry_away(sim)) {
+                sim_at(sim, sim->now + 20 + (int64_t)sim_below(sim, 100), worker, 0, connect_registry, worker);
+                return;
+        }
+        worker->registry.up = true;
+        worker->registered = false;
+        register_self(sim, worker);
+}
+
+void sim_worker_link_lost(struct sim *sim, void *arg)
+{
+        struct sim_worker *worker = arg;
+
+        if (!worker->registry.up)
+                return;
+        sim_link_lose(sim, &worker->registry);
+        sim_at(sim, sim->now + 5 + (int64_t)sim_below(sim, 50), worker, 0, connect_registry, worker);
+}
+
+static void use_registry(struct sim *sim, struct sim_worker *worker, bool use)
+{
+        if (use == worker->uses_registry)
+                return;
+        sim_trace(sim, "process=%.8s %s the registry", ID_TEXT(&worker->process_id), use ? "uses" : "lets go of");
+        worker->uses_registry = use;
+        if (use) {
+                connect_registry(sim, worker);
+                return;
+        }
+        sim_link_lose(sim, &worker->registry);
+        worker->registered = worker->registering = worker->ready_wanted = false;
+        roster_retry(worker->roster);
+        act(sim, worker);
+        if (worker->alive)
+                send_ready(sim, worker);
 }
 
 /* --- what the roster asks for --------------------------------------------------------------------------------------- */
@@ -398,6 +491,8 @@ void sim_worker_command(struct sim_worker *worker, const char *text)
 struct welcome {
         struct sim_worker *worker;
         struct id master_id;
+        uint64_t generation;
+        bool use;
 };
 
 static void take_welcome(struct sim *sim, void *arg)
@@ -406,25 +501,64 @@ static void take_welcome(struct sim *sim, void *arg)
         struct sim_worker *worker = welcome->worker;
 
         worker->master_id = welcome->master_id;
+        worker->generation = welcome->generation;
+        if (worker->roster && !worker->ending) {
+                roster_undrain(worker->roster);
+                tell_draining(sim, worker);
+        }
+        if (worker->roster && worker->uses_registry && !welcome->use) {
+                use_registry(sim, worker, false);
+                return;
+        }
         if (worker->roster) {
-                worker->ready_wanted = worker->registered;
-                if (worker->registered)
+                worker->was_away = !worker->uses_registry;
+                worker->ready_wanted = worker->registry.up && worker->registered;
+                if (worker->ready_wanted)
                         send_heartbeat(sim, worker);
+                else if (!worker->registry.up)
+                        send_ready(sim, worker);
+                use_registry(sim, worker, welcome->use);
                 return;
         }
         worker->roster = roster_new((unsigned)sim->configs[worker->pool].max_agents_per_worker);
-        if (worker->doomed)
+        if (worker->doomed) {
                 sim_worker_die(sim, worker, "exit status 1");
-        else
-                heartbeat(sim, worker);
+                return;
+        }
+        use_registry(sim, worker, welcome->use);
+        if (!welcome->use)
+                send_ready(sim, worker);
+        heartbeat(sim, worker);
 }
 
 void sim_worker_welcome(struct sim *sim, struct sim_worker *worker)
 {
         struct welcome *welcome = sim_alloc(sim, sizeof *welcome);
 
-        *welcome = (struct welcome){ .worker = worker, .master_id = sim->master_id };
+        *welcome = (struct welcome){ .worker = worker, .master_id = sim->master_id, .generation = sim->generation,
+                .use = !sim->degraded };
         sim_worker_control(sim, worker, take_welcome, welcome);
+}
+
+static void take_registry(struct sim *sim, void *arg)
+{
+        const struct welcome *told = arg;
+        struct sim_worker *worker = told->worker;
+
+        if (!worker->roster)
+                return;
+        worker->generation = told->generation;
+        if (!told->use && !worker->uses_registry)
+                send_ready(sim, worker);
+        use_registry(sim, worker, told->use);
+}
+
+void sim_worker_registry(struct sim *sim, struct sim_worker *worker)
+{
+        struct welcome *told = sim_alloc(sim, sizeof *told);
+
+        *told = (struct welcome){ .worker = worker, .generation = sim->generation, .use = !sim->degraded };
+        sim_worker_control(sim, worker, take_registry, told);
 }
 
 static void take_drain(struct sim *sim, void *arg)
@@ -433,6 +567,7 @@ static void take_drain(struct sim *sim, void *arg)
 
         if (worker->roster) {
                 roster_drain(worker->roster, false);
+                tell_draining(sim, worker);
                 act(sim, worker);
         } else {
                 sim_worker_die(sim, worker, "exit status 0");
@@ -443,6 +578,7 @@ static void take_shutdown(struct sim *sim, void *arg)
 {
         struct sim_worker *worker = arg;
 
+        worker->ending = true;
         if (worker->roster) {
                 roster_drain(worker->roster, true);
                 act(sim, worker);

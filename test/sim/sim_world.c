@@ -184,31 +184,83 @@ static int64_t later(struct sim *sim, int64_t *at)
         return *at;
 }
 
-struct over {
+struct sim_over {
         struct sim_link *link;
         struct sim_worker *worker;
         unsigned master;
+        bool lost, received;
         void (*do_it)(struct sim *, void *);
         void (*answer)(struct sim *, void *);
         void *arg;
+        int *result;
+        struct sim_over *next; /* pending, older */
 };
+
+static void deliver(struct sim *sim, void *arg)
+{
+        struct sim_over *over = arg, **at = &over->link->pending;
+
+        if (over->lost)
+                return;
+        while (*at != over)
+                at = &(*at)->next;
+        *at = over->next;
+        if (over->answer)
+                over->answer(sim, over->arg);
+}
 
 static void arrive(struct sim *sim, void *arg)
 {
-        struct over *over = arg;
+        struct sim_over *over = arg;
+        bool registry = over->link != &sim->store_link;
 
+        if (registry && sim->outage == OUTAGE_DEAD)
+                over->lost |= over->received;
+        if (registry && ((over->lost && !over->received) || sim->outage == OUTAGE_DEAD))
+                return; /* it went with its connection */
+        over->received = true;
+        if (registry && sim->outage == OUTAGE_HUNG) {
+                sim_at(sim, sim->outage_until, NULL, 0, arrive, over);
+                return;
+        }
         over->do_it(sim, over->arg);
-        if (over->answer)
-                sim_at(sim, later(sim, &over->link->answer_at), over->worker, over->master, over->answer, over->arg);
+        sim_at(sim, later(sim, &over->link->answer_at), over->worker, over->master, deliver, over);
+}
+
+void sim_link_lose(struct sim *sim, struct sim_link *link)
+{
+        struct sim_over *over, *next, *oldest = NULL;
+
+        for (over = link->pending; over; over = next) { /* oldest first */
+                next = over->next;
+                over->next = oldest;
+                oldest = over;
+        }
+        link->pending = NULL;
+        link->connection++;
+        link->up = false;
+        for (over = oldest; over; over = over->next) {
+                over->lost = true;
+                *over->result = -EAGAIN;
+                if (over->answer && (!over->master || (sim->master_alive && over->master == sim->master)))
+                        over->answer(sim, over->arg);
+        }
 }
 
 void sim_request_over(struct sim *sim, struct sim_link *link, struct sim_worker *worker, unsigned master,
-        void (*do_it)(struct sim *, void *), void (*answer)(struct sim *, void *), void *arg)
+        void (*do_it)(struct sim *, void *), void (*answer)(struct sim *, void *), void *arg, int *result)
 {
-        struct over *over = sim_alloc(sim, sizeof *over);
+        struct sim_over *over = sim_alloc(sim, sizeof *over);
 
-        *over = (struct over){ .link = link, .worker = worker, .master = master, .do_it = do_it, .answer = answer,
-                .arg = arg };
+        if (!link->up) {
+                *result = -EAGAIN;
+                if (answer)
+                        sim_at(sim, sim->now, worker, master, answer, arg);
+                return;
+        }
+        *over = (struct sim_over){ .link = link, .worker = worker, .master = master, .do_it = do_it, .answer = answer,
+                .arg = arg, .result = result, .next = link->pending };
+        link->pending = over;
         /* What was sent to the registry is done, even when its sender is dead by then. The store's thread dies with it. */
         sim_at(sim, later(sim, &link->request_at), NULL, link == &sim->store_link ? master : 0, arrive, over);
 }
@@ -307,7 +359,7 @@ static void store_answer(struct sim *sim, void *arg)
 
         if (op->type == POOL_STORE_DELETE) {
                 if (op->error) /* a delete is tried until it is done */
-                        sim_request_over(sim, &sim->store_link, NULL, sim->master, store_commit, store_answer, op);
+                        sim_request_over(sim, &sim->store_link, NULL, sim->master, store_commit, store_answer, op, &op->error);
                 return;
         }
         pool_stored(sim->pools[op->pool], &op->agent_id, op->epoch, op->error, sim->now);
@@ -327,5 +379,5 @@ void sim_store(struct sim *sim, unsigned pool, const struct agent *agent, enum p
                 sim_master_wake(sim);
                 return;
         }
-        sim_request_over(sim, &sim->store_link, NULL, sim->master, store_commit, store_answer, op);
+        sim_request_over(sim, &sim->store_link, NULL, sim->master, store_commit, store_answer, op, &op->error);
 }
