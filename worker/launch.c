@@ -2,12 +2,13 @@
 
 #include "common/fd.h"
 #include "common/json.h"
+#include "worker/launch_child.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -126,6 +127,12 @@ int launch_variable(struct launch *launch, const char *name, const char *value)
         return list_add(&launch->env, variable);
 }
 
+void launch_limit(struct launch *launch, int resource, rlim_t soft, rlim_t hard)
+{
+        assert(launch->limit_count < LAUNCH_LIMITS_MAX);
+        launch->limits[launch->limit_count++] = (struct launch_limit){ resource, { soft, hard } };
+}
+
 static int check_program(const char *path)
 {
         struct stat st;
@@ -190,59 +197,6 @@ static int find_program(const struct launch *launch, char *ret_path)
         return r < 0 ? r : absolute(name, ret_path);
 }
 
-static int set_attributes(posix_spawnattr_t *attributes)
-{
-        sigset_t none, all;
-        int r;
-
-        sigemptyset(&none);
-        sigfillset(&all);
-        r = posix_spawnattr_setsigmask(attributes, &none);
-        if (r == 0)
-                r = posix_spawnattr_setsigdefault(attributes, &all);
-        if (r == 0)
-                r = posix_spawnattr_setflags(attributes,
-                        POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-        return -r;
-}
-
-static int set_actions(posix_spawn_file_actions_t *actions, const struct launch *launch, int directory)
-{
-        int r = 0;
-
-        for (int i = 0; i < 3 && r == 0; i++)
-                r = posix_spawn_file_actions_adddup2(actions, launch->fds[i], i);
-        if (r == 0 && directory >= 0)
-                r = posix_spawn_file_actions_addfchdir_np(actions, directory);
-        /* All of ours are close-on-exec; those that a library opened may not be. */
-        if (r == 0)
-                r = posix_spawn_file_actions_addclosefrom_np(actions, 3);
-        return -r;
-}
-
-static int spawn(const struct launch *launch, const char *path, int directory, pid_t *ret_pid)
-{
-        posix_spawn_file_actions_t actions;
-        posix_spawnattr_t attributes;
-        int r;
-
-        r = -posix_spawn_file_actions_init(&actions);
-        if (r < 0)
-                return r;
-        r = -posix_spawnattr_init(&attributes);
-        if (r < 0)
-                goto destroy_actions;
-        r = set_attributes(&attributes);
-        if (r == 0)
-                r = set_actions(&actions, launch, directory);
-        if (r == 0)
-                r = -posix_spawn(ret_pid, path, &actions, &attributes, launch->argv.items, launch->env.items);
-        posix_spawnattr_destroy(&attributes);
-destroy_actions:
-        posix_spawn_file_actions_destroy(&actions);
-        return r;
-}
-
 static int fail(int error, const char *what, const char *name, char *reason, size_t size)
 {
         snprintf(reason, size, "%s %s: %s", what, name, strerror(-error));
@@ -251,10 +205,10 @@ static int fail(int error, const char *what, const char *name, char *reason, siz
 
 int launch_run(const struct launch *launch, pid_t *ret_pid, int *ret_pidfd, char *reason, size_t size)
 {
-        const char *name = launch->argv.items[0];
+        const char *name = launch->argv.items[0], *what;
         char path[PATH_MAX];
         int directory = -1, pidfd, r;
-        pid_t pid = -1;
+        pid_t pid;
 
         r = find_program(launch, path);
         if (r < 0)
@@ -264,10 +218,10 @@ int launch_run(const struct launch *launch, pid_t *ret_pid, int *ret_pidfd, char
                 if (directory < 0)
                         return fail(-errno, "cannot enter the directory", launch->directory, reason, size);
         }
-        r = spawn(launch, path, directory, &pid);
+        pid = launch_child(launch, path, directory, &what);
         fd_close(directory);
-        if (r < 0)
-                return fail(r, r == -EAGAIN || r == -ENOMEM ? "cannot fork for" : "cannot execute", name, reason, size);
+        if (pid < 0)
+                return fail(pid, what, name, reason, size);
         /* No race: until we reap it, the pid is its own even if it has ended already. */
         pidfd = pidfd_open(pid, 0);
         if (pidfd < 0 && errno != ENOSYS) {
