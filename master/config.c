@@ -17,6 +17,7 @@
 #define FILE_MAX (8U << 20)
 #define REDIS_SOCKET "/redis.sock"
 #define SOCKET_PATH_MAX (sizeof((struct sockaddr_un *)0)->sun_path - 1)
+#define PETABYTE 1125899906842624.0
 #define MINUTES_10 600000.0
 
 /* The top level as the schema fills it. */
@@ -29,6 +30,7 @@ struct draft {
 #define REDIS(field) offsetof(struct config_redis, field)
 #define DATABASE(field) offsetof(struct config_database, field)
 #define LOG(field) offsetof(struct config_log, field)
+#define ADMISSION(field) offsetof(struct config_admission, field)
 #define TOP(field) offsetof(struct draft, config.field)
 #define INTEGER(field, at, low, high, text) \
         { .name = #field, .type = SCHEMA_INTEGER, .offset = at(field), .min = (low), .max = (high), .fallback = (text) }
@@ -68,11 +70,21 @@ static const struct schema_field log_fields[] = {
         { .name = "format", .type = SCHEMA_ENUM, .offset = LOG(format), .words = format_words, .fallback = "\"text\"" },
         { .name = NULL },
 };
+static const struct schema_field admission_fields[] = {
+        INTEGER(min_available_memory_bytes, ADMISSION, 0, PETABYTE, "0"),
+        { .name = "min_available_memory_percent", .type = SCHEMA_NUMBER, .offset = ADMISSION(min_available_memory_percent),
+                .max = 100, .fallback = "0" },
+        { .name = "max_memory_pressure", .type = SCHEMA_NUMBER, .offset = ADMISSION(max_memory_pressure), .max = 100,
+                .fallback = "0" },
+        { .name = NULL },
+};
 static const struct schema_field top_fields[] = {
         { .name = "server", .type = SCHEMA_OBJECT, .offset = TOP(server), .fields = server_fields },
         { .name = "redis", .type = SCHEMA_OBJECT, .offset = TOP(redis), .fields = redis_fields },
         { .name = "database", .type = SCHEMA_OBJECT, .offset = TOP(database), .fields = database_fields },
         { .name = "log", .type = SCHEMA_OBJECT, .offset = TOP(log), .fields = log_fields },
+        { .name = "admission", .type = SCHEMA_OBJECT, .offset = TOP(admission), .fields = admission_fields },
+        { .name = "cgroup", .type = SCHEMA_STRING, .offset = TOP(cgroup), .min = 1, .max = 3000, .fallback = "\"auto\"" },
         { .name = "run_dir", .type = SCHEMA_STRING, .offset = TOP(run_dir), .min = 1, .max = 4000, .fallback = "\"run\"" },
         { .name = "shutdown_timeout", .type = SCHEMA_NUMBER, .offset = TOP(shutdown_timeout), .max = 3600,
                 .fallback = "30" },
@@ -279,6 +291,8 @@ static int complete(struct config *config, struct schema_errors *errors)
         r = check_redis(config, errors);
         check_database(&config->database, errors);
         check_pools(config, errors);
+        if (config->cgroup[0] != '/' && strcmp(config->cgroup, "auto") != 0 && strcmp(config->cgroup, "off") != 0)
+                schema_fail(errors, "/cgroup", "must be auto, off or the absolute path of a cgroup v2 directory");
         return r;
 }
 

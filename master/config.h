@@ -36,11 +36,19 @@ struct config_log {
         int format; /* enum log_format */
 };
 
+struct config_admission {
+        int64_t min_available_memory_bytes; /* 0: not looked at */
+        double min_available_memory_percent;
+        double max_memory_pressure;         /* PSI: percent of the last 10 s in which somebody waited for memory */
+};
+
 struct config {
         struct config_server server;
         struct config_redis redis;
         struct config_database database;
         struct config_log log;
+        struct config_admission admission;
+        char *cgroup;               /* "auto", "off" or a directory of cgroup v2 */
         char *run_dir;              /* as written; the caller makes it absolute */
         double shutdown_timeout;    /* seconds, as written */
         int64_t shutdown_timeout_ms; /* the same in ms */

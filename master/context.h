@@ -3,6 +3,7 @@
 #define MASTER_CONTEXT_H
 #include "common/channel.h"
 #include "common/id.h"
+#include "master/admission.h"
 #include "master/config.h"
 
 #include <event2/event.h>
@@ -28,6 +29,8 @@ struct master {
         struct messages *messages; /* messages to agents that wait for their answer */
         struct id master_id;       /* of this run_dir, kept over restarts */
         char *redis_url, *redis_url_masked; /* effective: never "embedded:" */
+        const char *cgroup;        /* <delegated>/agents; NULL: there is none */
+        struct admission admission;
         char host[256];
         int64_t started_at;        /* wall ms */
         bool registry_up;          /* Redis answers */

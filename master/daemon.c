@@ -2,6 +2,7 @@
 
 #include "common/fd.h"
 #include "common/log.h"
+#include "master/delegation.h"
 #include "master/forker.h"
 #include "master/leftovers.h"
 #include "master/listen.h"
@@ -22,6 +23,7 @@
 #include <unistd.h>
 
 #define LEFTOVER_MARGIN_MS 5000
+#define OPEN_FILES_VARIABLE "AGENTPOOL_FORKER_OPEN_FILES"
 
 struct daemon {
         struct config *config;
@@ -34,6 +36,8 @@ struct daemon {
         int listeners[FORKER_LISTENERS_MAX];
         unsigned listener_count;
         bool lent; /* they are the service manager's: it goes on listening when this has ended */
+        struct delegation delegation;
+        struct worker_place place; /* what its workers are told */
         int state; /* what the program before this one left; -1: nothing */
 };
 
@@ -95,7 +99,7 @@ static int run_master(int forker, bool first, void *arg)
         config = read_again(d);
         if (config && log_open(config->log.file, (enum log_level)config->log.level, (enum log_format)config->log.format) < 0)
                 log_error("log.unusable", "file=%s detail=\"going on with the one before\"", LOG_Q(config->log.file));
-        status = master_run(forker, first, config ? config : d->config, d->config_path);
+        status = master_run(forker, first, config ? config : d->config, d->config_path, d->place.cgroup);
         config_free(config);
         return status;
 }
@@ -108,7 +112,7 @@ static int run_worker(int control, const struct id *process_id, const char *pool
         snprintf(title, sizeof title, "agentpoold: worker %s %s", pool_name, ID_TEXT(process_id));
         setproctitle("-%-*s", d->name_len, title);
         log_set_role("worker");
-        return worker_run(control, process_id, pool_name);
+        return worker_run(control, process_id, pool_name, &d->place);
 }
 
 /* ---- listening ---- */
@@ -226,12 +230,19 @@ static void close_strange_descriptors(void)
         fd_close_all_but(keep, count);
 }
 
-static void raise_descriptor_limit(void)
+/* For the daemon itself: agents get back the soft limit that was found at the start, which a program executed anew knows from
+ * the one before it. */
+static void raise_descriptor_limit(struct daemon *d)
 {
+        const char *known = d->state >= 0 ? getenv(OPEN_FILES_VARIABLE) : NULL;
         struct rlimit limit;
+        char text[24];
 
         if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
                 return;
+        d->place.open_files = known ? strtoul(known, NULL, 10) : limit.rlim_cur;
+        snprintf(text, sizeof text, "%lu", d->place.open_files);
+        setenv(OPEN_FILES_VARIABLE, text, 1);
         limit.rlim_cur = limit.rlim_max;
         setrlimit(RLIMIT_NOFILE, &limit);
 }
@@ -342,6 +353,7 @@ static int take_lock(struct daemon *d)
 /* 0 and everything that the forker needs, or the exit status. */
 static int begin(struct daemon *d, int argc, char **argv)
 {
+        char reason[PATH_MAX + 128];
         struct forker_inheritance inheritance = { .lock = -1 };
         int r;
 
@@ -360,6 +372,11 @@ static int begin(struct daemon *d, int argc, char **argv)
                 return EXIT_FAILURE;
         if (check_redis(d) < 0)
                 return EX_CONFIG;
+        if (delegation_take(d->config->cgroup, &d->delegation, reason, sizeof reason) < 0) {
+                log_error("cgroup.unusable", "reason=%s", LOG_Q(reason));
+                return EX_CONFIG;
+        }
+        d->place.cgroup = d->delegation.agents[0] ? d->delegation.agents : NULL;
         if (d->state < 0 && has_embedded_redis(d))
                 unlink(d->redis_socket);
         if (open_listeners(d, &inheritance) < 0 || prepare_upgrade(d, argc, argv) < 0)
@@ -397,13 +414,14 @@ static void end(struct daemon *d)
                         unlink(d->redis_socket);
         }
         d->lock = run_lock_drop(d->lock_path, d->lock);
+        fd_close(d->delegation.lock);
         free(d->check_argv);
 }
 
 int daemon_run(struct config *config, const char *config_path, int argc, char **argv)
 {
-        struct daemon d = { .config = config, .config_path = config_path, .lock = -1, .state = find_state(),
-                .name_len = (int)strlen(argv[0]), .lent = listen_lent() > 0 };
+        struct daemon d = { .config = config, .config_path = config_path, .lock = -1, .delegation.lock = -1,
+                .state = find_state(), .name_len = (int)strlen(argv[0]), .lent = listen_lent() > 0 };
         int r, status;
 
         settle_standard_descriptors();
@@ -415,7 +433,7 @@ int daemon_run(struct config *config, const char *config_path, int argc, char **
                 log_error("log.unusable", "file=%s error=%s", LOG_Q(config->log.file), LOG_Q(strerror(-r)));
                 return EXIT_FAILURE;
         }
-        raise_descriptor_limit();
+        raise_descriptor_limit(&d);
         status = begin(&d, argc, argv);
         if (status == 0) {
                 log_info("daemon.begins", "version=%s pid=%d run_dir=%s", AGENTPOOL_VERSION, (int)getpid(),

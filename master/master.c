@@ -258,6 +258,7 @@ static int start(struct life *life)
 
         gethostname(master->host, sizeof master->host - 1);
         master->started_at = clock_wall_ms();
+        admission_init(&master->admission, &master->config->admission, "/proc");
         master->base = new_base();
         r = master->base ? 0 : -ENOMEM;
         r = r ? r : read_master_id(master);
@@ -318,9 +319,10 @@ static void life_done(struct life *life)
                 event_base_free(master->base);
 }
 
-int master_run(int forker, bool first, const struct config *config, const char *config_path)
+int master_run(int forker, bool first, const struct config *config, const char *config_path, const char *cgroup)
 {
-        struct life life = { .master = { .config = config }, .config_path = config_path, .forker_socket = forker, .first = first,
+        struct life life = { .master = { .config = config, .cgroup = cgroup }, .config_path = config_path,
+                .forker_socket = forker, .first = first,
                 .status = EXIT_FAILURE };
         int r;
 

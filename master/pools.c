@@ -5,6 +5,7 @@
 #include "master/messages.h"
 #include "master/pools_act.h"
 #include "master/rollback.h"
+#include "master/stale_cgroups.h"
 #include "master/workers.h"
 #include "registry/agent_exit.h"
 #include "registry/registry_redis.h"
@@ -23,6 +24,7 @@ struct pools {
         struct event *tick;   /* the nearest deadline of any pool */
         struct event *sweep;  /* compare with the registry */
         struct event *snapshot; /* utilisation over time, into the store */
+        bool stale_cgroups;   /* some may be left of workers that are no more */
         bool synced;          /* every worker from before this master is known */
         void (*on_closed)(void *arg);
         void *on_closed_arg;
@@ -177,6 +179,8 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 
         (void)fd;
         (void)what;
+        if (pools->synced && pools->stale_cgroups)
+                pools->stale_cgroups = stale_cgroups_remove(pools->master);
         for (size_t i = 0; pools->synced && pools->master->registry_up && i < pools->count; i++)
                 sweep_pool(pools, &pools->list[i]);
 }
@@ -402,12 +406,12 @@ static void fail_messages(struct pools *pools, const struct master_pool *pool, c
 void pools_worker_exited(struct pools *pools, const struct id *process_id, int status)
 {
         struct master_pool *pool = pool_of_worker(pools, process_id);
-        const char *reason = workers_failure(pools->master->workers, process_id);
-        struct agent_exit exit = agent_exit_from_status(status);
         char why[192];
 
-        snprintf(why, sizeof why, "%s", reason ? reason : exit.reason);
+        workers_explain(pools->master->workers, process_id, pool ? pool_worker(pool->rules, process_id) : NULL, status, why,
+                sizeof why);
         workers_remove(pools->master->workers, process_id);
+        pools->stale_cgroups = true;
         if (!pool)
                 return;
         pool->metrics.worker_crashes += status != 0;
@@ -492,7 +496,7 @@ void pools_registry_up(struct pools *pools)
 
 void pools_synced(struct pools *pools)
 {
-        pools->synced = true;
+        pools->synced = pools->stale_cgroups = true;
         if (pools->master->registry_up)
                 pools_registry_up(pools);
 }

@@ -3,10 +3,14 @@
 #include "common/fd.h"
 #include "common/json.h"
 #include "common/log.h"
+#include "common/oom.h"
 #include "master/messages.h"
 #include "master/pools.h"
+#include "registry/agent_exit.h"
 
 #include <errno.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uthash.h>
@@ -29,6 +33,7 @@ struct workers {
         struct workers_entry *entries;
         struct event *ping;
         int64_t pings;
+        struct oom_watch oom;
 };
 
 static struct workers_entry *find(const struct workers *workers, const struct id *process_id)
@@ -132,6 +137,7 @@ static void on_ping(evutil_socket_t fd, short what, void *arg)
 
         (void)fd;
         (void)what;
+        oom_look(&workers->oom);
         HASH_ITER(hh, workers->entries, entry, next) {
                 send_control(entry, &ping);
                 entry->unanswered++;
@@ -146,6 +152,7 @@ struct workers *workers_new(struct master *master)
         if (!workers)
                 return NULL;
         workers->master = master;
+        oom_begin(&workers->oom);
         workers->ping = event_new(master->base, -1, EV_PERSIST, on_ping, workers);
         if (!workers->ping || event_add(workers->ping, &interval) < 0)
                 return workers_free(workers);
@@ -246,6 +253,11 @@ void workers_remove(struct workers *workers, const struct id *process_id)
                 entry_free(entry);
 }
 
+bool workers_has(const struct workers *workers, const struct id *process_id)
+{
+        return find(workers, process_id);
+}
+
 int workers_send(struct workers *workers, const struct id *process_id, const struct control *control)
 {
         struct workers_entry *entry = find(workers, process_id);
@@ -274,11 +286,19 @@ void workers_reopen_logs(struct workers *workers)
                 send_control(entry, &reopen);
 }
 
-const char *workers_failure(const struct workers *workers, const struct id *process_id)
+void workers_explain(const struct workers *workers, const struct id *process_id, const struct pool_worker *worker, int status,
+        char *why, size_t size)
 {
         const struct workers_entry *entry = find(workers, process_id);
+        struct agent_exit exit = agent_exit_from_status(status);
+        bool unasked = worker && worker->state != WORKER_STALE;
 
-        return entry ? entry->failure : NULL;
+        snprintf(why, size, "%s", entry && entry->failure ? entry->failure : exit.reason);
+        if (unasked && exit.signal == SIGKILL && oom_happened(&workers->oom))
+                snprintf(why, size, "out of memory: killed by the kernel");
+        else if (unasked && exit.code != 0)
+                oom_suspect(why, size, worker->rss_bytes, pool_config(worker->pool)->worker_limits.memory_bytes,
+                        "worker_limits.memory_bytes");
 }
 
 int64_t workers_silent_ms(const struct workers *workers, const struct id *process_id)

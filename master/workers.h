@@ -13,13 +13,16 @@ int workers_add(struct workers *workers, const struct id *process_id, const stru
 int workers_dismiss(struct workers *workers, const struct id *process_id, int take_socket);
 /* It has exited. */
 void workers_remove(struct workers *workers, const struct id *process_id);
+bool workers_has(const struct workers *workers, const struct id *process_id);
 /* 0, -ENOENT, or as channel_send. */
 int workers_send(struct workers *workers, const struct id *process_id, const struct control *control);
 /* A command envelope, for when Redis cannot carry it. Likewise, or -EINVAL. */
 int workers_send_command(struct workers *workers, const struct id *process_id, const char *command);
 void workers_reopen_logs(struct workers *workers);
-/* Why it said that it cannot serve its pool; NULL: it did not. Borrowed until workers_remove. */
-const char *workers_failure(const struct workers *workers, const struct id *process_id);
+/* How it ended, in words: what it said itself, else its wait status, and whether memory was the reason. worker: NULL when
+ * it has no pool. */
+void workers_explain(const struct workers *workers, const struct id *process_id, const struct pool_worker *worker, int status,
+        char *why, size_t size);
 /* For how long it has left PINGs unanswered, by the count of them: while this master, or the whole machine, stood still
  * nobody was asked. INT64_MAX: unknown worker. */
 int64_t workers_silent_ms(const struct workers *workers, const struct id *process_id);

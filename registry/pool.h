@@ -60,6 +60,7 @@ enum pool_error {
         POOL_E_START,    /* the agent does not start (detail: why) */
         POOL_E_WORKERS,  /* workers of the pool do not start (detail: why) */
         POOL_E_STORE,    /* the store refused or is away */
+        POOL_E_RESOURCES, /* no memory, processes or descriptors for it now */
         POOL_E_CLOSING,  /* the pool is being drained or the daemon ends */
         POOL_E_ENDED,    /* the agent was ended while its start was under way */
 };

@@ -9,8 +9,16 @@
 #include <string.h>
 
 #define HOUR_MS 3600000.0
+#define PETABYTE 1125899906842624.0
+/* Below these nothing would start. */
+#define MEMORY_LEAST 1048576
+#define FILES_LEAST 16
+#define WORKER_MEMORY_LEAST 33554432
+#define WORKER_FILES_LEAST 64
 #define RUNTIME(field) offsetof(struct pool_runtime_config, field)
 #define RESTART(field) offsetof(struct pool_restart_config, field)
+#define LIMITS(field) offsetof(struct pool_limits_config, field)
+#define WORKER_LIMITS(field) offsetof(struct pool_worker_limits_config, field)
 #define POOL(field) offsetof(struct pool_config, field)
 #define INTEGER(field, at, low, high, text) \
         { .name = #field, .type = SCHEMA_INTEGER, .offset = at(field), .min = (low), .max = (high), .fallback = (text) }
@@ -45,10 +53,26 @@ static const struct schema_field restart_fields[] = {
         { .name = NULL },
 };
 
+static const struct schema_field limits_fields[] = {
+        INTEGER(memory_bytes, LIMITS, 0, PETABYTE, "0"),
+        INTEGER(cpu_percent, LIMITS, 0, 1000000, "0"),
+        INTEGER(processes, LIMITS, 0, 4194304, "0"),
+        INTEGER(open_files, LIMITS, 0, 1 << 30, "0"),
+        { .name = NULL },
+};
+
+static const struct schema_field worker_limits_fields[] = {
+        INTEGER(memory_bytes, WORKER_LIMITS, 0, PETABYTE, "0"),
+        INTEGER(open_files, WORKER_LIMITS, 0, 1 << 30, "0"),
+        { .name = NULL },
+};
+
 const struct schema_field pool_config_fields[] = {
         { .name = "role_type", .type = SCHEMA_NAME, .offset = POOL(role_type), .required = true },
         { .name = "runtime", .type = SCHEMA_OBJECT, .offset = POOL(runtime), .required = true, .fields = runtime_fields },
         { .name = "restart", .type = SCHEMA_OBJECT, .offset = POOL(restart), .fields = restart_fields },
+        { .name = "limits", .type = SCHEMA_OBJECT, .offset = POOL(limits), .fields = limits_fields },
+        { .name = "worker_limits", .type = SCHEMA_OBJECT, .offset = POOL(worker_limits), .fields = worker_limits_fields },
         { .name = "allowed_args", .type = SCHEMA_STRINGS, .offset = POOL(allowed_args), .max = 64 },
         { .name = "placement", .type = SCHEMA_ENUM, .offset = POOL(placement), .words = placement_words,
                 .fallback = "\"pack\"" },
@@ -165,6 +189,27 @@ static void check_module(const struct check *check)
                 REFUSE(check, "runtime/wait_ready", "belongs to type \"command\"; a module is ready when started");
 }
 
+static void check_least(const struct check *check, const char *member, int64_t value, int64_t least)
+{
+        if (value > 0 && value < least)
+                REFUSE(check, member, "is %lld; nothing starts with less than %lld; 0 means no limit", (long long)value,
+                        (long long)least);
+}
+
+static void check_limits(const struct check *check)
+{
+        const struct pool_limits_config *limits = &check->config->limits;
+        const struct pool_worker_limits_config *worker = &check->config->worker_limits;
+
+        check_least(check, "limits/memory_bytes", limits->memory_bytes, MEMORY_LEAST);
+        check_least(check, "limits/open_files", limits->open_files, FILES_LEAST);
+        check_least(check, "worker_limits/memory_bytes", worker->memory_bytes, WORKER_MEMORY_LEAST);
+        check_least(check, "worker_limits/open_files", worker->open_files, WORKER_FILES_LEAST);
+        if (check->config->runtime.type == POOL_RUNTIME_MODULE &&
+                (limits->memory_bytes || limits->cpu_percent || limits->processes || limits->open_files))
+                REFUSE(check, "limits", "belong to type \"command\"; a module lives in its worker: see worker_limits");
+}
+
 static void check_rules(const struct check *check)
 {
         const struct pool_config *config = check->config;
@@ -173,6 +218,7 @@ static void check_rules(const struct check *check)
                 check_command(check);
         else
                 check_module(check);
+        check_limits(check);
         if (config->min_workers > config->max_workers)
                 REFUSE(check, "min_workers", "is %lld, more than max_workers %lld", (long long)config->min_workers,
                         (long long)config->max_workers);

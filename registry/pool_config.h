@@ -29,11 +29,26 @@ struct pool_restart_config {
         int64_t healthy_seconds; /* alive that long: counted as healthy, delay starts over */
 };
 
+/* What one command agent may use, its children included; 0: no limit. */
+struct pool_limits_config {
+        int64_t memory_bytes;
+        int64_t cpu_percent; /* 100: one core */
+        int64_t processes;
+        int64_t open_files;
+};
+
+/* What a worker process itself may use (modules live in it); 0: no limit. */
+struct pool_worker_limits_config {
+        int64_t memory_bytes, open_files;
+};
+
 struct pool_config {
         char *pool_name; /* the key in "pools"; owned */
         char *role_type;
         struct pool_runtime_config runtime;
         struct pool_restart_config restart;
+        struct pool_limits_config limits;
+        struct pool_worker_limits_config worker_limits;
         char **allowed_args; /* names that a spawn's args may use */
         int placement;       /* enum pool_placement */
         int64_t max_agents_per_worker, min_workers, max_workers, spare_workers;

@@ -1,6 +1,7 @@
 #include "worker/agent_program.h"
 
-#include "worker/launch.h"
+#include "common/cgroup.h"
+#include "common/fd.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -112,17 +113,25 @@ static int set_all(struct launch *launch, const struct pool_config *config, cons
         return r < 0 ? r : set_ours(launch, config, spawn);
 }
 
-int agent_program_run(const struct pool_config *config, const struct command *spawn, const int fds[3], pid_t *ret_pid,
-        int *ret_pidfd, char *reason, size_t size)
+int agent_program_run(const struct pool_config *config, const struct command *spawn, const struct limits *limits,
+        const struct agent_cgroup *cgroup, const int fds[3], pid_t *ret_pid, int *ret_pidfd, char *reason, size_t size)
 {
         struct launch launch = { .directory = config->runtime.directory, .fds = { fds[0], fds[1], fds[2] } };
-        int r;
+        int enter = agent_cgroup_enter(cgroup), r;
 
+        if (enter < 0) {
+                snprintf(reason, size, "cannot enter its cgroup: %s", strerror(-enter));
+                return enter;
+        }
+        launch.cgroup = enter;
+        limits_program(limits, &config->limits, cgroup->controllers & CGROUP_MEMORY, &launch);
         r = set_all(&launch, config, spawn);
         if (r < 0)
                 snprintf(reason, size, "no memory to start %s", config->runtime.argv[0]);
         else
                 r = launch_run(&launch, ret_pid, ret_pidfd, reason, size);
         launch_done(&launch);
+        if (enter > 0)
+                fd_close(enter);
         return r;
 }

@@ -3,12 +3,15 @@
 #define WORKER_AGENT_PROGRAM_H
 #include "registry/command.h"
 #include "registry/pool_config.h"
+#include "worker/agent_cgroup.h"
+#include "worker/limits.h"
 
 #include <sys/types.h>
 
 /* 0, or -EINVAL with a reason: these settings can never start a program. */
 int agent_program_check(const struct pool_config *config, char *reason, size_t size);
-/* As launch_run (worker/launch.h). fds become 0, 1 and 2 of the program; the caller closes them. */
-int agent_program_run(const struct pool_config *config, const struct command *spawn, const int fds[3], pid_t *ret_pid,
-        int *ret_pidfd, char *reason, size_t size);
+/* As launch_run (worker/launch.h), in cgroup and within the pool's limits. fds become 0, 1 and 2 of the program; the caller
+ * closes them. */
+int agent_program_run(const struct pool_config *config, const struct command *spawn, const struct limits *limits,
+        const struct agent_cgroup *cgroup, const int fds[3], pid_t *ret_pid, int *ret_pidfd, char *reason, size_t size);
 #endif

@@ -1,5 +1,6 @@
 #include "worker/command_agent.h"
 
+#include "common/cgroup.h"
 #include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"
@@ -7,9 +8,13 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 /* A program that closed a pipe may be dying: its death is then a better reason than the pipe. */
 #define SUSPECT_MS 1000
@@ -121,9 +126,9 @@ static void terminate(struct command_agent *agent)
 static void sweep(struct command_agent *agent)
 {
         struct process_trees *trees = &runtime_of(agent)->trees;
-        int r = process_tree_kill(&agent->tree, trees);
+        int left = agent_cgroup_end(&agent->cgroup), r = process_tree_kill(&agent->tree, trees);
 
-        if (r != 0 && r != -EPERM) {
+        if (left == -EBUSY || (r != 0 && r != -EPERM)) {
                 agent->sweep_delay = agent->sweep_delay * 2 < SWEEP_MAX_MS ? agent->sweep_delay * 2 : SWEEP_MAX_MS;
                 command_agent_set_due(agent, DUE_SWEEP, clock_mono_ms() + agent->sweep_delay);
                 return;
@@ -132,6 +137,7 @@ static void sweep(struct command_agent *agent)
                 log_warn("agent.stray_left", "agent=%s its children of another user cannot be ended",
                         ID_TEXT(&agent->agent.agent_id));
         waitpid(agent->tree.leader, NULL, WNOHANG);
+        agent_cgroup_done(&agent->cgroup);
         process_tree_done(&agent->tree, trees);
         agent->phase = COMMAND_ENDED;
         agent->due[DUE_SWEEP] = INT64_MAX;
@@ -189,15 +195,36 @@ static void unwatch(struct command_agent *agent)
         agent->pidfd = fd_close(agent->pidfd);
 }
 
+/* Says so when it ended for want of memory, as far as that can be told. */
+static void judge_memory(const struct command_agent *agent, const struct rusage *usage, struct agent_exit *exit)
+{
+        const struct pool_limits_config *limits = &agent->agent.runtime->config->limits;
+
+        if (agent_cgroup_out_of_memory(&agent->cgroup))
+                snprintf(exit->reason, sizeof exit->reason, "out of memory: over limits.memory_bytes %" PRId64,
+                        limits->memory_bytes);
+        else if (agent->phase >= COMMAND_STOPPING)
+                return; /* it was told to end */
+        else if (exit->signal == SIGKILL && oom_happened(&agent->agent.runtime->host->oom))
+                snprintf(exit->reason, sizeof exit->reason, "out of memory: killed by the kernel");
+        else if (exit->code != 0 && !(agent->cgroup.controllers & CGROUP_MEMORY))
+                oom_suspect(exit->reason, sizeof exit->reason, (uint64_t)usage->ru_maxrss * 1024, limits->memory_bytes,
+                        "limits.memory_bytes");
+}
+
 /* If the program is dead: it stays a zombie, so that its pid and group stay its own, until its tree is gone. */
 static void check_death(struct command_agent *agent)
 {
         struct agent_exit exit;
+        struct rusage usage = { 0 };
         siginfo_t info = { 0 };
 
-        if (waitid(P_PID, (id_t)agent->tree.leader, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0)
+        /* The system call also tells what it used; the library's function does not. */
+        if (syscall(SYS_waitid, P_PID, agent->tree.leader, &info, WEXITED | WNOHANG | WNOWAIT, &usage) < 0 ||
+                info.si_pid == 0)
                 return;
         exit = agent_exit_from_status(info.si_code == CLD_EXITED ? W_EXITCODE(info.si_status, 0) : info.si_status);
+        judge_memory(agent, &usage, &exit);
         agent->exit.code = exit.code;
         agent->exit.signal = exit.signal;
         if (!agent->failed)

@@ -1,6 +1,7 @@
 /* One command agent as a life: from exec to the moment when nothing of it is left. Inside the command runtime. */
 #ifndef WORKER_COMMAND_AGENT_H
 #define WORKER_COMMAND_AGENT_H
+#include "worker/agent_cgroup.h"
 #include "worker/agent_pipes.h"
 #include "worker/process_tree.h"
 #include "worker/runtime_kind.h"
@@ -37,6 +38,7 @@ struct command_agent {
         int64_t armed;          /* when timer fires at the latest */
         int64_t sweep_delay;
         struct process_tree tree;
+        struct agent_cgroup cgroup;
         struct agent_pipes pipes;
         struct agent_exit exit;
 };

@@ -8,14 +8,18 @@
 #include "registry/roster.h"
 #include "worker/runtime.h"
 #include "worker/welcome.h"
+#include "worker/worker.h"
 
 struct worker {
         struct id process_id;
         const char *pool_name;
+        const struct worker_place *place;
         struct event_base *base;
         struct channel *control;
         struct welcome *welcome;  /* NULL until the master's first word */
         struct registry *registry;
+        struct runtime_host host;
+        char *cgroup;             /* owned; host.cgroup */
         struct runtime *runtime;
         struct roster *roster;
         struct event *settle;     /* end of this turn: carry out actions */

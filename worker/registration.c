@@ -160,6 +160,7 @@ static void on_heartbeat(evutil_socket_t fd, short what, void *arg)
         (void)fd;
         (void)what;
         beat(arg);
+        oom_look(&((struct worker *)arg)->host.oom);
         hosting_tell_states(arg);
 }
 

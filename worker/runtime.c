@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-int runtime_new(struct event_base *base, const struct pool_config *config, struct runtime **ret_runtime, char *reason,
-        size_t size)
+int runtime_new(struct event_base *base, const struct pool_config *config, const struct runtime_host *host,
+        struct runtime **ret_runtime, char *reason, size_t size)
 {
         const struct runtime_kind *kind =
                 config->runtime.type == POOL_RUNTIME_MODULE ? &runtime_module : &runtime_command;
@@ -19,6 +19,7 @@ int runtime_new(struct event_base *base, const struct pool_config *config, struc
         (*ret_runtime)->kind = kind;
         (*ret_runtime)->base = base;
         (*ret_runtime)->config = config;
+        (*ret_runtime)->host = host;
         return 0;
 }
 

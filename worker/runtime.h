@@ -1,10 +1,19 @@
 /* A kind of agent as one struct: how it starts, takes messages and ends. runtime_command.c, runtime_module.c. */
 #ifndef WORKER_RUNTIME_H
 #define WORKER_RUNTIME_H
+#include "common/oom.h"
 #include "registry/command.h"
 #include "registry/pool_config.h"
+#include "worker/limits.h"
 
 #include <event2/event.h>
+
+/* What the worker has for its agents. */
+struct runtime_host {
+        const char *cgroup;   /* where agents have theirs (agent_cgroup_parent); NULL: they have none */
+        struct limits limits;
+        struct oom_watch oom; /* looked at with each heartbeat */
+};
 
 struct runtime;       /* of one worker: a pool's settings made ready to start agents */
 struct runtime_agent; /* one running agent */
@@ -20,11 +29,11 @@ struct runtime_events {
         void (*on_event)(void *arg, const cJSON *message);     /* a notification it emitted */
 };
 
-/* -EINVAL with a reason (at most size bytes) when the pool's runtime cannot work: no such module, wrong ABI. config is
- * borrowed until runtime_free. For command agents the process must be a child subreaper (PR_SET_CHILD_SUBREAPER), ignore
+/* -EINVAL with a reason (at most size bytes) when the pool's runtime cannot work: no such module, wrong ABI. config and
+ * host are borrowed until runtime_free. For command agents the process must be a child subreaper (PR_SET_CHILD_SUBREAPER), ignore
  * SIGPIPE, keep 0, 1 and 2 open, have no other children and let libevent handle SIGCHLD on base. */
-int runtime_new(struct event_base *base, const struct pool_config *config, struct runtime **ret_runtime, char *reason,
-        size_t size);
+int runtime_new(struct event_base *base, const struct pool_config *config, const struct runtime_host *host,
+        struct runtime **ret_runtime, char *reason, size_t size);
 struct runtime *runtime_free(struct runtime *runtime); /* after its last agent; NULL is fine */
 
 /* 0: on_started or on_ended follows; -errno with a reason when it cannot even begin (then no callback follows). */

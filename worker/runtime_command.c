@@ -168,10 +168,17 @@ static int expect_start(struct command_agent *agent)
 static int start_program(struct command_agent *agent, const struct command *spawn, const int fds[3], char *reason,
         size_t size)
 {
+        const struct runtime *runtime = agent->agent.runtime;
         pid_t pid;
         int r;
 
-        r = agent_program_run(agent->agent.runtime->config, spawn, fds, &pid, &agent->pidfd, reason, size);
+        r = agent_cgroup_init(&agent->cgroup, runtime->host->cgroup, &spawn->agent_id, spawn->epoch, &runtime->config->limits);
+        if (r < 0) {
+                snprintf(reason, size, "cannot make its cgroup: %s", strerror(-r));
+                return r;
+        }
+        r = agent_program_run(runtime->config, spawn, &runtime->host->limits, &agent->cgroup, fds, &pid, &agent->pidfd, reason,
+                size);
         if (r < 0)
                 return r;
         r = FAULT_POINT("runtime.started");
@@ -207,6 +214,8 @@ static void agent_free(struct command_agent *agent)
 {
         event_del(&agent->timer);
         agent_pipes_close(&agent->pipes);
+        agent_cgroup_end(&agent->cgroup); /* of one that did not start; else it has ended */
+        agent_cgroup_done(&agent->cgroup);
         runtime_agent_done(&agent->agent);
         free(agent);
 }

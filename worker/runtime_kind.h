@@ -25,6 +25,7 @@ struct runtime {
         const struct runtime_kind *kind;
         struct event_base *base;
         const struct pool_config *config;
+        const struct runtime_host *host;
 };
 struct runtime_agent {
         struct runtime *runtime;

@@ -1,9 +1,11 @@
 #include "worker/worker.h"
 
+#include "common/cgroup.h"
 #include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "registry/agent.h"
+#include "worker/agent_cgroup.h"
 #include "worker/context.h"
 #include "worker/hosting.h"
 #include "worker/registration.h"
@@ -94,6 +96,18 @@ static void use_log(const struct welcome *welcome)
                 log_error("log.unusable", "file=%s error=%s", LOG_Q(welcome->log_file), LOG_Q(strerror(-r)));
 }
 
+static void prepare_host(struct worker *worker)
+{
+        const struct pool_config *pool = worker->welcome->pool;
+
+        limits_init(&worker->host.limits, worker->place->open_files);
+        oom_begin(&worker->host.oom);
+        if (worker->place->cgroup && pool->runtime.type == POOL_RUNTIME_COMMAND)
+                worker->cgroup = agent_cgroup_parent(worker->place->cgroup, &worker->process_id);
+        worker->host.cgroup = worker->cgroup;
+        limits_apply(&pool->worker_limits); /* only lowers what is ours to lower */
+}
+
 /* The first WELCOME brings everything up; READY follows from on_registered. */
 static void begin(struct worker *worker)
 {
@@ -101,8 +115,10 @@ static void begin(struct worker *worker)
         int r;
 
         use_log(worker->welcome);
+        prepare_host(worker);
         worker->roster = roster_new((unsigned)worker->welcome->pool->max_agents_per_worker);
-        r = worker->roster ? runtime_new(worker->base, worker->welcome->pool, &worker->runtime, reason, sizeof reason)
+        r = worker->roster ? runtime_new(worker->base, worker->welcome->pool, &worker->host, &worker->runtime, reason,
+                                     sizeof reason)
                            : -ENOMEM;
         r = r ? r : registration_start(worker, reason, sizeof reason);
         if (r < 0)
@@ -260,13 +276,17 @@ static void worker_done(struct worker *worker)
         roster_free(worker->roster);
         if (worker->status == EXIT_SUCCESS)
                 runtime_free(worker->runtime); /* else agents may be left in it: the exit ends them */
+        if (worker->cgroup)
+                cgroup_remove(worker->cgroup);
+        free(worker->cgroup);
         welcome_free(worker->welcome);
         event_base_free(worker->base);
 }
 
-int worker_run(int control, const struct id *process_id, const char *pool_name)
+int worker_run(int control, const struct id *process_id, const char *pool_name, const struct worker_place *place)
 {
-        struct worker worker = { .process_id = *process_id, .pool_name = pool_name, .started_at = clock_wall_ms() };
+        struct worker worker = { .process_id = *process_id, .pool_name = pool_name, .place = place,
+                .started_at = clock_wall_ms() };
 
         log_set_role("worker");
         signal(SIGPIPE, SIG_IGN);

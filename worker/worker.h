@@ -3,7 +3,16 @@
 #define WORKER_WORKER_H
 #include "common/id.h"
 
+#include <sys/resource.h>
+
+/* What the daemon found at its start, for its workers. */
+struct worker_place {
+        const char *cgroup; /* <delegated>/agents; NULL: none */
+        rlim_t open_files;  /* the soft limit before it was raised */
+};
+
 /* Runs until its agents are gone and it was told to end, or its control socket closes. control: its end of that
- * socket; every setting comes over it (WELCOME), nothing from this image. Returns the exit status. */
-int worker_run(int control, const struct id *process_id, const char *pool_name);
+ * socket; every setting comes over it (WELCOME), nothing but place from this image. Returns the exit
+ * status. */
+int worker_run(int control, const struct id *process_id, const char *pool_name, const struct worker_place *place);
 #endif

@@ -1,5 +1,6 @@
 #include "master/api/api.h"
 
+#include "common/clock.h"
 #include "master/api/idempotency.h"
 
 #include <errno.h>
@@ -76,10 +77,24 @@ int api_pool_error_status(enum pool_error error)
         case POOL_E_QUEUE:
         case POOL_E_WORKERS:
         case POOL_E_STORE:
+        case POOL_E_RESOURCES:
         case POOL_E_CLOSING:
                 break;
         }
         return 503;
+}
+
+int api_spawn(struct master *master, struct master_pool *pool, struct agent *take_agent, enum pool_error *ret_error,
+        char detail[192])
+{
+        int64_t now = clock_mono_ms();
+        const char *refusal = admission_refusal(&master->admission, now);
+
+        if (!refusal)
+                return pool_spawn(pool->rules, take_agent, now, ret_error, detail);
+        *ret_error = POOL_E_RESOURCES;
+        snprintf(detail, 192, "%s", refusal);
+        return -EBUSY;
 }
 
 void api_retry_after(struct http_request *request, unsigned seconds)
@@ -96,7 +111,7 @@ void api_answer_pool_error(struct http_request *request, enum pool_error error, 
 
         idempotency_answered(request, status, NULL);
         if (status == 503)
-                api_retry_after(request, error == POOL_E_FULL ? 5 : 1);
+                api_retry_after(request, error == POOL_E_FULL || error == POOL_E_RESOURCES ? 5 : 1);
         http_answer_problem(request, status, "%s", detail);
 }
 

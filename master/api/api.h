@@ -18,6 +18,9 @@ void api_answer(struct http_request *request, int status, cJSON *take_tree);
 void api_answer_errors(struct http_request *request, const struct schema_errors *errors);
 /* The problem that a refused or failed spawn or terminate deserves. */
 void api_answer_pool_error(struct http_request *request, enum pool_error error, const char *detail);
+/* pool_spawn, unless the machine is short of memory. */
+int api_spawn(struct master *master, struct master_pool *pool, struct agent *take_agent, enum pool_error *ret_error,
+        char detail[192]);
 int api_pool_error_status(enum pool_error error);
 /* Retry-After on the answers that a client should repeat. */
 void api_retry_after(struct http_request *request, unsigned seconds);

@@ -109,7 +109,7 @@ static void submit_spawn(struct bulk_slot *slot, struct master_pool *pool, const
         bulk->left++;
         if (agent) {
                 agent->waiter = &slot->waiter;
-                if (pool_spawn(pool->rules, agent, clock_mono_ms(), &error, detail) == 0) {
+                if (api_spawn(bulk->master, pool, agent, &error, detail) == 0) {
                         pools_wake(bulk->master->pools, pool);
                         return;
                 }

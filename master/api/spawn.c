@@ -137,7 +137,7 @@ static void start_slot(struct spawn *spawn, size_t index)
                 agent->answer_stored = !spawn->wait;
         }
         spawn->left++;
-        if (agent && pool_spawn(spawn->pool->rules, agent, clock_mono_ms(), &error, detail) == 0)
+        if (agent && api_spawn(spawn->master, spawn->pool, agent, &error, detail) == 0)
                 return;
         agent_free(agent);
         note_failure(spawn, error, detail);

@@ -14,7 +14,7 @@ void api_livez(struct http_request *request, void *arg)
 }
 
 /* Why a spawn would fail now; NULL: it would not. */
-static const char *not_ready(const struct master *master, struct store_status *status)
+static const char *not_ready(struct master *master, struct store_status *status)
 {
         store_status(master->store, status);
         if (master->closing)
@@ -23,12 +23,14 @@ static const char *not_ready(const struct master *master, struct store_status *s
                 return status->reason;
         if (master->restoring)
                 return "the agents are being loaded";
-        return master->registry_up ? NULL : "Redis is away";
+        if (!master->registry_up)
+                return "Redis is away";
+        return admission_refusal(&master->admission, clock_mono_ms());
 }
 
 bool api_refuse(struct http_request *request, void *arg)
 {
-        const struct master *master = arg;
+        struct master *master = arg;
         struct store_status status;
 
         if (!master->restoring || strncmp(http_request_path(request), "/api/", 5) != 0)
@@ -91,7 +93,7 @@ static cJSON *print_pools(const struct master *master)
 
 void api_health(struct http_request *request, void *arg)
 {
-        const struct master *master = arg;
+        struct master *master = arg;
         cJSON *tree = cJSON_CreateObject();
         struct store_status status;
         const char *why = not_ready(master, &status);

@@ -241,6 +241,16 @@ class Daemon:
         assert answer.status_code == 200, answer.text
         return answer.json()["result"]["content"][0]["text"]
 
+    def call_odd(self, agent, method, **params):
+        """The result of a method of agents/odd_agent.py."""
+        answer = self.message(agent["agent_id"], method, params)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["result"]
+
+    def whoami_of_odd(self, pool):
+        """The pid of a new agent of a pool of those."""
+        return self.call_odd(self.spawn(pool), "whoami")["pid"]
+
     def whoami(self, agent_id):
         return json.loads(self.call_tool(agent_id, "whoami"))
 

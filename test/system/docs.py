@@ -158,7 +158,7 @@ def routes():
 
 def number(text):
     """A C constant expression as a number."""
-    known = {"MINUTES_10": "600000", "HOUR_MS": "3600000"}
+    known = {"MINUTES_10": "600000", "HOUR_MS": "3600000", "PETABYTE": "1125899906842624"}
     for name, value in known.items():
         text = text.replace(name, value)
 

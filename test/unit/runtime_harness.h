@@ -25,6 +25,7 @@ struct harness {
         struct event_base *base;
         struct pool_config config;
         char *argv[8];
+        struct runtime_host host;
         struct runtime *runtime;
         char reason[256];
         char dir[32], log[64];
@@ -77,6 +78,8 @@ static inline void harness_init(struct harness *h)
         snprintf(h->log, sizeof h->log, "%s/log", h->dir);
         ck_assert_int_eq(log_open(h->log, LOG_DEBUG, LOG_TEXT), 0);
         h->base = event_base_new();
+        limits_init(&h->host.limits, RLIM_INFINITY);
+        oom_begin(&h->host.oom);
         h->config = (struct pool_config){
                 .pool_name = strdup("test_pool"),
                 .role_type = strdup("tester"),
@@ -90,7 +93,7 @@ static inline void harness_init(struct harness *h)
 
 static inline void harness_open(struct harness *h)
 {
-        int r = runtime_new(h->base, &h->config, &h->runtime, h->reason, sizeof h->reason);
+        int r = runtime_new(h->base, &h->config, &h->host, &h->runtime, h->reason, sizeof h->reason);
 
         ck_assert_msg(r == 0, "%s", h->reason);
 }

@@ -49,6 +49,12 @@ START_TEST(test_gives_defaults_when_only_the_runtime_is_set)
         ck_assert_int_eq(config->restart.delay_ms, 100);
         ck_assert_int_eq(config->restart.delay_max_ms, 30000);
         ck_assert_int_eq(config->restart.healthy_seconds, 10);
+        ck_assert_int_eq(config->limits.memory_bytes, 0);
+        ck_assert_int_eq(config->limits.cpu_percent, 0);
+        ck_assert_int_eq(config->limits.processes, 0);
+        ck_assert_int_eq(config->limits.open_files, 0);
+        ck_assert_int_eq(config->worker_limits.memory_bytes, 0);
+        ck_assert_int_eq(config->worker_limits.open_files, 0);
         ck_assert_ptr_null(config->allowed_args);
         ck_assert_int_eq(config->placement, POOL_PACK);
         ck_assert_int_eq(config->max_agents_per_worker, 10);
@@ -74,7 +80,8 @@ static const char *const every_setting =
         "\"env\":{\"KEY\":\"secret\"},\"directory\":\"/tmp\",\"wait_ready\":true,\"ready_method\":\"tools/list\","
         "\"max_line_bytes\":2001,\"queue_bytes\":2002,\"log_bytes_per_second\":2003},\"restart\":{"
         "\"policy\":\"transient\",\"intensity\":1,\"period_seconds\":2,\"delay_ms\":3,\"delay_max_ms\":4,"
-        "\"healthy_seconds\":5},\"allowed_args\":[\"x\",\"y-z\"],\"placement\":\"spread\","
+        "\"healthy_seconds\":5},\"limits\":{\"memory_bytes\":1048576,\"cpu_percent\":150,\"processes\":6,\"open_files\":64},"
+        "\"worker_limits\":{\"memory_bytes\":33554432,\"open_files\":65},\"allowed_args\":[\"x\",\"y-z\"],\"placement\":\"spread\","
         "\"max_agents_per_worker\":11,\"min_workers\":12,\"max_workers\":13,\"spare_workers\":9,\"queue_max\":15,"
         "\"spawn_timeout_ms\":16,\"start_timeout_ms\":17,\"worker_start_timeout_ms\":18,\"stop_grace_ms\":19,"
         "\"kill_grace_ms\":20,\"worker_idle_timeout_ms\":21,\"heartbeat_interval_ms\":22,\"worker_lease_ms\":44,"
@@ -188,6 +195,16 @@ static const struct {
                 "/pools/p/runtime/directory", "belongs to type \"command\"" },
         { "p", "{\"role_type\": \"r\", \"runtime\": { \"type\": \"module\", \"path\": \"m\", \"wait_ready\": true }}",
                 "/pools/p/runtime/wait_ready", "belongs to type \"command\"; a module is ready when started" },
+        { "p", "{" COMMAND ", \"limits\": { \"memory_bytes\": 1000 }}", "/pools/p/limits/memory_bytes",
+                "is 1000; nothing starts with less than 1048576; 0 means no limit" },
+        { "p", "{" COMMAND ", \"limits\": { \"open_files\": 3 }}", "/pools/p/limits/open_files",
+                "is 3; nothing starts with less than 16; 0 means no limit" },
+        { "p", "{" COMMAND ", \"worker_limits\": { \"memory_bytes\": 1048576 }}", "/pools/p/worker_limits/memory_bytes",
+                "is 1048576; nothing starts with less than 33554432; 0 means no limit" },
+        { "p", "{" COMMAND ", \"worker_limits\": { \"open_files\": 10 }}", "/pools/p/worker_limits/open_files",
+                "is 10; nothing starts with less than 64; 0 means no limit" },
+        { "p", "{" MODULE ", \"limits\": { \"cpu_percent\": 10 }}", "/pools/p/limits",
+                "belong to type \"command\"; a module lives in its worker: see worker_limits" },
         { "p", "{" MODULE ", \"min_workers\": 3, \"max_workers\": 2}", "/pools/p/min_workers",
                 "is 3, more than max_workers 2" },
         { "p", "{" MODULE ", \"spare_workers\": 3, \"max_workers\": 2}", "/pools/p/spare_workers",

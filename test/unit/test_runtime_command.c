@@ -343,7 +343,7 @@ START_TEST(test_refuses_the_pool_when_the_program_comes_from_args)
         static char program[] = "/bin/${args.x}";
 
         h.argv[0] = program;
-        ck_assert_int_eq(runtime_new(h.base, &h.config, &h.runtime, h.reason, sizeof h.reason), -EINVAL);
+        ck_assert_int_eq(runtime_new(h.base, &h.config, &h.host, &h.runtime, h.reason, sizeof h.reason), -EINVAL);
         ck_assert_ptr_nonnull(strstr(h.reason, "runtime.argv[0]"));
         h.runtime = NULL;
 }
@@ -353,7 +353,7 @@ START_TEST(test_refuses_the_pool_when_a_variable_has_no_proper_name)
 {
         use_mode("echo");
         h.config.runtime.env = cJSON_Parse("{\"A=B\":\"c\"}");
-        ck_assert_int_eq(runtime_new(h.base, &h.config, &h.runtime, h.reason, sizeof h.reason), -EINVAL);
+        ck_assert_int_eq(runtime_new(h.base, &h.config, &h.host, &h.runtime, h.reason, sizeof h.reason), -EINVAL);
         ck_assert_str_eq(h.reason, "runtime.env: \"A=B\" cannot be the name of a variable");
         h.runtime = NULL;
 }

@@ -282,7 +282,7 @@ static const struct {
 START_TEST(test_refuses_an_unfit_module)
 {
         snprintf(path, sizeof path, "%s/%s.so", top, unfit[_i].file);
-        ck_assert_int_eq(runtime_new(h.base, &h.config, &h.runtime, h.reason, sizeof h.reason), -EINVAL);
+        ck_assert_int_eq(runtime_new(h.base, &h.config, &h.host, &h.runtime, h.reason, sizeof h.reason), -EINVAL);
         ck_assert_msg(strstr(h.reason, unfit[_i].reason), "%s", h.reason);
         h.runtime = NULL;
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""An agent that misbehaves when asked to: JSON-RPC methods exit, mute, slow, flood, emit, torn, close, fork_daemons; flags
+"""An agent that misbehaves when asked to: JSON-RPC methods exit, mute, slow, flood, emit, torn, close, fork_daemons, eat, daemon; flags
 --stubborn, --dies STATUS, --dies-if FILE."""
 import json
 import os
@@ -62,7 +62,21 @@ def flood(seconds):
         time.sleep(0.001)  # others want the lock, too
 
 
+def leave_daemon():
+    """A process in a session of its own, whose parent is dead and whose environment is empty. Its pid."""
+    read_end, write_end = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.write(write_end, b"%d" % os.getpid())
+            os.execve("/bin/sleep", ["sleep", "1000"], {})
+        os._exit(0)
+    os.wait()
+    return int(os.read(read_end, 32))
+
+
 def main():
+    eaten = []
     if "--dies" in sys.argv:
         sys.exit(int(sys.argv[sys.argv.index("--dies") + 1]))
     if "--dies-if" in sys.argv and os.path.exists(sys.argv[sys.argv.index("--dies-if") + 1]):
@@ -95,6 +109,11 @@ def main():
                 signal.pause()
         elif method == "fork_daemons":
             answer(message, {"pids": fork_daemons(params["number"])})
+        elif method == "eat":
+            eaten.append(b"x" * params["bytes"])
+            answer(message, len(eaten))
+        elif method == "daemon":
+            answer(message, leave_daemon())
         elif method == "whoami":
             answer(message, {"pid": os.getpid(), "epoch": int(os.environ["AGENTPOOL_EPOCH"])})
         elif method != "mute" and "id" in message:

@@ -1,0 +1,16 @@
+/* The cgroup v2 subtree that this daemon may do with as it likes, cut in two at its start: <delegated>/daemon holds all of its
+ * own processes (only leaves may), <delegated>/agents those of agents. */
+#ifndef MASTER_DELEGATION_H
+#define MASTER_DELEGATION_H
+#include <limits.h>
+#include <stddef.h>
+
+struct delegation {
+        char agents[PATH_MAX]; /* "": there is none */
+        int lock;              /* keeps other daemons away; -1: none */
+};
+
+/* setting: "auto" (the cgroup of this process, if it was delegated to it), "off", or a directory. Moves this process, so
+ * before its first fork. 0, also without any; -errno with a reason when the directory that was set cannot be used. */
+int delegation_take(const char *setting, struct delegation *ret_delegation, char *reason, size_t size);
+#endif

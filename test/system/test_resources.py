@@ -1,0 +1,213 @@
+"""Limits, cgroups, memory, processes and descriptors: what agents and workers may use, and what happens when there is no more."""
+import os
+import pathlib
+import resource
+import signal
+import tempfile
+
+import pytest
+import requests
+
+from daemon import Daemon, processes, wait_for
+
+CONTROLLERS = pathlib.Path("/sys/fs/cgroup")
+MIB = 1 << 20
+
+
+def status_of(pid, name):
+    lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(line.split(":", 1)[1].strip() for line in lines if line.startswith(name + ":"))
+
+
+def soft_limit(pid, name):
+    line = next(line for line in pathlib.Path(f"/proc/{pid}/limits").read_text().splitlines() if line.startswith(name))
+    return line[len(name):].split()[0]
+
+
+def mount_of(kind, option=""):
+    """Where a cgroup file system of that kind is mounted, writable; None: this machine has none."""
+    for line in pathlib.Path("/proc/mounts").read_text().splitlines():
+        _, point, found, options, *_ = line.split()
+        if found == kind and option in [*options.split(","), ""] and os.access(point, os.W_OK):
+            return pathlib.Path(point)
+    return None
+
+
+def new_cgroup(kind, option=""):
+    mount = mount_of(kind, option)
+    if not mount:
+        pytest.skip(f"this machine offers no {kind} {option} to write to")
+    return pathlib.Path(tempfile.mkdtemp(prefix="agentpool-test-", dir=mount))
+
+
+def remove_cgroup(path):
+    """Bottom up; what is in it is dying."""
+    for below in sorted(path.rglob("*"), key=lambda p: -len(p.parts)):
+        if below.is_dir():
+            below.rmdir()
+    wait_for(lambda: not (path / "cgroup.procs").read_text(), f"{path} to be empty")
+    path.rmdir()
+
+
+@pytest.fixture
+def unified():
+    """A directory of cgroup v2, as a manager of cgroups would delegate one."""
+    path = new_cgroup("cgroup2")
+    yield path
+    remove_cgroup(path)
+
+
+@pytest.fixture
+def controlled():
+    """controlled(controller, file=limit): a cgroup v1 of that controller."""
+    made = []
+
+    def make(controller, **limits):
+        path = new_cgroup("cgroup", controller)
+        made.append(path)
+        for name, value in limits.items():
+            (path / f"{controller}.{name}").write_text(str(value))
+        return path
+
+    yield make
+    for path in made:
+        remove_cgroup(path)
+
+
+def put(cgroup, *pids):
+    for pid in pids:
+        (cgroup / "cgroup.procs").write_text(str(pid))
+
+
+def cgroup_of(pid):
+    return next(line[3:] for line in pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines() if line.startswith("0::"))
+
+
+def reload(daemon, status, **settings):
+    """With other settings, until /readyz answers with that status."""
+    daemon.config |= settings
+    daemon.write_config()
+    daemon.process.send_signal(signal.SIGHUP)
+
+    def answers():
+        try:
+            return daemon.get("/readyz").status_code == status
+        except requests.ConnectionError:
+            return False
+    wait_for(answers, "the new settings")
+
+
+def gone(pid):
+    return pid not in processes()
+
+
+# --- limits and cgroups ---
+
+def test_agents_have_the_limits_of_the_start_and_of_their_pool(make_daemon, odd_pool):
+    daemon = make_daemon(pools={"free": odd_pool(), "tight": odd_pool(limits={"open_files": 50, "memory_bytes": 512 * MIB})})
+    free, tight = (daemon.whoami_of_odd(pool) for pool in ("free", "tight"))
+    assert soft_limit(free, "Max open files") == str(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    assert soft_limit(daemon.process.pid, "Max open files") == str(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    assert soft_limit(tight, "Max open files") == "50"
+    assert soft_limit(tight, "Max data size") == str(512 * MIB)
+    assert soft_limit(free, "Max core file size") == "0"
+
+
+def test_everything_of_an_agent_is_in_its_cgroup_and_gone_with_it(unified, make_daemon, odd_pool):
+    daemon = make_daemon(cgroup=str(unified), pools={"odd": odd_pool(stop_grace_ms=100)})
+    first, second = daemon.spawn("odd"), daemon.spawn("odd")
+    left = [daemon.message(agent["agent_id"], "daemon").json()["result"] for agent in (first, second)]
+    below = cgroup_of(left[0]).partition(unified.name)[2]
+    assert below == f"/agents/{first['process_id']}/{first['agent_id']}-1"
+    for pid in (daemon.process.pid, daemon.master_pid(), *daemon.worker_pids("odd").values()):
+        assert cgroup_of(pid).endswith(f"{unified.name}/daemon")
+    assert daemon.terminate(first).status_code == 200
+    assert gone(left[0]) and not gone(left[1])
+    assert not (unified / below[1:]).exists()
+
+
+def test_cgroups_of_dead_workers_are_removed_and_agents_run_again(unified, make_daemon, odd_pool):
+    daemon = make_daemon(cgroup=str(unified), pools={"odd": odd_pool(heartbeat_interval_ms=100, worker_lease_ms=60000)})
+    agent = daemon.spawn("odd")
+    left = daemon.message(agent["agent_id"], "daemon").json()["result"]
+    os.kill(*daemon.worker_pids("odd").values(), signal.SIGKILL)
+    wait_for(lambda: daemon.agent(agent["agent_id"])["epoch"] == 2 and daemon.agent(agent["agent_id"])["state"] == "idle",
+             "the agent to run again")
+    wait_for(lambda: gone(left), "what it left behind to be gone")
+    wait_for(lambda: [path.name for path in (unified / "agents").iterdir() if path.is_dir()] == list(daemon.worker_pids("odd")),
+             "the dead worker's cgroups to be gone")
+    daemon.process.send_signal(signal.SIGUSR2)
+    wait_for(lambda: "upgrade.done" in daemon.log(), "the upgrade")
+    wait_for(daemon.is_ready, "the new master")
+    again = daemon.whoami_of_odd("odd")
+    assert f"{unified.name}/agents/" in cgroup_of(again)
+    assert soft_limit(again, "Max open files") == str(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+def test_a_cgroup_belongs_to_one_daemon(unified, make_daemon, run_base):
+    make_daemon(cgroup=str(unified))
+    other = Daemon(run_base / "other", cgroup=str(unified)).launch()
+    assert other.process.wait(timeout=30) == 78
+    assert "another daemon does" in other.log()
+
+
+def test_says_so_when_the_cgroup_cannot_be_used(run_base):
+    daemon = Daemon(run_base / "d", cgroup=str(run_base)).launch()
+    assert daemon.process.wait(timeout=30) == 78
+    assert f"cannot use the cgroup {run_base}: Operation not supported" in daemon.log()
+
+
+# --- out of memory ---
+
+def test_names_memory_when_the_kernel_kills_an_agent(controlled, make_daemon, odd_pool):
+    memory = controlled("memory", limit_in_bytes=400 * MIB)
+    daemon = make_daemon(pools={"odd": odd_pool(restart={"policy": "temporary"})})
+    agent, other = daemon.spawn("odd"), daemon.spawn("odd")
+    put(memory, daemon.call_odd(agent, "whoami")["pid"])
+    assert daemon.message(agent["agent_id"], "eat", {"bytes": 500 * MIB}).status_code == 503
+    wait_for(lambda: daemon.agent(agent["agent_id"])["state"] == "failed", "its end")
+    assert daemon.agent(agent["agent_id"])["last_exit"] == {
+        "code": -1, "signal": 9, "reason": "out of memory: killed by the kernel"}
+    assert daemon.agent(other["agent_id"])["epoch"] == 1 and daemon.agent(other["agent_id"])["state"] == "idle"
+
+
+def test_names_memory_when_the_kernel_kills_a_worker(controlled, make_daemon, odd_pool):
+    memory = controlled("memory", limit_in_bytes=MIB // 2)
+    daemon = make_daemon(pools={"odd": odd_pool(max_agents_per_worker=1)})
+    agent, other = daemon.spawn("odd"), daemon.spawn("odd")
+    put(memory, daemon.worker_pids("odd")[agent["process_id"]])
+    body = {"jsonrpc": "2.0", "id": 1, "method": "echo", "params": {"x": "x" * 900000}}
+    wait_for(lambda: daemon.post(f"/agents/{agent['agent_id']}/messages", body).status_code == 503, "its end")
+    wait_for(lambda: daemon.agent(agent["agent_id"])["epoch"] == 2, "the agent to be placed again")
+    assert daemon.agent(agent["agent_id"])["last_exit"]["reason"] == "its worker ended: out of memory: killed by the kernel"
+    assert daemon.agent(other["agent_id"])["epoch"] == 1
+
+
+def test_names_memory_when_an_agent_is_over_its_limit(make_daemon, odd_pool):
+    daemon = make_daemon(pools={"odd": odd_pool(restart={"policy": "temporary"}, limits={"memory_bytes": 512 * MIB})})
+    agent, other = daemon.spawn("odd"), daemon.spawn("odd")
+    while daemon.message(agent["agent_id"], "eat", {"bytes": 32 * MIB}).status_code == 200:
+        pass
+    wait_for(lambda: daemon.agent(agent["agent_id"])["state"] == "failed", "its end")
+    reason = daemon.agent(agent["agent_id"])["last_exit"]["reason"]
+    assert reason.startswith("exit status 1, probably out of memory: it used 4") and "limits.memory_bytes" in reason
+    assert daemon.agent(other["agent_id"])["epoch"] == 1 and daemon.agent(other["agent_id"])["state"] == "idle"
+
+
+# --- admission ---
+
+def test_refuses_spawns_and_goes_on_with_what_exists_when_memory_is_short(make_daemon, odd_pool):
+    daemon = make_daemon(pools={"odd": odd_pool(restart={"delay_ms": 10})})
+    agent = daemon.spawn("odd")
+    reload(daemon, 503, admission={"min_available_memory_percent": 100})
+    for path, body in (("/agents/spawn", daemon.spawn_body("odd")), ("/agents/spawn", daemon.spawn_body("odd", count=3))):
+        answer = daemon.post(path, body)
+        assert answer.status_code == 503 and int(answer.headers["Retry-After"]) > 0
+        assert "is under admission.min_available_memory_percent 100.0 %" in answer.json()["detail"]
+    item, = daemon.post("/agents/bulk/spawn", [daemon.spawn_body("odd")]).json()
+    assert item["status"] == 503 and "admission" in item["detail"]
+    daemon.message(agent["agent_id"], "exit", {"status": 1})
+    wait_for(lambda: daemon.agent(agent["agent_id"])["epoch"] == 2 and daemon.agent(agent["agent_id"])["state"] == "idle",
+             "the agent to run again")
+    reload(daemon, 200, admission={"min_available_memory_bytes": 1 << 20, "max_memory_pressure": 100})
+    daemon.spawn("odd")
