@@ -37,6 +37,7 @@ struct draft {
 
 static const char *const level_words[] = { "debug", "info", "warn", "error", NULL };
 static const char *const format_words[] = { "text", "json", NULL };
+static const char *const agents_words[] = { "both", "files", "log", "none", NULL };
 
 static const struct schema_field server_fields[] = {
         { .name = "listen", .type = SCHEMA_STRINGS, .offset = SERVER(listen), .min = 1, .max = 16,
@@ -68,6 +69,9 @@ static const struct schema_field log_fields[] = {
         { .name = "file", .type = SCHEMA_STRING, .offset = LOG(file), .nullable = true, .min = 1, .max = 4095 },
         { .name = "level", .type = SCHEMA_ENUM, .offset = LOG(level), .words = level_words, .fallback = "\"info\"" },
         { .name = "format", .type = SCHEMA_ENUM, .offset = LOG(format), .words = format_words, .fallback = "\"text\"" },
+        { .name = "agents", .type = SCHEMA_ENUM, .offset = LOG(agents), .words = agents_words, .fallback = "\"both\"" },
+        { .name = "agents_dir", .type = SCHEMA_STRING, .offset = LOG(agents_dir), .min = 1, .max = 4000 },
+        INTEGER(agents_max_bytes, LOG, 4096, 1 << 30, "1048576"),
         { .name = NULL },
 };
 static const struct schema_field admission_fields[] = {
@@ -94,6 +98,11 @@ static const struct schema_field top_fields[] = {
         { .name = "pools", .type = SCHEMA_TREE, .offset = offsetof(struct draft, pools) },
         { .name = NULL },
 };
+
+bool config_keeps_agent_files(const struct config_log *log)
+{
+        return log->agents == CONFIG_AGENT_LOG_BOTH || log->agents == CONFIG_AGENT_LOG_FILES;
+}
 
 void config_fail(struct config_errors *errors, const char *format, ...)
 {
@@ -285,6 +294,10 @@ static int complete(struct config *config, struct schema_errors *errors)
         config->shutdown_timeout_ms = (int64_t)(config->shutdown_timeout * 1000);
         if (!config->database.url && asprintf(&config->database.url, "sqlite:%s/agentpool.db", config->run_dir) < 0) {
                 config->database.url = NULL;
+                return -ENOMEM;
+        }
+        if (!config->log.agents_dir && asprintf(&config->log.agents_dir, "%s/agents", config->run_dir) < 0) {
+                config->log.agents_dir = NULL;
                 return -ENOMEM;
         }
         check_listen(&config->server, errors);

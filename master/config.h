@@ -30,10 +30,15 @@ struct config_database {
         int64_t history_days; /* events, executions and metrics are kept this long */
 };
 
+enum config_agent_log { CONFIG_AGENT_LOG_BOTH = 1, CONFIG_AGENT_LOG_FILES, CONFIG_AGENT_LOG_LOG, CONFIG_AGENT_LOG_NONE };
+
 struct config_log {
         char *file; /* NULL: stderr */
         int level;  /* enum log_level */
         int format; /* enum log_format */
+        int agents; /* enum config_agent_log: where what agents print goes */
+        char *agents_dir; /* unless given, "agents" in run_dir */
+        int64_t agents_max_bytes; /* of a file; each agent has two */
 };
 
 struct config_admission {
@@ -64,6 +69,9 @@ struct config_errors {
         unsigned count; /* reported; those after CONFIG_ERRORS_MAX are dropped */
         char lines[CONFIG_ERRORS_MAX][768]; /* "FILE:LINE:COLUMN: …", "environment variable NAME: …", "FILE: …" */
 };
+
+/* What agents print is kept in files of their own. */
+bool config_keeps_agent_files(const struct config_log *log);
 
 /* Adds one printf-made line. */
 void config_fail(struct config_errors *errors, const char *format, ...) __attribute__((format(printf, 2, 3)));

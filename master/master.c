@@ -1,5 +1,6 @@
 #include "master/master.h"
 
+#include "common/capture.h"
 #include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"
@@ -22,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -223,11 +225,15 @@ static void on_alive(evutil_socket_t fd, short what, void *arg)
 
 static void on_prune(evutil_socket_t fd, short what, void *arg)
 {
-        struct life *life = arg;
+        const struct life *life = arg;
+        const struct config *config = life->master.config;
+        int64_t keep_ms = config->database.history_days * 86400000;
 
         (void)fd;
         (void)what;
-        store_prune(life->master.store, clock_wall_ms(), life->master.config->database.history_days * 86400000, NULL, NULL);
+        store_prune(life->master.store, clock_wall_ms(), keep_ms, NULL, NULL);
+        if (config_keeps_agent_files(&config->log))
+                capture_prune(config->log.agents_dir, clock_wall_ms() - keep_ms);
 }
 
 static int add_timer(struct event **ret_event, struct life *life, event_callback_fn fire, long every_s)
@@ -251,6 +257,12 @@ static struct event_base *new_base(void)
         return base;
 }
 
+static void make_agents_dir(const struct config_log *log)
+{
+        if (config_keeps_agent_files(log) && mkdir(log->agents_dir, 0750) < 0 && errno != EEXIST)
+                log_warn("agents_dir.unusable", "path=%s error=%s", LOG_Q(log->agents_dir), LOG_Q(strerror(errno)));
+}
+
 static int start(struct life *life)
 {
         struct master *master = &life->master;
@@ -259,6 +271,7 @@ static int start(struct life *life)
         gethostname(master->host, sizeof master->host - 1);
         master->started_at = clock_wall_ms();
         admission_init(&master->admission, &master->config->admission, "/proc");
+        make_agents_dir(&master->config->log);
         master->base = new_base();
         r = master->base ? 0 : -ENOMEM;
         r = r ? r : read_master_id(master);

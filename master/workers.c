@@ -199,6 +199,9 @@ static cJSON *welcome_settings(const struct master *master, const struct pool_co
         r = r ? r : json_add_integer(settings, "redis_ping_interval_ms", all->redis.ping_interval_ms);
         r = r ? r : json_add_string(settings, "log_file", all->log.file ? all->log.file : "");
         r = r ? r : json_add_integer(settings, "log_level", all->log.level);
+        r = r ? r : json_add_bool(settings, "agents_to_log", all->log.agents == CONFIG_AGENT_LOG_BOTH || all->log.agents == CONFIG_AGENT_LOG_LOG);
+        r = r ? r : json_add_string(settings, "agents_dir", config_keeps_agent_files(&all->log) ? all->log.agents_dir : "");
+        r = r ? r : json_add_integer(settings, "agents_max_bytes", all->log.agents_max_bytes);
         r = r ? r : json_add_integer(settings, "log_format", all->log.format);
         if (r == 0)
                 return settings;

@@ -1,13 +1,22 @@
 #include "worker/agent_log.h"
 
+#include "common/capture.h"
 #include "common/clock.h"
 #include "common/log.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #define SECOND_MS 1000
 /* What a line costs beside its text: an agent that prints empty lines costs something, too. */
 #define LINE_OVERHEAD 16
+
+static const struct agent_log_target *target;
+
+void agent_log_open(const struct agent_log_target *to)
+{
+        target = to;
+}
 
 void agent_log_init(struct agent_log *log, const struct id *agent_id, const char *event, int64_t bytes_per_second)
 {
@@ -21,6 +30,16 @@ void agent_log_report(struct agent_log *log)
         log_warn("agent.log_dropped", "agent=%s event=%s lines=%" PRIu64 " bytes=%" PRIu64, ID_TEXT(&log->agent_id),
                 log->event, log->dropped_lines, log->dropped_bytes);
         log->dropped_lines = log->dropped_bytes = 0;
+}
+
+static void keep(struct agent_log *log, const char *line, size_t len)
+{
+        int r = capture_append(target->directory, target->max_bytes, &log->agent_id, clock_wall_ms(), line, len);
+
+        if (r < 0 && r != log->error)
+                log_warn("agent.log_not_kept", "agent=%s directory=%s error=%s", ID_TEXT(&log->agent_id),
+                        LOG_Q(target->directory), LOG_Q(strerror(-r)));
+        log->error = r;
 }
 
 bool agent_log_line(struct agent_log *log, const char *line, size_t len)
@@ -39,7 +58,10 @@ bool agent_log_line(struct agent_log *log, const char *line, size_t len)
                 return true;
         }
         log->used += (int64_t)len + LINE_OVERHEAD;
-        log_info(log->event, "agent=%s line=%s", ID_TEXT(&log->agent_id),
-                log_quote(line, len, quoted, LOG_LINE_MAX - 256));
+        if (target && *target->directory)
+                keep(log, line, len);
+        if (!target || target->to_log)
+                log_info(log->event, "agent=%s line=%s", ID_TEXT(&log->agent_id),
+                        log_quote(line, len, quoted, LOG_LINE_MAX - 256));
         return false;
 }

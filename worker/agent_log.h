@@ -1,10 +1,17 @@
-/* What an agent prints, as lines of our log: at most so many bytes in a second, the rest counted and dropped. */
+/* What an agent prints, as lines of our log and of files of its own: at most so many bytes in a second, the rest counted and dropped. */
 #ifndef WORKER_AGENT_LOG_H
 #define WORKER_AGENT_LOG_H
 #include "common/id.h"
 
 #include <stdbool.h>
 #include <stddef.h>
+
+/* Where the lines of all agents of this worker go. */
+struct agent_log_target {
+        char *directory;   /* files of each agent's own (common/capture.h); "": none */
+        int64_t max_bytes; /* of such a file */
+        bool to_log;       /* into our log, too */
+};
 
 struct agent_log {
         struct id agent_id;
@@ -13,8 +20,11 @@ struct agent_log {
         int64_t second;          /* mono ms: the beginning of the second in which used was used */
         int64_t used;
         uint64_t dropped_lines, dropped_bytes; /* not reported yet */
+        int error;               /* of the file, -errno; said once until it can be written again */
 };
 
+/* target is borrowed. Until then lines go to the log alone. */
+void agent_log_open(const struct agent_log_target *target);
 void agent_log_init(struct agent_log *log, const struct id *agent_id, const char *event, int64_t bytes_per_second);
 /* Writes the line or drops it. Returns whether lines are being dropped. */
 bool agent_log_line(struct agent_log *log, const char *line, size_t len);

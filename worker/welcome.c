@@ -9,7 +9,9 @@
 struct settings {
         cJSON *pool;
         struct id master_id;
-        char *host, *run_dir, *redis_url, *log_file;
+        char *host, *run_dir, *redis_url, *log_file, *agents_dir;
+        bool agents_to_log;
+        int64_t agents_max_bytes;
         int64_t redis_connect_timeout_ms, redis_request_timeout_ms, redis_ping_interval_ms, log_level, log_format;
 };
 
@@ -26,6 +28,9 @@ static const struct schema_field settings_fields[] = {
         FIELD(log_file, SCHEMA_STRING),
         FIELD(log_level, SCHEMA_INTEGER),
         FIELD(log_format, SCHEMA_INTEGER),
+        FIELD(agents_to_log, SCHEMA_BOOL),
+        FIELD(agents_dir, SCHEMA_STRING),
+        FIELD(agents_max_bytes, SCHEMA_INTEGER),
         { .name = NULL },
 };
 
@@ -54,7 +59,9 @@ static int take_settings(struct settings *settings, struct welcome *welcome, str
         welcome->log_format = (enum log_format)settings->log_format;
         welcome->host = settings->host;
         welcome->log_file = settings->log_file;
-        settings->host = settings->log_file = NULL;
+        welcome->agents = (struct agent_log_target){ .directory = settings->agents_dir, .to_log = settings->agents_to_log,
+                .max_bytes = settings->agents_max_bytes };
+        settings->host = settings->log_file = settings->agents_dir = NULL;
         return 0;
 }
 
@@ -84,6 +91,7 @@ struct welcome *welcome_free(struct welcome *welcome)
         redis_url_done(&welcome->redis_url);
         free(welcome->host);
         free(welcome->log_file);
+        free(welcome->agents.directory);
         free(welcome);
         return NULL;
 }

@@ -4,12 +4,14 @@
 #include "common/log.h"
 #include "registry/control.h"
 #include "registry/redis_url.h"
+#include "worker/agent_log.h"
 
 struct welcome {
         struct pool_config *pool;
         struct redis_url redis_url;
         struct id master_id;
         char *host, *log_file;
+        struct agent_log_target agents; /* where what they print goes */
         uint32_t redis_connect_timeout_ms, redis_request_timeout_ms, redis_ping_interval_ms;
         enum log_level log_level;
         enum log_format log_format;

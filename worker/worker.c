@@ -116,6 +116,7 @@ static void begin(struct worker *worker)
 
         use_log(worker->welcome);
         prepare_host(worker);
+        agent_log_open(&worker->welcome->agents);
         worker->roster = roster_new((unsigned)worker->welcome->pool->max_agents_per_worker);
         r = worker->roster ? runtime_new(worker->base, worker->welcome->pool, &worker->host, &worker->runtime, reason,
                                      sizeof reason)
@@ -135,7 +136,11 @@ static void take_welcome(struct worker *worker, const cJSON *settings)
                 worker->welcome = welcome;
                 begin(worker);
         } else { /* a new master: whom to answer changes, and the log; what runs does not */
+                struct agent_log_target agents = worker->welcome->agents;
+
                 use_log(welcome);
+                worker->welcome->agents = welcome->agents;
+                welcome->agents = agents;
                 worker->welcome->master_id = welcome->master_id;
                 welcome_free(welcome);
                 if (worker->registry)

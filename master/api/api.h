@@ -78,6 +78,7 @@ void api_pools_rollout(struct http_request *request, void *arg);
 void api_pools_rollback(struct http_request *request, void *arg);
 void api_pools_processes(struct http_request *request, void *arg);
 void api_processes(struct http_request *request, void *arg);
+void api_agents_logs(struct http_request *request, void *arg);
 void api_agents_why(struct http_request *request, void *arg);
 void api_agents_events(struct http_request *request, void *arg);
 void api_pools_events(struct http_request *request, void *arg);

@@ -23,6 +23,7 @@ const struct http_route api_routes[] = {
         { HTTP_POST, V1 "/agents/{agent_id}/restart", api_agents_restart },
         { HTTP_GET, V1 "/agents/{agent_id}/why", api_agents_why },
         { HTTP_GET, V1 "/agents/{agent_id}/events", api_agents_events },
+        { HTTP_GET, V1 "/agents/{agent_id}/logs", api_agents_logs },
         { HTTP_GET, V1 "/agents/pools/events", api_pools_events },
         { HTTP_GET, V1 "/agents/executions", api_executions_list },
         { HTTP_GET, V1 "/executions/{execution_id}", api_executions_get },
