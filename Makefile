@@ -1,7 +1,8 @@
 # make            everything, release with debug info      make check          unit tests and the simulator
 # make check-asan the same under ASan and UBSan            make check-valgrind unit tests under valgrind
 # make lint       static analysis, include directions      make fuzz           build the fuzzers (clang)
-# make install DESTDIR= PREFIX=                            make bench          see scripts/bench
+# make install DESTDIR= PREFIX= SYSCONFDIR= UNITDIR=       make uninstall      the same directories; a changed configuration stays
+# make bench      see scripts/bench
 # User's CFLAGS, CPPFLAGS and LDFLAGS are appended to ours. WERROR=1 makes warnings errors.
 
 VERSION  := 0.1.0
@@ -45,7 +46,7 @@ else
   OPTIMISE := -O2 -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
 endif
 # FAULTS=1 compiles the fault points in (test builds only, see common/fault.h).
-ALL_CPPFLAGS := -D_GNU_SOURCE -DAGENTPOOL_VERSION='"$(VERSION)"' $(if $(FAULTS),-DAGENTPOOL_FAULTS=1) -I. $(PKG_CFLAGS) $(CPPFLAGS)
+ALL_CPPFLAGS := -D_GNU_SOURCE -DAGENTPOOL_VERSION='"$(VERSION)"' -DAGENTPOOL_SYSCONFDIR='"$(SYSCONFDIR)"' $(if $(FAULTS),-DAGENTPOOL_FAULTS=1) -I. $(PKG_CFLAGS) $(CPPFLAGS)
 ALL_CFLAGS := -std=c17 -g $(OPTIMISE) -fno-common -fPIE -ffile-prefix-map=$(CURDIR)=. $(HARDENING) $(WARNINGS) $(CFLAGS)
 ALL_LDFLAGS := -pie $(if $(SANITIZE),-fsanitize=$(SANITIZE)) -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed $(LDFLAGS)
 ALL_LIBS := $(PKG_LIBS) -lpthread -ldl
@@ -72,7 +73,7 @@ PROGRAMS := $(BUILD)/agentpoold $(BUILD)/agentpool
 EXAMPLES := $(BUILD)/example-agent $(BUILD)/example-module.so
 TOOLS    := $(BUILD)/loadgen
 
-.PHONY: all check check-asan check-valgrind lint lint-flags fuzz fuzz-programs install bench clean tests
+.PHONY: all check check-asan check-valgrind lint lint-flags fuzz fuzz-programs man install uninstall version bench clean tests
 all: $(PROGRAMS) $(EXAMPLES) $(TOOLS)
 tests: all $(TESTS) $(BUILD)/sim
 
@@ -93,7 +94,7 @@ $(BUILD)/example-agent: $(BUILD)/etc/examples/agent.o
 $(BUILD)/example-module.so: etc/examples/module.c worker/agentpool_module.h
 	@mkdir -p $(@D)
 	$(call SAY,LINK)
-	$(Q)$(CC) $(filter-out -fPIE,$(ALL_CPPFLAGS) $(ALL_CFLAGS)) -fPIC -Iworker -shared -o $@ $<
+	$(Q)$(CC) $(filter-out -fPIE -pie,$(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS)) -fPIC -Iworker -shared -o $@ $<
 $(BUILD)/loadgen: $(call objects,$(wildcard test/load/*.c)) $(BUILD)/libagentpool.a
 	$(call SAY,LINK)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LIBS)
@@ -141,16 +142,54 @@ $(FUZZ_DIR)/fuzz_%: $(BUILD)/test/fuzz/fuzz_%.o $(BUILD)/libagentpool.a
 bench: all
 	scripts/bench
 
-install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/include/agentpool
-	install -d $(DESTDIR)$(PREFIX)/share/doc/agentpool/examples $(DESTDIR)$(SYSCONFDIR)/agentpool
-	install -m 0755 $(BUILD)/agentpoold $(DESTDIR)$(PREFIX)/sbin/agentpoold
-	install -m 0755 $(BUILD)/agentpool $(DESTDIR)$(PREFIX)/bin/agentpool
-	install -m 0644 worker/agentpool_module.h $(DESTDIR)$(PREFIX)/include/agentpool/agentpool_module.h
-	install -m 0644 README.md MULTIPROCESSING.md LICENSE $(DESTDIR)$(PREFIX)/share/doc/agentpool/
-	install -m 0644 etc/examples/* $(DESTDIR)$(PREFIX)/share/doc/agentpool/examples/
-	[ -e $(DESTDIR)$(SYSCONFDIR)/agentpool/agentpool.json ] || \
-	  install -m 0640 etc/agentpool.json $(DESTDIR)$(SYSCONFDIR)/agentpool/agentpool.json
+# ---- installing ----
+
+LIBDIR      ?= $(PREFIX)/lib/agentpool
+DOCDIR      ?= $(PREFIX)/share/doc/agentpool
+MANDIR      ?= $(PREFIX)/share/man
+UNITDIR     ?= $(PREFIX)/lib/systemd/system
+SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
+TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
+PKGCONFIGDIR  ?= $(PREFIX)/share/pkgconfig
+COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
+CONFIG      := $(SYSCONFDIR)/agentpool/agentpool.json
+MANUALS     := $(patsubst etc/man/%,$(BUILD)/man/%,$(wildcard etc/man/*))
+PLACE       := sed -e 's|/usr/sbin/|$(PREFIX)/sbin/|' -e 's|/etc/|$(SYSCONFDIR)/|' -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|'
+
+man: $(MANUALS)
+$(BUILD)/man/%: etc/man/% README.md scripts/man
+	@mkdir -p $(@D)
+	$(call SAY,MAN)
+	$(Q)scripts/man $< README.md >$@.new && mv $@.new $@
+# MODE:FILE:WHERE; a + before the mode: with the directories of this installation put in.
+INSTALLED := 755:$(BUILD)/agentpoold:$(PREFIX)/sbin/agentpoold 755:$(BUILD)/agentpool:$(PREFIX)/bin/agentpool \
+  755:$(BUILD)/example-agent:$(LIBDIR)/example-agent 644:$(BUILD)/example-module.so:$(LIBDIR)/example-module.so \
+  644:worker/agentpool_module.h:$(PREFIX)/include/agentpool/agentpool_module.h \
+  +644:etc/agentpool-module.pc:$(PKGCONFIGDIR)/agentpool-module.pc \
+  +644:etc/systemd/agentpoold.service:$(UNITDIR)/agentpoold.service \
+  644:etc/systemd/agentpoold.socket:$(UNITDIR)/agentpoold.socket \
+  644:etc/systemd/agentpool.sysusers:$(SYSUSERSDIR)/agentpool.conf \
+  +644:etc/systemd/agentpool.tmpfiles:$(TMPFILESDIR)/agentpool.conf \
+  644:etc/agentpool.logrotate:$(SYSCONFDIR)/logrotate.d/agentpool \
+  $(foreach f,$(MANUALS),644:$(f):$(MANDIR)/man$(subst .,,$(suffix $(f)))/$(notdir $(f))) \
+  $(foreach f,$(wildcard etc/bash-completion/agentpool),644:$(f):$(COMPLETIONDIR)/agentpool) \
+  $(foreach f,README.md MULTIPROCESSING.md LICENSE,644:$(f):$(DOCDIR)/$(f)) \
+  $(foreach f,$(wildcard etc/examples/* etc/prometheus/* etc/grafana/*),644:$(f):$(DOCDIR)/$(f:etc/%=%))
+each_installed = for entry in $(INSTALLED); do IFS=: read -r mode file where <<<"$$entry"; $(1) || exit 1; done
+
+install uninstall: SHELL := /bin/bash
+install: all man
+	$(Q)set -o pipefail; $(call each_installed,if [[ $$mode = +* ]]; then \
+	  $(PLACE) "$$file" | install -D -m "$${mode#+}" /dev/stdin "$(DESTDIR)$$where"; \
+	  else install -D -m "$$mode" "$$file" "$(DESTDIR)$$where"; fi)
+	$(Q)[ -e $(DESTDIR)$(CONFIG) ] || install -D -m 0640 etc/agentpool.json $(DESTDIR)$(CONFIG)
+uninstall:
+	$(Q)$(call each_installed,rm -f "$(DESTDIR)$$where")
+	$(Q)! cmp -s etc/agentpool.json $(DESTDIR)$(CONFIG) || rm -f $(DESTDIR)$(CONFIG)
+	$(Q)for directory in $(LIBDIR) $(PREFIX)/include/agentpool $(DOCDIR) $(SYSCONFDIR)/agentpool; do \
+	  [ ! -d $(DESTDIR)$$directory ] || find $(DESTDIR)$$directory -depth -type d -empty -delete; done
+version:
+	@echo $(VERSION)
 clean:
 	rm -rf build
 

@@ -9,7 +9,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#define DEFAULT_CONFIG "/etc/agentpool/agentpool.json"
+#define DEFAULT_CONFIG AGENTPOOL_SYSCONFDIR "/agentpool/agentpool.json"
 #define EXIT_USAGE 2
 
 enum what { RUN = 1, CHECK, PRINT };
