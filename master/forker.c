@@ -1,6 +1,7 @@
 #include "master/forker.h"
 
 #include "common/clock.h"
+#include "common/fault.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "master/forker_internal.h"
@@ -133,6 +134,7 @@ static int start_worker(struct forker *f, const struct forker_message *request)
         memcpy(w->pool_name, request->pool_name, sizeof w->pool_name);
         forker_table_add(&f->table, w);
         forker_table_owe(&f->table, w, TELL_WORKER);
+        (void)FAULT_POINT("fork.after");
         log_debug("worker.forked", "process=%s pid=%d pool=%s", ID_TEXT(&w->process_id), pid, w->pool_name);
         return 0;
 }

@@ -1,6 +1,7 @@
 #include "master/forker_child.h"
 
 #include "common/clock.h"
+#include "common/fault.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "master/notify.h"
@@ -18,9 +19,12 @@
 
 pid_t forker_fork(void)
 {
-        pid_t forker = getpid(), pid = fork();
+        pid_t forker = getpid(), pid = FAULT_POINT("fork.before");
         sigset_t none;
 
+        if (pid < 0)
+                return pid;
+        pid = fork();
         if (pid != 0)
                 return pid < 0 ? -errno : pid;
         setsid();
@@ -33,6 +37,8 @@ pid_t forker_fork(void)
         sigemptyset(&none);
         sigprocmask(SIG_SETMASK, &none, NULL);
         notify_forget();
+        if (FAULT_POINT("fork.child") < 0)
+                _exit(EXIT_FAILURE);
         return 0;
 }
 

@@ -1,6 +1,7 @@
 #include "master/forker_upgrade.h"
 
 #include "common/clock.h"
+#include "common/fault.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "master/forker_child.h"
@@ -114,7 +115,11 @@ void forker_upgrade_refused(const struct forker_config *config, const struct for
 
 static void execute(const struct forker_config *config, const struct forker_upgrade *upgrade, char *const *argv)
 {
-        if (upgrade->back)
+        int r = FAULT_POINT("upgrade.exec");
+
+        if (r < 0)
+                errno = -r;
+        else if (upgrade->back)
                 execveat(upgrade->previous, "", argv, environ, AT_EMPTY_PATH);
         else
                 execv(config->upgrade_path, argv);

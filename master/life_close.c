@@ -1,5 +1,6 @@
 /* How a master ends: with everything, or for the next one. */
 #include "common/clock.h"
+#include "common/fault.h"
 #include "common/log.h"
 #include "master/http/http.h"
 #include "master/life.h"
@@ -126,6 +127,7 @@ void life_hand_over(struct life *life)
         if (life->reloading || life->master.closing)
                 return;
         life->reloading = true;
+        (void)FAULT_POINT("master.hand_over");
         arm_give_up(life, life->master.config->shutdown_timeout_ms);
         life->master.streams = streams_free(life->master.streams);
         life->master.streams = streams_new();

@@ -1,5 +1,6 @@
 /* What a master hears from the forker, and when it lets clients in. */
 #include "common/clock.h"
+#include "common/fault.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "master/http/http.h"
@@ -105,6 +106,7 @@ static void handle_forker(struct life *life, const struct forker_message *messag
         case FORKER_SYNCED:
                 life->master.can_roll_back = message->number;
                 life->master.upgraded_at = message->started_at;
+                (void)FAULT_POINT("master.ready");
                 life_tell_forker(life, FORKER_LOG);
                 life_tell_forker(life, FORKER_READY);
                 log_info("master.ready", "pools=%zu", pools_count(pools));

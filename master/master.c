@@ -2,6 +2,7 @@
 
 #include "common/capture.h"
 #include "common/clock.h"
+#include "common/fault.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "master/api/api.h"
@@ -273,7 +274,7 @@ static int start(struct life *life)
         admission_init(&master->admission, &master->config->admission, "/proc");
         make_agents_dir(&master->config->log);
         master->base = new_base();
-        r = master->base ? 0 : -ENOMEM;
+        r = master->base ? FAULT_POINT("master.start") : -ENOMEM;
         r = r ? r : read_master_id(master);
         r = r ? r : effective_redis_url(master);
         r = r ? r : open_store(master, life->first);

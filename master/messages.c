@@ -1,6 +1,7 @@
 #include "master/messages.h"
 
 #include "common/clock.h"
+#include "common/fault.h"
 #include "common/json.h"
 #include "common/log.h"
 #include "master/pools.h"
@@ -238,7 +239,8 @@ static int post(struct messages *messages, const struct agent *agent, const stru
         if (posted) {
                 *posted = (struct posted){ .messages = messages, .command_id = *command_id,
                         .process_id = agent->worker->process_id, .command = take_command };
-                r = registry_publish_command(master->registry, pool_config(agent->pool)->pool_name, &posted->process_id,
+                r = FAULT_POINT("message.send");
+                r = r ? r : registry_publish_command(master->registry, pool_config(agent->pool)->pool_name, &posted->process_id,
                         take_command, on_posted, posted);
         }
         if (r == 0)

@@ -1,6 +1,8 @@
 #include "master/pools.h"
 
 #include "common/clock.h"
+#include "common/fault.h"
+#include "common/fd.h"
 #include "common/log.h"
 #include "master/messages.h"
 #include "master/pools_act.h"
@@ -363,6 +365,7 @@ void pools_worker_forked(struct pools *pools, const struct id *process_id, const
         struct master_pool *pool = pools_find(pools, pool_name);
         int64_t now = clock_mono_ms();
         struct pool_worker *worker;
+        int r = 0;
 
         if (!pool) {
                 refuse_worker(pools, process_id, pool_name, take_socket);
@@ -375,7 +378,13 @@ void pools_worker_forked(struct pools *pools, const struct id *process_id, const
         worker = pool_worker(pool->rules, process_id);
         if (worker)
                 worker->created_at = started_at;
-        if (workers_add(pools->master->workers, process_id, pool->config, take_socket) < 0)
+        if (adopted)
+                r = FAULT_POINT("worker.adopt");
+        if (r < 0)
+                fd_close(take_socket);
+        else
+                r = workers_add(pools->master->workers, process_id, pool->config, take_socket);
+        if (r < 0)
                 pools_kill(pools->master, process_id); /* its exit follows, and a new one */
         pools_wake(pools, pool);
 }

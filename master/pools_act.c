@@ -38,6 +38,7 @@ static void on_reserved(void *arg, int error, const struct registry_placed *plac
         struct master_pool *pool = arg;
         int64_t now = clock_mono_ms();
 
+        error = error ? error : FAULT_POINT("spawn.reserved");
         for (size_t i = 0; i < count; i++)
                 pool_reserved(pool->rules, &placed[i].agent_id, placed[i].epoch, error ? error : placed[i].result,
                         &placed[i].process_id, now);
@@ -179,7 +180,8 @@ static void send_command(struct master *master, const struct pool_action *action
                 free(sent);
                 return;
         }
-        r = registry_send(master->registry, pool_config(agent->pool)->pool_name, &agent->agent_id, agent->epoch,
+        r = FAULT_POINT("command.send");
+        r = r ? r : registry_send(master->registry, pool_config(agent->pool)->pool_name, &agent->agent_id, agent->epoch,
                 agent->state, sent->command, on_sent, sent);
         if (r < 0)
                 on_sent(sent, r);
@@ -377,6 +379,7 @@ static void act(struct master *master, struct master_pool *pool, struct batch *b
                 pools_kill(master, &action->worker->process_id);
                 break;
         case POOL_REAP:
+                (void)FAULT_POINT("worker.reap");
                 registry_reap(master->registry, pool->config->pool_name, &action->worker->process_id, NULL, NULL);
                 break;
         case POOL_ANSWER:

@@ -1,6 +1,7 @@
 #include "master/restore.h"
 
 #include "common/clock.h"
+#include "common/fault.h"
 #include "common/log.h"
 #include "master/pools.h"
 #include "registry/agent_exit.h"
@@ -82,7 +83,8 @@ static void load(struct restore *restore)
         int r;
 
         restore->restored = restore->skipped = 0;
-        r = store_agents_load(restore->master->store, NULL, false, on_rows, restore);
+        r = FAULT_POINT("restore.load");
+        r = r ? r : store_agents_load(restore->master->store, NULL, false, on_rows, restore);
         if (r < 0)
                 restore->on_done(restore->arg, r);
 }

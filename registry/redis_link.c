@@ -2,6 +2,7 @@
 
 #include "common/backoff.h"
 #include "common/clock.h"
+#include "common/fault.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -400,7 +401,11 @@ static void link_connect(struct redis_link *link)
         bufferevent_setcb(link->bev, on_read, NULL, on_event, link);
         bufferevent_enable(link->bev, EV_READ | EV_WRITE);
         link_arm(link, clock_mono_ms() + link->config.connect_timeout_ms);
-        r = link->url.path ? connect_unix(link) : connect_tcp(link);
+        r = FAULT_POINT("redis.connect");
+        if (r < 0)
+                errno = -r;
+        else
+                r = link->url.path ? connect_unix(link) : connect_tcp(link);
         if (connection != link->connection)
                 return; /* failed within the call, and said so */
         if (r < 0)

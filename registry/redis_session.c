@@ -1,5 +1,6 @@
 #include "registry/redis_session.h"
 
+#include "common/fault.h"
 #include "registry/registry_reply.h"
 
 #include <errno.h>
@@ -148,7 +149,7 @@ static void on_subscription_up(void *arg)
 {
         struct redis_session *session = arg;
 
-        if (SESSION_SAY(session->subscription, on_subscribed, session, "SUBSCRIBE", session->channel) < 0)
+        if (FAULT_POINT("redis.subscribe") < 0 || SESSION_SAY(session->subscription, on_subscribed, session, "SUBSCRIBE", session->channel) < 0)
                 redis_link_fail(session->subscription, -ENOMEM, "out of memory");
 }
 

@@ -2,6 +2,7 @@
 
 #include "common/backoff.h"
 #include "common/clock.h"
+#include "common/fault.h"
 #include "common/log.h"
 #include "sql/store_queue.h"
 
@@ -89,8 +90,10 @@ static void come_back(struct store *store)
 static int connect_backend(struct store_backend *backend)
 {
         struct store_rows rows;
-        int error = backend->class->connect(backend);
+        int error = FAULT_POINT("store.connect");
 
+        if (!error)
+                error = backend->class->connect(backend);
         if (!error)
                 error = store_migrate(backend);
         if (!error && backend->class->find_schema) {

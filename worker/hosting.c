@@ -268,6 +268,7 @@ static void stop_agent(const struct worker *worker, const struct hosted *hosted,
 {
         const struct placed *placed = hosted->runtime;
 
+        (void)FAULT_POINT("agent.stop");
         if (placed)
                 runtime_stop(placed->agent, graceful && !worker->now);
 }
@@ -402,6 +403,8 @@ void hosting_forget_states(struct worker *worker)
 
 void hosting_command(struct worker *worker, struct command *command)
 {
+        if (FAULT_POINT("command.take") < 0)
+                return; /* lost */
         if (command->type == COMMAND_MESSAGE)
                 deliver_message(worker, command);
         else if (roster_command(worker->roster, command) < 0)

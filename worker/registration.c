@@ -1,5 +1,6 @@
 #include "worker/registration.h"
 
+#include "common/fault.h"
 #include "common/log.h"
 #include "worker/hosting.h"
 
@@ -72,6 +73,8 @@ static void register_self(struct worker *worker)
         ssize_t count = agents && commands && !worker->registering ? list_agents(worker, agents, commands, size) : -1;
 
         describe_self(worker, &self);
+        if (FAULT_POINT("worker.register") < 0)
+                count = -1;
         if (count >= 0)
                 worker->registering = registry_register(worker->registry, &self, agents, (size_t)count, on_registered,
                                               worker) == 0;
@@ -147,7 +150,7 @@ static void beat(struct worker *worker)
         struct registry_beat beat = { .revision = worker->revision, .rss_bytes = read_rss(), .cpu_ms = read_cpu_ms(),
                 .agent_count = roster_count(worker->roster) };
 
-        if (!registry_up(worker->registry))
+        if (!registry_up(worker->registry) || FAULT_POINT("worker.heartbeat") < 0)
                 return;
         if (worker->registered)
                 registry_heartbeat(worker->registry, &worker->process_id, &beat, on_listing, worker);

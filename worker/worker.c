@@ -2,6 +2,7 @@
 
 #include "common/cgroup.h"
 #include "common/clock.h"
+#include "common/fault.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "registry/agent.h"
@@ -118,9 +119,8 @@ static void begin(struct worker *worker)
         prepare_host(worker);
         agent_log_open(&worker->welcome->agents);
         worker->roster = roster_new((unsigned)worker->welcome->pool->max_agents_per_worker);
-        r = worker->roster ? runtime_new(worker->base, worker->welcome->pool, &worker->host, &worker->runtime, reason,
-                                     sizeof reason)
-                           : -ENOMEM;
+        r = worker->roster ? FAULT_POINT("worker.begin") : -ENOMEM;
+        r = r ? r : runtime_new(worker->base, worker->welcome->pool, &worker->host, &worker->runtime, reason, sizeof reason);
         r = r ? r : registration_start(worker, reason, sizeof reason);
         if (r < 0)
                 send_failed(worker, reason);

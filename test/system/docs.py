@@ -122,6 +122,11 @@ def forker_messages():
                  for part in (down, up))
 
 
+def fault_points():
+    return set(re.findall(r'FAULT_POINT\("([^"]+)"\)', "".join(source(path.relative_to(TOP)) for room in
+                          ("common", "registry", "sql", "worker", "master") for path in (TOP / room).rglob("*.c"))))
+
+
 def control_messages():
     text = source("registry/control.h")
     names = c_names(source("registry/control.c"), "names")

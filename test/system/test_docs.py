@@ -105,6 +105,10 @@ def check_faults(texts):
     return differ([(row[0], row[1]) for row in docs.rows(text)], docs.faults(), "fault")
 
 
+def check_fault_points(texts):
+    return differ(docs.first_codes(docs.section(texts[PROTOCOL], "Fault points")), docs.fault_points(), "fault point")
+
+
 # ---- README.md ----
 
 def check_routes(texts):
@@ -174,7 +178,7 @@ def check_links(texts):
 
 
 CHECKS = [check_states, check_forker_messages, check_control_messages, check_envelopes, check_redis_keys, check_scripts_in_redis,
-          check_events, check_sql_tables, check_redis_rights, check_faults, check_routes, check_daemon_settings, check_pool_settings,
+          check_events, check_sql_tables, check_redis_rights, check_faults, check_fault_points, check_routes, check_daemon_settings, check_pool_settings,
           check_variables, check_commands, check_scripts, check_links]
 
 
@@ -204,6 +208,7 @@ SPOILT = [
     (check_redis_rights, PROTOCOL, " +hvals", ""),
     (check_redis_rights, PROTOCOL, " &master:*", ""),
     (check_faults, PROTOCOL, "| 9 | forker killed |", "| 9 | forker stopped |"),
+    (check_fault_points, PROTOCOL, "| `spawn.reserved` |", "| `spawn.placed` |"),
     (check_routes, README, "| `POST /api/v1/agents/terminate` |", "| `DELETE /api/v1/agents/{agent_id}` |"),
     (check_daemon_settings, README, "| `server.max_connections` | `1000` |", "| `server.max_connections` | `1024` |"),
     (check_daemon_settings, README, "`AGENTPOOL_LOG_LEVEL`", "`AGENTPOOL_LOGLEVEL`"),
