@@ -105,6 +105,24 @@ static void try_again(struct restore *restore)
         restore->on_away(restore->arg);
 }
 
+/* A row for a pool means: it was told to drain. */
+static void on_pools(void *arg, int error, const struct store_pool *rows, size_t count)
+{
+        struct restore *restore = arg;
+
+        if (error == -EAGAIN || error == -ENOSPC || error == -EROFS) {
+                try_again(restore);
+                return;
+        }
+        for (size_t i = 0; i < count; i++) {
+                struct master_pool *pool = pools_find(restore->master->pools, rows[i].pool_name);
+
+                if (pool)
+                        pool_hold(pool->rules, true);
+        }
+        restore->on_done(restore->arg, error);
+}
+
 static void on_rows(void *arg, int error, const struct store_agent *rows, size_t count)
 {
         struct restore *restore = arg;
@@ -120,7 +138,10 @@ static void on_rows(void *arg, int error, const struct store_agent *rows, size_t
         if (error == 0)
                 log_info("restore.loaded", "agents=%llu skipped=%llu", (unsigned long long)restore->restored,
                         (unsigned long long)restore->skipped);
-        restore->on_done(restore->arg, error);
+        if (error == 0)
+                error = store_pools_load(restore->master->store, on_pools, restore);
+        if (error < 0)
+                restore->on_done(restore->arg, error);
 }
 
 struct restore *restore_new(struct master *master, void (*on_away)(void *arg), void (*on_done)(void *arg, int error), void *arg)

@@ -337,6 +337,11 @@ struct pool_worker *pool_first_worker(const struct pool *pool)
         return pool->workers;
 }
 
+void pool_hold(struct pool *pool, bool held)
+{
+        pool->held = held;
+}
+
 void pool_stats(const struct pool *pool, struct pool_stats *ret_stats)
 {
         bool workers = pool->worker_failures >= POOL_DEGRADED_AFTER, agents = pool->agent_failures >= POOL_DEGRADED_AFTER;
@@ -356,6 +361,7 @@ void pool_stats(const struct pool *pool, struct pool_stats *ret_stats)
                 .spawns_ok = pool->spawns_ok,
                 .spawns_failed = pool->spawns_failed,
                 .idle_ends = pool->idle_ends,
+                .held = pool->held,
                 .degraded = workers || agents,
                 .rollout = pool->rollout,
         };

@@ -99,6 +99,7 @@ struct pool_stats {
         unsigned by_state[AGENT_STATE_COUNT];
         uint64_t workers_spawned, workers_terminated, spawns_ok, spawns_failed;
         uint64_t idle_ends;        /* agents ended because they were idle */
+        bool held;                 /* pool_hold */
         bool degraded;             /* its workers or agents do not start; see reason */
         char reason[192];
         struct pool_rollout rollout;
@@ -129,6 +130,10 @@ bool pool_known(const struct pool *pool);
 int pool_terminate(struct pool *pool, struct agent *agent, bool graceful, void *waiter, int64_t now);
 /* Ends one agent's program and starts it again elsewhere or here (epoch + 1). -EPROTO when it does not run. */
 int pool_restart_agent(struct pool *pool, struct agent *agent, int64_t now);
+/* Restarts every agent that runs. Returns how many. */
+unsigned pool_restart_all(struct pool *pool, int64_t now);
+/* While held, new spawns are refused; what should exist goes on and is started again. */
+void pool_hold(struct pool *pool, bool held);
 /* Begins a rollout. -EALREADY while one runs; -EPROTO when the pool is closing. */
 int pool_rollout(struct pool *pool, unsigned batch_size, int64_t min_healthy_ms, int64_t now);
 /* Where reservations should go: as configured, but to the emptiest (new) worker while a rollout runs. */

@@ -138,6 +138,15 @@ int pool_restart_agent(struct pool *pool, struct agent *agent, int64_t now)
         return 0;
 }
 
+unsigned pool_restart_all(struct pool *pool, int64_t now)
+{
+        unsigned count = 0;
+
+        for (struct agent *agent = pool->agents; agent; agent = agent->hh.next)
+                count += pool_restart_agent(pool, agent, now) == 0;
+        return count;
+}
+
 void pool_in_flight(struct pool *pool, struct agent *agent, unsigned count, int64_t now)
 {
         (void)pool;

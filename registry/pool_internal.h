@@ -51,6 +51,7 @@ struct pool {
         unsigned unsettled;                /* workers that are not settled */
         unsigned ending;                   /* terminates not answered yet */
         bool restored, closing, broken;
+        bool held;                         /* new spawns are refused */
         bool degraded;                     /* the registry is away */
         int64_t reserve_at;                /* no reservation before this: the registry had no slot or no answer */
         struct backoff fork_backoff;

@@ -277,6 +277,11 @@ static enum pool_error refuse_spawn(const struct pool *pool, char detail[192])
                 snprintf(detail, 192, "%s: shutting down", pool->config->pool_name);
                 return POOL_E_CLOSING;
         }
+        if (pool->held) {
+                snprintf(detail, 192, "%s: takes no new agents: it was told to drain; POST …/pools/%s/resume ends that",
+                        pool->config->pool_name, pool->config->pool_name);
+                return POOL_E_CLOSING;
+        }
         if (pool->restored && is_full(pool)) {
                 describe_full(pool, detail);
                 return POOL_E_FULL;

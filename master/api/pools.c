@@ -2,9 +2,11 @@
 #include "common/clock.h"
 #include "master/api/api.h"
 #include "master/rollback.h"
+#include "sql/store.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 void api_pools_list(struct http_request *request, void *arg)
 {
@@ -87,6 +89,71 @@ void api_pools_rollback(struct http_request *request, void *arg)
                 api_retry_after(request, 1);
                 http_answer_problem(request, 503, "the forker cannot be reached; try again");
         }
+}
+
+/* A pool on its way to being drained, or taken up again. */
+struct hold {
+        struct http_request *request;
+        struct master *master;
+        struct master_pool *pool;
+        bool held;
+};
+
+static void on_held(void *arg, int error)
+{
+        struct hold *hold = arg;
+
+        if (error < 0) {
+                api_answer_pool_error(hold->request, POOL_E_STORE, "the store is not available; try again");
+        } else {
+                pool_hold(hold->pool->rules, hold->held);
+                answer_begun(hold->request, hold->master, hold->pool);
+        }
+        free(hold);
+}
+
+/* Committed first: it holds for the masters to come. */
+static void set_held(struct http_request *request, struct master *master, bool held)
+{
+        struct master_pool *pool = api_path_pool(request, master);
+        struct hold *hold = pool ? malloc(sizeof *hold) : NULL;
+        struct store_pool row = { .settings = "{\"draining\":true}", .updated_at = clock_wall_ms() };
+        int r = -ENOMEM;
+
+        if (!pool)
+                return;
+        row.pool_name = pool->config->pool_name;
+        if (hold) {
+                *hold = (struct hold){ .request = request, .master = master, .pool = pool, .held = held };
+                r = held ? store_pool_put(master->store, &row, on_held, hold)
+                         : store_pool_delete(master->store, row.pool_name, on_held, hold);
+        }
+        if (r == 0)
+                return;
+        free(hold);
+        api_answer_pool_error(request, POOL_E_STORE, "the store is not available; try again");
+}
+
+void api_pools_drain(struct http_request *request, void *arg)
+{
+        set_held(request, arg, true);
+}
+
+void api_pools_resume(struct http_request *request, void *arg)
+{
+        set_held(request, arg, false);
+}
+
+void api_pools_restart(struct http_request *request, void *arg)
+{
+        struct master *master = arg;
+        struct master_pool *pool = api_path_pool(request, master);
+
+        if (!pool)
+                return;
+        pool_restart_all(pool->rules, clock_mono_ms());
+        pools_wake(master->pools, pool);
+        answer_begun(request, master, pool);
 }
 
 static void add_workers(cJSON *list, const struct master *master, const struct master_pool *pool)

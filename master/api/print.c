@@ -128,6 +128,7 @@ cJSON *api_pool_print(const struct master *master, const struct master_pool *poo
         r = r ? r : add_agents_by_state(tree, &stats);
         r = r ? r : json_add_item(tree, "manager_uptime_seconds",
                             cJSON_CreateNumber((double)((clock_wall_ms() - pool->created_at) / 1000)));
+        r = r ? r : json_add_bool(tree, "draining", stats.held);
         r = r ? r : json_add_bool(tree, "degraded", stats.degraded || !master->registry_up);
         if (stats.degraded)
                 r = r ? r : json_add_string(tree, "degraded_reason", stats.reason);
