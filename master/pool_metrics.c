@@ -6,7 +6,8 @@
 /* All there are, so that each counts from zero: a counter that appears with its first event shows no increase then. */
 static const char *const names[POOL_METRICS_EVENTS] = {
         "agent_spawned", "agent_spawn_failed", "agent_crashed", "agent_stopped", "agent_failed", "agent_terminated",
-        "worker_started", "worker_draining", "worker_stale", "worker_exited", "pool_degraded", "pool_recovered",
+        "worker_started", "worker_draining", "worker_stale", "worker_exited", "breaker_opened", "breaker_half_open",
+        "breaker_closed",
         "rollout_started", "rollout_finished", "rollout_halted",
 };
 

@@ -167,10 +167,11 @@ struct pool *pool_new(const struct pool_config *config, uint64_t random, int64_t
 {
         struct pool *pool = calloc(1, sizeof *pool);
 
-        (void)now;
         if (!pool)
                 return NULL;
         pool->config = config;
+        breaker_init(&pool->breakers[POOL_WORKERS], now);
+        breaker_init(&pool->breakers[POOL_AGENTS], now);
         pool->random = random;
         pool->fork_backoff = (struct backoff){ .base_ms = 100, .cap_ms = 30000 };
         STAILQ_INIT(&pool->actions);
@@ -283,6 +284,11 @@ void pool_tick(struct pool *pool, int64_t now)
         pool_pump(pool, now);
 }
 
+void pool_wake_at(struct pool *pool, int64_t at)
+{
+        pool->wake_at = earlier(pool->wake_at, at);
+}
+
 /* splitmix64 (Vigna): any state is a good one. */
 static uint64_t random_next(struct pool *pool)
 {
@@ -344,7 +350,7 @@ void pool_hold(struct pool *pool, bool held)
 
 void pool_stats(const struct pool *pool, struct pool_stats *ret_stats)
 {
-        bool workers = pool->worker_failures >= POOL_DEGRADED_AFTER, agents = pool->agent_failures >= POOL_DEGRADED_AFTER;
+        const struct breaker *workers = &pool->breakers[POOL_WORKERS], *agents = &pool->breakers[POOL_AGENTS];
 
         *ret_stats = (struct pool_stats){
                 .workers_starting = pool->workers_by_state[WORKER_STARTING],
@@ -362,12 +368,12 @@ void pool_stats(const struct pool *pool, struct pool_stats *ret_stats)
                 .spawns_failed = pool->spawns_failed,
                 .idle_ends = pool->idle_ends,
                 .held = pool->held,
-                .degraded = workers || agents,
+                .degraded = workers->state != BREAKER_CLOSED || agents->state != BREAKER_CLOSED,
                 .rollout = pool->rollout,
         };
         memcpy(ret_stats->by_state, pool->by_state, sizeof pool->by_state);
-        if (workers)
-                snprintf(ret_stats->reason, sizeof ret_stats->reason, "workers do not start: %s", pool->worker_reason);
-        else if (agents)
-                snprintf(ret_stats->reason, sizeof ret_stats->reason, "agents do not start: %s", pool->agent_reason);
+        if (workers->state != BREAKER_CLOSED)
+                snprintf(ret_stats->reason, sizeof ret_stats->reason, "workers do not start: %s", workers->reason);
+        else if (agents->state != BREAKER_CLOSED)
+                snprintf(ret_stats->reason, sizeof ret_stats->reason, "agents do not stay: %s", agents->reason);
 }

@@ -4,6 +4,7 @@
 #ifndef REGISTRY_POOL_H
 #define REGISTRY_POOL_H
 #include "registry/agent.h"
+#include "registry/breaker.h"
 #include "registry/pool_config.h"
 
 struct pool_worker {
@@ -18,7 +19,9 @@ struct pool_worker {
                                        the registry went away last, or since this master began */
         bool reported;              /* was ready once */
         bool outdated;              /* a rollout is to replace it */
+        bool proved;                /* an agent ran in it */
         int64_t created_at;         /* wall ms */
+        int64_t ready_at;           /* mono ms; 0: was not ready yet */
         int64_t idle_since;         /* mono ms since it hosts nothing; 0: hosts something */
         int64_t deadline;           /* mono ms by which it must be ready or gone; 0: none */
         int64_t look_at;            /* mono ms when to see whether it is still needed; 0: hosts something */
@@ -62,6 +65,7 @@ enum pool_error {
         POOL_E_STORE,    /* the store refused or is away */
         POOL_E_RESOURCES, /* no memory, processes or descriptors for it now */
         POOL_E_CLOSING,  /* the pool is being drained or the daemon ends */
+        POOL_E_BREAKER,  /* a breaker of the pool is open (detail: which, why, for how long) */
         POOL_E_ENDED,    /* the agent was ended while its start was under way */
 };
 
@@ -77,6 +81,8 @@ struct pool_action {
         const char *event;   /* static */
         char detail[192];
 };
+
+enum pool_breaker { POOL_WORKERS = 0, POOL_AGENTS, POOL_BREAKERS };
 
 enum rollout_state { ROLLOUT_NONE = 0, ROLLOUT_RUNNING, ROLLOUT_HALTED, ROLLOUT_FINISHED };
 
@@ -100,7 +106,7 @@ struct pool_stats {
         uint64_t workers_spawned, workers_terminated, spawns_ok, spawns_failed;
         uint64_t idle_ends;        /* agents ended because they were idle */
         bool held;                 /* pool_hold */
-        bool degraded;             /* its workers or agents do not start; see reason */
+        bool degraded;             /* a breaker is not closed; see reason */
         char reason[192];
         struct pool_rollout rollout;
 };
@@ -142,6 +148,8 @@ enum pool_placement pool_placement(const struct pool *pool);
  * the start it is to be used. Away: every worker is asked to let go of it and to say then what it runs; until it has,
  * pool_worker_ready is not called for it. */
 void pool_registry(struct pool *pool, bool up, int64_t now);
+/* Closes both breakers. */
+void pool_reset(struct pool *pool, int64_t now);
 /* Ends everything: workers are shut down, nothing is placed again; agents stay wanted in the store. */
 void pool_close(struct pool *pool, int64_t now);
 bool pool_closed(const struct pool *pool); /* closed, all answered, and no worker is left */
@@ -186,4 +194,7 @@ struct pool_worker *pool_worker(const struct pool *pool, const struct id *proces
 struct agent *pool_first_agent(const struct pool *pool);          /* then agent->hh.next, oldest first */
 struct pool_worker *pool_first_worker(const struct pool *pool);   /* then worker->hh.next, oldest first */
 void pool_stats(const struct pool *pool, struct pool_stats *ret_stats);
+const struct breaker *pool_breaker(const struct pool *pool, enum pool_breaker which);
+/* When a spawn that was refused with POOL_E_BREAKER should come again; at least 1. */
+int64_t pool_retry_seconds(const struct pool *pool, int64_t now);
 #endif

@@ -17,6 +17,7 @@
 #define WORKER_FILES_LEAST 64
 #define RUNTIME(field) offsetof(struct pool_runtime_config, field)
 #define RESTART(field) offsetof(struct pool_restart_config, field)
+#define BREAKER(field) offsetof(struct breaker_config, field)
 #define LIMITS(field) offsetof(struct pool_limits_config, field)
 #define WORKER_LIMITS(field) offsetof(struct pool_worker_limits_config, field)
 #define POOL(field) offsetof(struct pool_config, field)
@@ -53,6 +54,14 @@ static const struct schema_field restart_fields[] = {
         { .name = NULL },
 };
 
+static const struct schema_field breaker_fields[] = {
+        INTEGER(threshold, BREAKER, 0, 1000000, "5"),
+        INTEGER(window_seconds, BREAKER, 1, 86400, "60"),
+        INTEGER(cooldown_seconds, BREAKER, 1, 86400, "10"),
+        { .name = "auto_reset", .type = SCHEMA_BOOL, .offset = BREAKER(auto_reset), .fallback = "true" },
+        { .name = NULL },
+};
+
 static const struct schema_field limits_fields[] = {
         INTEGER(memory_bytes, LIMITS, 0, PETABYTE, "0"),
         INTEGER(cpu_percent, LIMITS, 0, 1000000, "0"),
@@ -71,6 +80,7 @@ const struct schema_field pool_config_fields[] = {
         { .name = "role_type", .type = SCHEMA_NAME, .offset = POOL(role_type), .required = true },
         { .name = "runtime", .type = SCHEMA_OBJECT, .offset = POOL(runtime), .required = true, .fields = runtime_fields },
         { .name = "restart", .type = SCHEMA_OBJECT, .offset = POOL(restart), .fields = restart_fields },
+        { .name = "breaker", .type = SCHEMA_OBJECT, .offset = POOL(breaker), .fields = breaker_fields },
         { .name = "limits", .type = SCHEMA_OBJECT, .offset = POOL(limits), .fields = limits_fields },
         { .name = "worker_limits", .type = SCHEMA_OBJECT, .offset = POOL(worker_limits), .fields = worker_limits_fields },
         { .name = "allowed_args", .type = SCHEMA_STRINGS, .offset = POOL(allowed_args), .max = 64 },

@@ -2,6 +2,7 @@
 #ifndef REGISTRY_POOL_CONFIG_H
 #define REGISTRY_POOL_CONFIG_H
 #include "common/schema.h"
+#include "registry/breaker.h"
 
 enum pool_runtime { POOL_RUNTIME_COMMAND = 1, POOL_RUNTIME_MODULE };
 enum pool_placement { POOL_PACK = 1, POOL_SPREAD }; /* fullest worker with room first | emptiest first */
@@ -47,6 +48,7 @@ struct pool_config {
         char *role_type;
         struct pool_runtime_config runtime;
         struct pool_restart_config restart;
+        struct breaker_config breaker; /* both of them */
         struct pool_limits_config limits;
         struct pool_worker_limits_config worker_limits;
         char **allowed_args; /* names that a spawn's args may use */

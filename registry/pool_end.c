@@ -204,11 +204,16 @@ static void start_again(struct agent *agent, const struct end *end, uint32_t del
         pool_agent_time(agent);
 }
 
-static void count_start_failure(struct pool *pool, const struct agent *agent, const char *reason)
+/* Its worker's end says nothing about the pool's agents, nor does that of one that was healthy. */
+static void judge_pool(const struct agent *agent, const struct end *end, int64_t running_since, int64_t now)
 {
-        snprintf(pool->agent_reason, sizeof pool->agent_reason, "%s", reason);
-        if (++pool->agent_failures == POOL_DEGRADED_AFTER)
-                pool_push_event(pool, "pool_degraded", NULL, agent->worker, reason);
+        struct pool *pool = agent->pool;
+
+        if (end->cause == RESTART_START_FAILED)
+                pool_rollout_failed(pool, end->exit->reason);
+        if (end->cause != RESTART_WORKER_DIED
+                && (!running_since || now - running_since < pool->config->restart.healthy_seconds * 1000))
+                pool_agent_failed(pool, end->exit->reason, now);
 }
 
 /* The spawn is not answered yet: another worker only if it was no fault of the agent. */
@@ -217,6 +222,7 @@ static void unanswered_ended(struct agent *agent, const struct end *end, int64_t
         struct pool *pool = agent->pool;
         uint32_t delay_ms;
 
+        judge_pool(agent, end, 0, now);
         /* Counted, so that an agent that kills its workers does not go on until its deadline. */
         if (end->cause == RESTART_WORKER_DIED
                 && restart_decide(&pool->config->restart, agent, end->cause, end->exit, now, pool_random(pool), &delay_ms)
@@ -236,8 +242,10 @@ static void answered_ended(struct agent *agent, const struct end *end, int64_t r
         agent->running_since = running_since;
         verdict = restart_decide(&pool->config->restart, agent, end->cause, end->exit, now, pool_random(pool), &delay_ms);
         agent->running_since = 0;
-        if (verdict != RESTART_STOPPED)
+        if (verdict != RESTART_STOPPED) {
                 pool_push_event(pool, "agent_crashed", agent, NULL, end->exit->reason);
+                judge_pool(agent, end, running_since, now);
+        }
         if (verdict == RESTART_AGAIN)
                 start_again(agent, end, delay_ms, now);
         else
@@ -253,8 +261,6 @@ static void agent_ended(struct agent *agent, const struct end *end, int64_t now)
                 pool_agent_gone(agent, now);
                 return;
         }
-        if (end->cause == RESTART_START_FAILED && !end->refused && !withdrawn)
-                count_start_failure(agent->pool, agent, end->exit->reason);
         pool_set_phase(agent, PHASE_NONE);
         pool_detach(agent, now);
         agent->asked = false;
@@ -296,7 +302,7 @@ static void spawned(struct agent *agent, int64_t now)
         pool_set_phase(agent, PHASE_NONE);
         pool_set_state(agent, AGENT_EV_STARTED);
         pool_agent_time(agent);
-        agent->pool->agent_failures = 0;
+        pool_worker_proved(agent->worker, now);
         if (agent->answered)
                 pool_push_event(agent->pool, "agent_spawned", agent, agent->worker, agent->start_reason);
         else

@@ -1,6 +1,6 @@
 /* What the files of the pool's rules share: pool.c (life, actions, time, looking), pool_place.c (from the request to the
- * answer), pool_degraded.c (the registry is away), pool_restore.c, pool_end.c (ends, restarts, terminate), pool_idle.c,
- * pool_workers.c, pool_rollout.c. Nobody else includes this. */
+ * answer), pool_room.c (whether there is any), pool_degraded.c (the registry is away), pool_restore.c, pool_end.c (ends,
+ * restarts, terminate), pool_idle.c, pool_breaker.c, pool_workers.c, pool_rollout.c. Nobody else includes this. */
 #ifndef REGISTRY_POOL_INTERNAL_H
 #define REGISTRY_POOL_INTERNAL_H
 #define HASH_NONFATAL_OOM 1
@@ -15,7 +15,6 @@
 #define POOL_STORE_RETRY_MS 1000
 #define POOL_LOOK_MS 1000        /* an idle worker that was still needed */
 #define POOL_KILL_MARGIN_MS 5000 /* a worker that should end by itself gets so much longer; a KILL is repeated so often */
-#define POOL_DEGRADED_AFTER 3    /* failures in a row */
 #define POOL_STORING_MAX 1000    /* restored agents that are on their way at once */
 
 struct pool_node { /* one queued action */
@@ -56,8 +55,8 @@ struct pool {
         int64_t reserve_at;                /* no reservation before this: the registry had no slot or no answer */
         struct backoff fork_backoff;
         int64_t fork_at;                   /* no fork before this */
-        unsigned worker_failures, agent_failures; /* starts failed in a row */
-        char worker_reason[160], agent_reason[160];
+        struct breaker breakers[POOL_BREAKERS];
+        struct agent *trial;               /* the one that a half open breaker lets start; NULL: none */
         uint64_t workers_spawned, workers_terminated, spawns_ok, spawns_failed, idle_ends;
         struct pool_rollout rollout;
         struct pool_evicted evicted[POOL_EVICTED]; /* the last ones */
@@ -73,6 +72,7 @@ void pool_push_answer(struct pool *pool, struct agent *agent, void *waiter, enum
 void pool_push_event(struct pool *pool, const char *event, struct agent *agent, struct pool_worker *worker,
         const char *detail);
 uint32_t pool_random(struct pool *pool);
+void pool_wake_at(struct pool *pool, int64_t at); /* pool_pump is due then, at the latest */
 struct id pool_new_id(struct pool *pool);
 /* After any change of the times that an agent or worker waits for. */
 void pool_agent_time(struct agent *agent);
@@ -115,9 +115,25 @@ void pool_take_hosted(struct pool_worker *worker, const struct pool_hosted *host
 /* After all it hosts was taken: asks for what should be there and was not listed. */
 void pool_doubt_unlisted(struct pool_worker *worker, int64_t now);
 
+/* pool_room.c */
+bool pool_is_room(const struct pool *pool, unsigned fresh);
+/* POOL_OK, or why a new spawn is refused at once. */
+enum pool_error pool_refuse_spawn(const struct pool *pool, int64_t now, char detail[192]);
+
 /* pool_idle.c */
 void pool_idle_watch(struct agent *agent, int64_t now); /* it runs: from now on it may be idle for too long */
 void pool_idle_due(struct agent *agent, int64_t now);
+
+/* pool_breaker.c */
+void pool_worker_failed(struct pool_worker *worker, const char *reason, int64_t now);
+void pool_worker_proved(struct pool_worker *worker, int64_t now); /* an agent runs in it */
+void pool_agent_failed(struct pool *pool, const char *reason, int64_t now);
+bool pool_may_fork(const struct pool *pool);
+bool pool_may_start(const struct pool *pool);
+void pool_start_tried(struct agent *agent);
+/* POOL_OK, or what a new spawn is answered. room: there is a slot for it. */
+enum pool_error pool_breaker_refuses(const struct pool *pool, bool room, int64_t now, char detail[192]);
+void pool_pump_breakers(struct pool *pool, int64_t now);
 
 /* pool_end.c */
 void pool_begin_end(struct agent *agent, int64_t now);  /* on purpose; agent->graceful says how */
@@ -139,6 +155,7 @@ void pool_close_worker(struct pool_worker *worker, int64_t now);
 
 /* pool_rollout.c */
 void pool_rollout_pump(struct pool *pool, int64_t now);
+void pool_rollout_failed(struct pool *pool, const char *reason); /* halts it */
 /* Workers that the rollout wants ready and empty beyond the spare ones. */
 unsigned pool_rollout_surge(const struct pool *pool);
 /* Ready workers that host nothing; while a rollout runs, only those that it will not replace. */

@@ -91,6 +91,8 @@ void pool_detach(struct agent *agent, int64_t now)
 
         agent->acked = false;
         agent->running_since = 0;
+        if (pool->trial == agent)
+                pool->trial = NULL;
         agent->resend_at = agent->idle_at = 0;
         if (!worker)
                 return;
@@ -238,66 +240,10 @@ void pool_abandon(struct agent *agent, enum pool_error error, const char *detail
         pool_forget_agent(agent, now);
 }
 
-static void describe_full(const struct pool *pool, char detail[192])
-{
-        unsigned taken = pool->used + pool->in_phase[PHASE_RESERVING];
-
-        snprintf(detail, 192, "%s: %u of %u slots in %u of %lld workers; raise max_workers", pool->config->pool_name,
-                taken < pool->capacity ? taken : pool->capacity, pool->capacity, pool->workers_by_state[WORKER_READY],
-                (long long)pool->config->max_workers);
-}
-
-static unsigned live_workers(const struct pool *pool)
-{
-        return HASH_COUNT(pool->workers);
-}
-
-/* For one more agent beyond those that are there or on their way back, and fresh new ones. Also below the limit that is
- * configured: a rollout has more workers for a while, and not for good. */
-static bool is_room(const struct pool *pool, unsigned fresh)
-{
-        int64_t limit = pool->config->max_workers * pool->config->max_agents_per_worker;
-        unsigned again = pool->in_phase[PHASE_WAITING] - pool->fresh_count, owed = pool_owed_slots(pool);
-
-        return pool_free_slots(pool) > owed + again + fresh
-                && pool->used + pool->in_phase[PHASE_RESERVING] + owed + again + fresh < limit;
-}
-
-/* No slot, and none comes by itself. */
-static bool is_full(const struct pool *pool)
-{
-        return live_workers(pool) >= pool->config->max_workers
-                && pool->workers_by_state[WORKER_READY] == live_workers(pool) && pool->by_state[AGENT_STOPPING] == 0
-                && pool->in_phase[PHASE_WITHDRAWN] == 0 && !is_room(pool, pool->fresh_count);
-}
-
-static enum pool_error refuse_spawn(const struct pool *pool, char detail[192])
-{
-        if (pool->closing) {
-                snprintf(detail, 192, "%s: shutting down", pool->config->pool_name);
-                return POOL_E_CLOSING;
-        }
-        if (pool->held) {
-                snprintf(detail, 192, "%s: takes no new agents: it was told to drain; POST …/pools/%s/resume ends that",
-                        pool->config->pool_name, pool->config->pool_name);
-                return POOL_E_CLOSING;
-        }
-        if (pool->restored && is_full(pool)) {
-                describe_full(pool, detail);
-                return POOL_E_FULL;
-        }
-        if (pool->fresh_count >= pool->config->queue_max) {
-                snprintf(detail, 192, "%s: %u spawns wait already; raise queue_max or retry later",
-                        pool->config->pool_name, pool->fresh_count);
-                return POOL_E_QUEUE;
-        }
-        return POOL_OK;
-}
-
 int pool_spawn(struct pool *pool, struct agent *take_agent, int64_t now, enum pool_error *ret_error, char detail[192])
 {
         struct agent *agent = take_agent;
-        enum pool_error error = refuse_spawn(pool, detail);
+        enum pool_error error = pool_refuse_spawn(pool, now, detail);
 
         if (error == POOL_OK && !pool_add_agent(pool, agent)) {
                 snprintf(detail, 192, "%s: out of memory", pool->config->pool_name);
@@ -330,9 +276,9 @@ static void spawn_timed_out(struct agent *agent, int64_t now)
         if (agent->acked) {
                 error = POOL_E_STORE;
                 snprintf(detail, sizeof detail, "it runs, but the store did not commit it within %lld ms", waited);
-        } else if (agent->phase == PHASE_WAITING && pool->worker_failures) {
+        } else if (agent->phase == PHASE_WAITING && pool->fork_backoff.tries > 0) {
                 error = POOL_E_WORKERS;
-                snprintf(detail, sizeof detail, "workers do not start: %s", pool->worker_reason);
+                snprintf(detail, sizeof detail, "workers do not start: %s", pool->breakers[POOL_WORKERS].reason);
         } else if (agent->phase == PHASE_WAITING) {
                 snprintf(detail, sizeof detail, "no slot within %lld ms: %u of %u slots taken in %u workers, %u more starting",
                         waited, pool->used, pool->capacity, pool->workers_by_state[WORKER_READY],
@@ -457,13 +403,15 @@ static void pump_waiting(struct pool *pool, int64_t now)
         if (pool->in_phase[PHASE_WAITING] == 0 || pool_free_slots(pool) == 0)
                 return;
         if (now < pool->reserve_at && !pool->degraded) {
-                pool->wake_at = pool->reserve_at;
+                pool_wake_at(pool, pool->reserve_at);
                 return;
         }
         do {
-                agent = first_placeable(&pool->again);
-                if (!agent && is_room(pool, 0))
+                agent = pool_may_start(pool) ? first_placeable(&pool->again) : NULL;
+                if (!agent && pool_may_start(pool) && pool_is_room(pool, 0))
                         agent = first_placeable(&pool->fresh);
+                if (agent)
+                        pool_start_tried(agent);
         } while (agent && pool_reserve(agent, now) && pool_free_slots(pool) > 0);
 }
 
@@ -472,6 +420,7 @@ void pool_pump(struct pool *pool, int64_t now)
         if (pool->closing || !pool->restored)
                 return;
         pool->wake_at = 0;
+        pool_pump_breakers(pool, now);
         pool_pump_restoring(pool, now);
         pump_waiting(pool, now);
         pool_rollout_pump(pool, now);

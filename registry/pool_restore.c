@@ -67,6 +67,7 @@ static void adopt_agent(struct agent *agent, struct pool_worker *worker, const s
         agent->running_since = now;
         agent->resend_at = 0;
         pool_idle_watch(agent, now);
+        pool_worker_proved(worker, now);
         pool_set_phase(agent, PHASE_NONE);
         pool_set_state(agent, AGENT_EV_STARTED);
         pool_agent_time(agent);

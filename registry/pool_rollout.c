@@ -46,13 +46,12 @@ int pool_rollout(struct pool *pool, unsigned batch_size, int64_t min_healthy_ms,
                 return -EALREADY;
         pool->rollout = (struct pool_rollout){ .state = ROLLOUT_RUNNING, .batch_size = batch_size,
                 .min_healthy_ms = min_healthy_ms };
-        pool->worker_failures = pool->agent_failures = 0;
         for (worker = pool->workers; worker; worker = worker->hh.next) {
                 worker->outdated = true;
                 pool->rollout.remaining++;
         }
         pool_push_event(pool, "rollout_started", NULL, NULL, "");
-        pool_pump(pool, now);
+        pool_reset(pool, now);
         return 0;
 }
 
@@ -60,6 +59,14 @@ static void finish(struct pool *pool, enum rollout_state state, const char *even
 {
         pool->rollout.state = state;
         pool_push_event(pool, event, NULL, NULL, pool->rollout.reason);
+}
+
+void pool_rollout_failed(struct pool *pool, const char *reason)
+{
+        if (pool->rollout.state != ROLLOUT_RUNNING)
+                return;
+        snprintf(pool->rollout.reason, sizeof pool->rollout.reason, "%s", reason);
+        finish(pool, ROLLOUT_HALTED, "rollout_halted");
 }
 
 /* Agents of a worker that is being emptied go elsewhere as soon as they can be moved. */
@@ -128,13 +135,8 @@ void pool_rollout_pump(struct pool *pool, int64_t now)
         rollout->replaced += rollout->remaining - remaining;
         rollout->remaining = remaining;
         rollout->leaving = leaving;
-        if (pool->worker_failures > 0 || pool->agent_failures > 0) {
-                snprintf(rollout->reason, sizeof rollout->reason, "%s",
-                        pool->worker_failures ? pool->worker_reason : pool->agent_reason);
-                finish(pool, ROLLOUT_HALTED, "rollout_halted");
-        } else if (leaving == 0 && now < rollout->healthy_at) {
-                if (pool->wake_at == 0 || rollout->healthy_at < pool->wake_at)
-                        pool->wake_at = rollout->healthy_at;
+        if (leaving == 0 && now < rollout->healthy_at) {
+                pool_wake_at(pool, rollout->healthy_at);
         } else if (remaining == 0) {
                 finish(pool, ROLLOUT_FINISHED, "rollout_finished");
         } else if (leaving == 0 && pool_rollout_empty(pool) >= pool_rollout_surge(pool)) {

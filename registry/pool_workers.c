@@ -91,14 +91,17 @@ static int64_t wanted_forks(const struct pool *pool)
 /* While workers fail at their start: one at a time, after its delay. */
 static int64_t allowed_forks(struct pool *pool, int64_t want, int64_t now)
 {
-        if (want <= 0 || pool->worker_failures == 0)
+        if (want <= 0 || !pool_may_fork(pool))
+                return 0;
+        if (pool->breakers[POOL_WORKERS].state == BREAKER_HALF_OPEN)
+                return 1;
+        if (pool->fork_backoff.tries == 0)
                 return want;
         if (pool->workers_by_state[WORKER_STARTING] > 0)
                 return 0;
         if (now >= pool->fork_at)
                 return 1;
-        if (pool->wake_at == 0 || pool->fork_at < pool->wake_at)
-                pool->wake_at = pool->fork_at;
+        pool_wake_at(pool, pool->fork_at);
         return 0;
 }
 
@@ -120,12 +123,19 @@ void pool_fork_workers(struct pool *pool, int64_t now)
 
 /* --- life --------------------------------------------------------------------------------------------------------- */
 
-static void start_failed(struct pool *pool, struct pool_worker *worker, const char *reason, int64_t now)
+static void start_failed(struct pool_worker *worker, const char *reason, int64_t now)
 {
-        snprintf(pool->worker_reason, sizeof pool->worker_reason, "%s", reason);
+        struct pool *pool = worker->pool;
+
         pool->fork_at = now + backoff_next(&pool->fork_backoff, pool_random(pool));
-        if (++pool->worker_failures == POOL_DEGRADED_AFTER)
-                pool_push_event(pool, "pool_degraded", NULL, worker, reason);
+        pool_worker_failed(worker, reason, now);
+}
+
+/* Its end says something about the next one's start. When many end at once, that is one thing, said once. */
+static bool ended_early(const struct pool_worker *worker)
+{
+        return worker->reported && !worker->adopted && !worker->proved && worker->state == WORKER_READY
+                && worker->ready_at >= worker->pool->breakers[POOL_WORKERS].failed_at;
 }
 
 static void shut_down(struct pool_worker *worker, int64_t now)
@@ -162,7 +172,7 @@ void pool_worker_fork_failed(struct pool *pool, const struct id *process_id, int
         if (!worker)
                 return;
         snprintf(reason, sizeof reason, "fork: %s", strerror(abs(error)));
-        start_failed(pool, worker, reason, now);
+        start_failed(worker, reason, now);
         worker_remove(worker);
         pool_push_event(pool, "worker_exited", NULL, worker, reason);
         pool_push(pool, POOL_FORGET_WORKER, NULL, worker);
@@ -212,7 +222,9 @@ void pool_worker_exited(struct pool *pool, const struct id *process_id, const ch
         if (!worker)
                 return;
         if (!worker->reported && !worker->adopted && !pool->closing)
-                start_failed(pool, worker, why, now);
+                start_failed(worker, why, now);
+        else if (!pool->closing && ended_early(worker))
+                pool_worker_failed(worker, why, now);
         worker_remove(worker);
         pool->reserve_at = 0;
         pool_push(pool, POOL_REAP, NULL, worker);
@@ -228,14 +240,12 @@ static void became_ready(struct pool_worker *worker, int64_t now)
         struct pool *pool = worker->pool;
 
         worker->deadline = 0;
+        worker->ready_at = now;
         if (worker->used == 0)
                 worker->look_at = now + pool->config->worker_idle_timeout_ms;
         set_state(worker, WORKER_EV_READY);
         pool_worker_time(worker);
         pool_push_event(pool, "worker_started", NULL, worker, "");
-        if (pool->worker_failures >= POOL_DEGRADED_AFTER)
-                pool_push_event(pool, "pool_recovered", NULL, worker, "");
-        pool->worker_failures = 0;
         backoff_reset(&pool->fork_backoff);
 }
 

@@ -189,6 +189,8 @@ static const char *placement_reason(const struct agent *agent)
 
         if (agent->phase == PHASE_NONE && agent->state != AGENT_IDLE && agent->state != AGENT_BUSY)
                 return agent->state == AGENT_FAILED ? "the restart policy gave up on it" : "it has ended or is ending";
+        if (agent->phase == PHASE_WAITING && pool_breaker(agent->pool, POOL_AGENTS)->state != BREAKER_CLOSED)
+                return "it waits until the breaker of its pool lets agents start";
         return reasons[agent->phase];
 }
 

@@ -76,6 +76,7 @@ int api_pool_error_status(enum pool_error error)
         case POOL_E_FULL:
         case POOL_E_QUEUE:
         case POOL_E_WORKERS:
+        case POOL_E_BREAKER:
         case POOL_E_STORE:
         case POOL_E_RESOURCES:
         case POOL_E_CLOSING:
@@ -110,7 +111,7 @@ void api_answer_pool_error(struct http_request *request, enum pool_error error, 
         int status = api_pool_error_status(error);
 
         idempotency_answered(request, status, NULL);
-        if (status == 503)
+        if (status == 503 && error != POOL_E_BREAKER) /* its caller knows when */
                 api_retry_after(request, error == POOL_E_FULL || error == POOL_E_RESOURCES ? 5 : 1);
         http_answer_problem(request, status, "%s", detail);
 }

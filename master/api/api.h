@@ -79,6 +79,7 @@ void api_pools_resume(struct http_request *request, void *arg);
 void api_pools_restart(struct http_request *request, void *arg);
 void api_pools_rollout(struct http_request *request, void *arg);
 void api_pools_rollback(struct http_request *request, void *arg);
+void api_pools_reset(struct http_request *request, void *arg);
 void api_pools_processes(struct http_request *request, void *arg);
 void api_processes(struct http_request *request, void *arg);
 void api_agents_logs(struct http_request *request, void *arg);

@@ -114,10 +114,25 @@ static void print_pool_families(FILE *out, const struct master *master, const st
                 fprintf(out, "agentpool_worker_crashes_total{pool=\"%s\"} %llu\n",
                         pools_at(master->pools, i)->config->pool_name,
                         (unsigned long long)pools_at(master->pools, i)->metrics.worker_crashes);
-        family(out, "agentpool_pool_degraded", "gauge", "1 while workers or agents of the pool do not start, or Redis is away.");
+        family(out, "agentpool_pool_degraded", "gauge", "1 while a breaker of the pool is not closed, or Redis is away.");
         for (size_t i = 0; i < pools_count(master->pools); i++)
                 fprintf(out, "agentpool_pool_degraded{pool=\"%s\"} %d\n", pools_at(master->pools, i)->config->pool_name,
                         stats[i].degraded || !master->registry_up);
+}
+
+static void print_breakers(FILE *out, const struct master *master)
+{
+        static const unsigned values[BREAKER_STATE_COUNT] = { [BREAKER_HALF_OPEN] = 1, [BREAKER_OPEN] = 2 };
+
+        family(out, "agentpool_breaker_state", "gauge", "Breakers of the pool: 0 closed, 1 half open, 2 open.");
+        for (size_t i = 0; i < pools_count(master->pools); i++) {
+                const struct master_pool *pool = pools_at(master->pools, i);
+
+                put_count(out, "agentpool_breaker_state", pool->config->pool_name, "breaker", "workers",
+                        values[pool_breaker(pool->rules, POOL_WORKERS)->state]);
+                put_count(out, "agentpool_breaker_state", pool->config->pool_name, "breaker", "agents",
+                        values[pool_breaker(pool->rules, POOL_AGENTS)->state]);
+        }
 }
 
 static void print_states(FILE *out, const struct master *master, const struct pool_stats *stats)
@@ -201,6 +216,7 @@ static void print_pools(FILE *out, const struct master *master)
         for (size_t i = 0; i < count; i++)
                 pool_stats(pools_at(master->pools, i)->rules, &stats[i]);
         print_pool_families(out, master, stats);
+        print_breakers(out, master);
         print_states(out, master, stats);
         print_outcomes(out, master, stats);
         print_histograms(out, master);

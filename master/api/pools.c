@@ -91,6 +91,18 @@ void api_pools_rollback(struct http_request *request, void *arg)
         }
 }
 
+void api_pools_reset(struct http_request *request, void *arg)
+{
+        struct master *master = arg;
+        struct master_pool *pool = api_path_pool(request, master);
+
+        if (!pool)
+                return;
+        pool_reset(pool->rules, clock_mono_ms());
+        pools_wake(master->pools, pool);
+        api_answer(request, 200, api_pool_print(master, pool));
+}
+
 /* A pool on its way to being drained, or taken up again. */
 struct hold {
         struct http_request *request;

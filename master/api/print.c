@@ -102,6 +102,40 @@ static int add_rollout(cJSON *tree, const struct pool_rollout *rollout)
         return r;
 }
 
+static int add_breaker(cJSON *tree, const char *name, const struct pool *pool, enum pool_breaker which)
+{
+        const struct breaker *breaker = pool_breaker(pool, which);
+        int64_t now = clock_mono_ms(), at = breaker_cooled_at(breaker, &pool_config(pool)->breaker);
+        cJSON *item = cJSON_CreateObject();
+        int r = item ? 0 : -ENOMEM;
+
+        r = r ? r : json_add_string(item, "state", breaker_state_name(breaker->state));
+        r = r ? r : json_add_time(item, "since", clock_wall_ms() - (now - breaker->since));
+        r = r ? r : json_add_integer(item, "failures", breaker->failures);
+        r = r ? r : json_add_integer(item, "opened", (int64_t)breaker->opened);
+        r = r ? r : json_add_item(item, "reason",
+                            breaker->failures ? cJSON_CreateString(breaker->reason) : cJSON_CreateNull());
+        if (at < INT64_MAX)
+                r = r ? r : json_add_integer(item, "half_open_in_ms", at > now ? at - now : 0);
+        if (r == 0)
+                return json_add_item(tree, name, item);
+        cJSON_Delete(item);
+        return r;
+}
+
+static int add_breakers(cJSON *tree, const struct pool *pool)
+{
+        cJSON *item = cJSON_CreateObject();
+        int r = item ? 0 : -ENOMEM;
+
+        r = r ? r : add_breaker(item, "workers", pool, POOL_WORKERS);
+        r = r ? r : add_breaker(item, "agents", pool, POOL_AGENTS);
+        if (r == 0)
+                return json_add_item(tree, "breakers", item);
+        cJSON_Delete(item);
+        return r;
+}
+
 cJSON *api_pool_print(const struct master *master, const struct master_pool *pool)
 {
         cJSON *tree = cJSON_CreateObject();
@@ -132,6 +166,7 @@ cJSON *api_pool_print(const struct master *master, const struct master_pool *poo
         r = r ? r : json_add_bool(tree, "degraded", stats.degraded || !master->registry_up);
         if (stats.degraded)
                 r = r ? r : json_add_string(tree, "degraded_reason", stats.reason);
+        r = r ? r : add_breakers(tree, pool->rules);
         if (stats.rollout.state != ROLLOUT_NONE)
                 r = r ? r : add_rollout(tree, &stats.rollout);
         return finished(tree, r);

@@ -19,6 +19,7 @@ const struct http_route api_routes[] = {
         { HTTP_POST, V1 "/agents/pools/{name}/restart", api_pools_restart },
         { HTTP_POST, V1 "/agents/pools/{name}/rollout", api_pools_rollout },
         { HTTP_POST, V1 "/agents/pools/{name}/rollback", api_pools_rollback },
+        { HTTP_POST, V1 "/agents/pools/{name}/reset", api_pools_reset },
         { HTTP_GET, V1 "/agents/pools/{name}/processes", api_pools_processes },
         { HTTP_GET, V1 "/agents/metrics/processes", api_processes },
         { HTTP_GET, V1 "/agents/{agent_id}", api_agents_get },

@@ -37,13 +37,20 @@ static void spawn_free(struct spawn *spawn)
         free(spawn);
 }
 
+static void answer_error(struct spawn *spawn)
+{
+        if (spawn->error == POOL_E_BREAKER)
+                api_retry_after(spawn->request, (unsigned)pool_retry_seconds(spawn->pool->rules, clock_mono_ms()));
+        api_answer_pool_error(spawn->request, spawn->error, spawn->detail);
+}
+
 static void answer_single(struct spawn *spawn)
 {
         cJSON *agent = cJSON_DetachItemFromArray(spawn->agents, 0);
         char location[80];
 
         if (!agent) {
-                api_answer_pool_error(spawn->request, spawn->error, spawn->detail);
+                answer_error(spawn);
                 return;
         }
         if (!spawn->wait) {
@@ -58,7 +65,7 @@ static void answer_many(struct spawn *spawn)
         cJSON *tree;
 
         if (cJSON_GetArraySize(spawn->agents) == 0) {
-                api_answer_pool_error(spawn->request, spawn->error, spawn->detail);
+                answer_error(spawn);
                 return;
         }
         tree = cJSON_CreateObject();

@@ -131,6 +131,8 @@ struct sim {
         uint64_t generation, since; /* of that decision; the first whose READYs count */
         unsigned clearing;
         struct pool *pools[SIM_POOLS];
+        enum breaker_state breakers[SIM_POOLS][POOL_BREAKERS]; /* as the events that were carried out say */
+        unsigned tries[SIM_POOLS];                             /* forks of a half open breaker under way */
         struct sim_link registry_link, store_link;
         int pids;
 };
@@ -190,9 +192,11 @@ void sim_client_spawn(struct sim *sim);
 void sim_client_terminate(struct sim *sim);
 void sim_client_restart(struct sim *sim);
 void sim_client_rollout(struct sim *sim);
+void sim_client_reset(struct sim *sim);
 
 /* sim_check.c */
 void sim_check_now(struct sim *sim);   /* what holds at every moment */
+void sim_check_action(struct sim *sim, unsigned pool, const struct pool_action *action); /* nothing is tried behind an open breaker */
 void sim_check_start(struct sim *sim, const struct sim_promise *promise, const struct sim_instance *instance);
 void sim_check_answer(struct sim *sim, const struct sim_request *request);
 void sim_check_idle(struct sim *sim, const struct agent *agent);

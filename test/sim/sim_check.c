@@ -2,6 +2,7 @@
 #include "test/sim/sim.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static void check_pool_now(struct sim *sim, unsigned i)
 {
@@ -29,6 +30,36 @@ static void check_pool_now(struct sim *sim, unsigned i)
                         capacity);
         if (pool_broken(sim->pools[i]))
                 sim_fail(sim, "pool %u is broken", i);
+}
+
+static void note_breaker(struct sim *sim, unsigned i, const struct pool_action *action)
+{
+        static const char *const events[BREAKER_STATE_COUNT] = { [BREAKER_CLOSED] = "breaker_closed",
+                [BREAKER_OPEN] = "breaker_opened", [BREAKER_HALF_OPEN] = "breaker_half_open" };
+        enum pool_breaker which = strncmp(action->detail, "workers", 7) == 0 ? POOL_WORKERS : POOL_AGENTS;
+
+        if (strcmp(action->event, "worker_exited") == 0 || strcmp(action->event, "worker_draining") == 0)
+                sim->tries[i] = 0;
+        for (unsigned s = BREAKER_CLOSED; s < BREAKER_STATE_COUNT; s++) {
+                if (strcmp(action->event, events[s]) != 0)
+                        continue;
+                sim->breakers[i][which] = (enum breaker_state)s;
+                if (which == POOL_WORKERS)
+                        sim->tries[i] = 0;
+        }
+}
+
+void sim_check_action(struct sim *sim, unsigned i, const struct pool_action *action)
+{
+        const enum breaker_state *breakers = sim->breakers[i];
+
+        if (action->type == POOL_EVENT)
+                note_breaker(sim, i, action);
+        if (action->type == POOL_FORK && (breakers[POOL_WORKERS] == BREAKER_OPEN
+                || (breakers[POOL_WORKERS] == BREAKER_HALF_OPEN && sim->tries[i]++ > 0)))
+                sim_fail(sim, "pool %u forks although its breaker is %s", i, breaker_state_name(breakers[POOL_WORKERS]));
+        if (action->type == POOL_RESERVE && breakers[POOL_AGENTS] == BREAKER_OPEN && agent_state_wanted(action->agent->state))
+                sim_fail(sim, "pool %u starts agent %s although its breaker is open", i, ID_TEXT(&action->agent->agent_id));
 }
 
 void sim_check_now(struct sim *sim)

@@ -75,7 +75,17 @@ void sim_client_restart(struct sim *sim)
                 return;
         pool_restart_agent(sim->pools[pool], agent, sim->now);
         pool_in_flight(sim->pools[pool], agent, (unsigned)sim_below(sim, 2), sim->now);
-        sim_promise(sim, &agent->agent_id)->worked_at = sim->now;
+        if (!agent->idled)
+                sim_promise(sim, &agent->agent_id)->worked_at = sim->now;
+        sim_master_wake(sim);
+}
+
+void sim_client_reset(struct sim *sim)
+{
+        if (!sim->master_alive)
+                return;
+        for (unsigned i = 0; i < SIM_POOLS; i++)
+                pool_reset(sim->pools[i], sim->now);
         sim_master_wake(sim);
 }
 

@@ -32,6 +32,8 @@ static void configure(struct sim *sim, unsigned i)
         config->restart = (struct pool_restart_config){ .policy = (int)between(sim, POOL_PERMANENT, POOL_TEMPORARY),
                 .intensity = between(sim, 0, 8), .period_seconds = between(sim, 1, 20), .delay_ms = between(sim, 0, 300),
                 .delay_max_ms = 2000, .healthy_seconds = 2 };
+        config->breaker = (struct breaker_config){ .threshold = between(sim, 0, 5), .window_seconds = between(sim, 2, 20),
+                .cooldown_seconds = between(sim, 1, 3), .auto_reset = sim_below(sim, 4) > 0 };
 }
 
 /* Each run has its own mixture of faults; many runs have none of most. */
@@ -152,6 +154,8 @@ static void turn(struct sim *sim, void *arg)
                 sim_client_restart(sim);
         else if (what < 72)
                 sim_client_rollout(sim);
+        else if (what < 73)
+                sim_client_reset(sim);
         disturb(sim);
         if (sim->now - sim->started_at < FAULTY_MS)
                 sim_at(sim, sim->now + between(sim, 0, what < 3 ? 1500 : 180), NULL, 0, turn, arg);
@@ -183,6 +187,8 @@ static void run_schedule(struct sim *sim)
         run_until(sim, sim->started_at + FAULTY_MS);
         sim->quiet = true;
         sim->store_down_until = 0;
+        run_until(sim, sim->now + SETTLE_MS / 4); /* what was under way may still fail */
+        sim_client_reset(sim);
         run_until(sim, sim->now + SETTLE_MS);
         if (!sim->failed)
                 sim_check_quiet(sim);

@@ -360,6 +360,7 @@ static void act(struct sim *sim, void *arg)
         sim->act_pending = false;
         for (unsigned i = 0; i < SIM_POOLS; i++) {
                 while (pool_next_action(sim->pools[i], &action)) {
+                        sim_check_action(sim, i, &action);
                         if (action.type <= POOL_STORE_DELETE)
                                 sim_store(sim, i, action.agent, action.type, action.state);
                         else if (action.type == POOL_EVENT)
@@ -464,6 +465,7 @@ void sim_master_start(struct sim *sim)
         sim_trace(sim, "master %u starts", sim->master);
         for (unsigned i = 0; i < SIM_POOLS; i++)
                 sim->pools[i] = pool_new(&sim->configs[i], sim_random(sim), sim->now);
+        memset(sim->breakers, 0, sizeof sim->breakers);
         for (struct sim_worker *w = sim->workers; w; w = w->next) {
                 if (!w->alive)
                         continue;

@@ -86,9 +86,13 @@ def enumerators(text, enum):
     return [name for name in re.findall(r"[A-Z][A-Z0-9_]+", body) if not name.endswith("_COUNT")]
 
 
+def state_file(kind):
+    return "registry/breaker.c" if kind == "breaker" else "registry/state.c"
+
+
 def transitions(kind):
-    """{(state, event): next state} in the words of documents, of "agent" or "worker"."""
-    text, upper = source("registry/state.c"), kind.upper()
+    """{(state, event): next state} in the words of documents, of "agent", "worker" or "breaker"."""
+    text, upper = source(state_file(kind)), kind.upper()
     names = c_names(text, f"{kind}_names")
     table = re.search(rf"{kind}_next\[.*?= \{{(.*?)\n\}};", text, flags=re.S).group(1)
     found = {}
@@ -99,7 +103,7 @@ def transitions(kind):
 
 
 def states(kind):
-    return set(c_names(source("registry/state.c"), f"{kind}_names").values())
+    return set(c_names(source(state_file(kind)), f"{kind}_names").values())
 
 
 def matrix(text):
@@ -153,7 +157,7 @@ def events():
     """Names of events that pools' rules raise, some by way of a variable."""
     files = set((TOP / "registry").glob("pool*.c")) - {TOP / "registry/pool_config.c"}
     text = "".join(path.read_text() for path in sorted(files))
-    return set(re.findall(r'"((?:agent|worker|pool|rollout)_[a-z_]+)"', text))
+    return set(re.findall(r'"((?:agent|worker|pool|rollout|breaker)_[a-z_]+)"', text))
 
 
 def routes():

@@ -28,8 +28,8 @@ def missing(names, text, what):
 
 def check_states(texts):
     found = []
-    for kind in ("agent", "worker"):
-        text = docs.section(texts[PROTOCOL], f"Life of {'an agent' if kind == 'agent' else 'a worker'}")
+    for kind, words in (("agent", "an agent"), ("worker", "a worker"), ("breaker", "a breaker")):
+        text = docs.section(texts[PROTOCOL], f"Life of {words}")
         table, true = docs.matrix(text), docs.transitions(kind)
         found += differ(docs.first_codes(text), docs.states(kind), f"{kind} state")
         found += differ({f"{state} + {event} = {after}" for (state, event), after in table.items()},

@@ -1,9 +1,10 @@
 """Agents and workers that are ended, restarted or held back by the rules of their pool."""
 import contextlib
+import shutil
 import sqlite3
 
-from daemon import BUILD, command_pool, descendants, wait_for
-from stores import states
+from daemon import BUILD, command_pool, descendants, module_pool, wait_for
+from stores import rows, states
 
 
 def shorten_idle_time(daemon, agents, seconds):
@@ -37,3 +38,87 @@ def test_ends_agents_when_they_are_idle_for_their_time(make_daemon, odd_pool):
     wait_for(lambda: daemon.agent(patient["agent_id"])["state"] == "idle", "the other one to be restored")
     assert [agent["agent_id"] for agent in daemon.agents()] == [patient["agent_id"]]
     wait_for(lambda: len([c for c in descendants(daemon.process.pid).values() if "odd_agent" in c]) == 1, "one program")
+
+
+# ---- breakers ----
+
+BREAKER = {"threshold": 3, "cooldown_seconds": 1}
+FAST_RESTART = {"delay_ms": 10, "delay_max_ms": 50}
+
+
+def breaker(daemon, which, pool="pool"):
+    return daemon.pool(pool)["breakers"][which]
+
+
+def check_refused(daemon, which, reason):
+    """A spawn is refused at once: which breaker, why, when to come again."""
+    def refused():
+        answer = daemon.post("/agents/spawn", daemon.spawn_body("pool"))
+        return [answer] if "breaker" in answer.json().get("detail", "") else None
+    answer, = wait_for(refused, "a spawn to meet the breaker")
+    assert answer.status_code == 503 and int(answer.headers["Retry-After"]) >= 1
+    assert f"the pool's breaker for {which}" in answer.json()["detail"] and reason in answer.json()["detail"]
+    return answer
+
+
+def events_of(daemon, name):
+    return [event for event, detail in rows(daemon, "SELECT event, detail FROM agent_events WHERE event LIKE 'breaker%' "
+                                                    "ORDER BY event_id") if detail.startswith(name)]
+
+
+def test_forks_no_workers_that_cannot_start_until_one_can(make_daemon):
+    daemon = make_daemon(start=False)
+    module = daemon.directory / "module.so"
+    daemon.config["pools"] = {"pool": module_pool(module, breaker=BREAKER), "fine": module_pool()}
+    daemon.start()
+    assert daemon.post("/agents/spawn", daemon.spawn_body("pool")).status_code == 503
+    check_refused(daemon, "workers", str(module)[:40])
+    pool = daemon.pool("pool")
+    assert pool["degraded"] and str(module) in pool["degraded_reason"]
+    assert pool["breakers"]["workers"]["state"] in ("open", "half_open") and pool["breakers"]["workers"]["opened"] >= 1
+    assert str(module) in pool["breakers"]["workers"]["reason"]
+    assert pool["breakers"]["agents"] == {"state": "closed", "since": pool["breakers"]["agents"]["since"], "failures": 0,
+                                          "opened": 0, "reason": None}
+    daemon.spawn("fine")
+    shutil.copy(BUILD / "example-module.so", module)
+    wait_for(lambda: daemon.post("/agents/spawn", daemon.spawn_body("pool")).status_code == 200, "a worker to be tried")
+    wait_for(lambda: breaker(daemon, "workers")["state"] == "closed", "the breaker to close")
+    assert not daemon.pool("pool")["degraded"]
+    wait_for(lambda: events_of(daemon, "workers")[-1:] == ["breaker_closed"], "the events to be stored")
+    assert events_of(daemon, "workers")[:2] == ["breaker_opened", "breaker_half_open"]
+
+
+def test_starts_no_agents_that_end_at_once_until_one_stays(make_daemon):
+    daemon = make_daemon(start=False)
+    sound = daemon.directory / "sound"
+    script = f"test -e {sound} || exit 7; exec {BUILD}/example-agent"
+    daemon.config["pools"] = {"pool": command_pool("/bin/sh", "-c", script, breaker=BREAKER,
+                                                   restart=FAST_RESTART | {"intensity": 100, "healthy_seconds": 1})}
+    daemon.start()
+    answer = daemon.post("/agents/spawn?wait=false", daemon.spawn_body("pool"))
+    assert answer.status_code == 202
+    agent_id = answer.json()["agent_id"]
+    wait_for(lambda: breaker(daemon, "agents")["opened"] >= 2, "the breaker to open again after a try")
+    check_refused(daemon, "agents", "exit status 7")
+    assert daemon.pool("pool")["degraded"] and "exit status 7" in daemon.pool("pool")["degraded_reason"]
+    assert daemon.agent(agent_id)["restarts"] <= 3 + breaker(daemon, "agents")["opened"]
+    sound.touch()
+    wait_for(lambda: breaker(daemon, "agents")["state"] == "closed", "the breaker to close")
+    wait_for(lambda: daemon.agent(agent_id)["state"] == "idle", "the agent to run")
+    assert daemon.spawn("pool")["state"] == "idle"
+
+
+def test_stays_open_until_reset_when_it_shall_not_reset_itself(make_daemon, odd_pool):
+    pool = odd_pool("--dies", "7", breaker=BREAKER | {"auto_reset": False}, restart=FAST_RESTART | {"intensity": 100})
+    daemon = make_daemon(pools={"pool": pool})
+    daemon.post("/agents/spawn?wait=false", daemon.spawn_body("pool"))
+    wait_for(lambda: breaker(daemon, "agents")["state"] == "open", "the breaker to open")
+    answer = check_refused(daemon, "agents", "exit status 7")
+    assert "until it is reset" in answer.json()["detail"]
+    first = breaker(daemon, "agents")
+    assert "half_open_in_ms" not in first
+    assert daemon.post("/agents/pools/pool/reset").json()["breakers"]["agents"]["state"] == "closed"
+    wait_for(lambda: breaker(daemon, "agents")["opened"] == 2, "the breaker to open again")
+    assert breaker(daemon, "agents")["since"] > first["since"]
+    wait_for(lambda: events_of(daemon, "agents") == ["breaker_opened", "breaker_closed", "breaker_opened"], "the events")
+    assert daemon.post("/agents/pools/nope/reset").status_code == 404

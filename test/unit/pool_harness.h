@@ -39,7 +39,8 @@ static inline void harness_setup(void)
                 .start_timeout_ms = 3000, .worker_start_timeout_ms = 4000, .stop_grace_ms = 1000, .kill_grace_ms = 1000,
                 .worker_idle_timeout_ms = 60000,
                 .restart = { .policy = POOL_PERMANENT, .intensity = 3, .period_seconds = 60, .delay_ms = 100,
-                        .delay_max_ms = 1000, .healthy_seconds = 10 } };
+                        .delay_max_ms = 1000, .healthy_seconds = 10 },
+                .breaker = { .threshold = 3, .window_seconds = 60, .cooldown_seconds = 10, .auto_reset = true } };
         pool = pool_new(&config, 42, now);
         ck_assert_ptr_nonnull(pool);
 }

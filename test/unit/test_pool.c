@@ -283,27 +283,6 @@ START_TEST(test_answers_why_when_the_agent_does_not_start)
 }
 END_TEST
 
-START_TEST(test_is_degraded_when_agents_do_not_start_three_times)
-{
-        struct id process = first_worker(), id;
-        struct pool_stats stats;
-
-        for (int i = 0; i < 3; i++) {
-                id = spawn(NULL);
-                acts();
-                reserved(&id, &process);
-                reply(REPLY_SPAWN_FAILED, &id, &process, 1, 0);
-                acts();
-        }
-        pool_stats(pool, &stats);
-        ck_assert(stats.degraded);
-        ck_assert_str_eq(stats.reason, "agents do not start: no such file");
-        running(&process);
-        pool_stats(pool, &stats);
-        ck_assert(!stats.degraded);
-}
-END_TEST
-
 START_TEST(test_tries_again_when_the_worker_refused)
 {
         struct id process = first_worker(), id = spawn(&waiters[0]);
@@ -487,7 +466,6 @@ static void add(TCase *tcase)
         tcase_add_test(tcase, test_sends_again_when_the_acknowledgement_is_missing);
         tcase_add_test(tcase, test_tries_another_worker_only_when_the_first_gave_it_up);
         tcase_add_test(tcase, test_answers_why_when_the_agent_does_not_start);
-        tcase_add_test(tcase, test_is_degraded_when_agents_do_not_start_three_times);
         tcase_add_test(tcase, test_tries_again_when_the_worker_refused);
         tcase_add_test(tcase, test_tries_again_when_one_of_an_earlier_life_ended);
         tcase_add_test(tcase, test_fails_spawn_when_the_store_refuses);

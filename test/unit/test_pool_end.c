@@ -241,6 +241,7 @@ START_TEST(test_fails_with_the_reason_when_it_ends_too_often)
 {
         struct id process = first_worker(), id = running(&process);
 
+        config.breaker.threshold = 0;
         for (uint64_t epoch = 1; epoch <= 3; epoch++) {
                 reply(REPLY_EXITED, &id, &process, epoch, 1);
                 wait_until(now + 1000);
@@ -315,6 +316,7 @@ START_TEST(test_starts_unanswered_spawn_elsewhere_until_it_kills_too_many_worker
         struct id process = first_worker(), id = spawn(&waiters[0]);
 
         config.spawn_timeout_ms = 1000000;
+        config.breaker.threshold = 0;
         acts();
         for (uint64_t epoch = 1; epoch <= 3; epoch++) {
                 stored(&id, 0);
