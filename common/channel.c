@@ -3,6 +3,7 @@
 #include "common/fd.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,18 +74,26 @@ static bool read_packet(struct channel *channel)
         return true;
 }
 
-static void on_readable(evutil_socket_t socket, short what, void *arg)
+static void read_packets(struct channel *channel, unsigned most)
 {
-        struct channel *channel = arg;
-
-        (void)socket;
-        (void)what;
         channel->reading = true;
-        for (unsigned i = 0; i < PACKETS_PER_WAKE && read_packet(channel) && !channel->freed; i++)
+        for (unsigned i = 0; i < most && read_packet(channel) && !channel->freed; i++)
                 ;
         channel->reading = false;
         if (channel->freed)
                 release(channel);
+}
+
+static void on_readable(evutil_socket_t socket, short what, void *arg)
+{
+        (void)socket;
+        (void)what;
+        read_packets(arg, PACKETS_PER_WAKE);
+}
+
+void channel_hear_out(struct channel *channel)
+{
+        read_packets(channel, UINT_MAX);
 }
 
 static void on_writable(evutil_socket_t socket, short what, void *arg)

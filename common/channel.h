@@ -18,6 +18,8 @@ struct channel_events {
 /* Takes over the socket on success. NULL when out of memory. */
 struct channel *channel_new(struct event_base *base, int take_socket, const struct channel_events *events, void *arg);
 struct channel *channel_free(struct channel *channel); /* NULL is fine */
+/* Hears what the other end, which is gone, said last: on_packet…, on_closed. */
+void channel_hear_out(struct channel *channel);
 /* 0; -EMSGSIZE over CHANNEL_PACKET_MAX; -EAGAIN: the queue is full; -EPIPE; -ENOMEM. */
 int channel_send(struct channel *channel, const void *data, size_t len);
 #endif

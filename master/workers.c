@@ -296,6 +296,8 @@ void workers_explain(const struct workers *workers, const struct id *process_id,
         struct agent_exit exit = agent_exit_from_status(status);
         bool unasked = worker && worker->state != WORKER_STALE;
 
+        if (entry && entry->channel)
+                channel_hear_out(entry->channel); /* its last words may come after the news of its end */
         snprintf(why, size, "%s", entry && entry->failure ? entry->failure : exit.reason);
         if (unasked && exit.signal == SIGKILL && oom_happened(&workers->oom))
                 snprintf(why, size, "out of memory: killed by the kernel");

@@ -159,6 +159,18 @@ START_TEST(test_hears_last_words_when_the_other_end_went_without_reading)
 }
 END_TEST
 
+START_TEST(test_hears_all_last_words_at_once_when_asked_to)
+{
+        seen.free_at_end = _i == 1;
+        for (unsigned i = 0; i < 100; i++)
+                ck_assert_int_eq(fd_send(peer, "word", 4, -1), 0);
+        peer = fd_close(peer);
+        channel_hear_out(channel);
+        ck_assert_uint_eq(seen.packets, 100);
+        ck_assert_uint_eq(seen.closed, 1);
+}
+END_TEST
+
 START_TEST(test_may_be_freed_when_the_other_end_is_gone)
 {
         seen.free_at_end = true;
@@ -262,6 +274,7 @@ int main(void)
         tcase_add_test(all, test_takes_nothing_more_when_freed_in_a_callback);
         tcase_add_test(all, test_says_once_that_it_ended_when_the_other_end_is_gone);
         tcase_add_test(all, test_hears_last_words_when_the_other_end_went_without_reading);
+        tcase_add_loop_test(all, test_hears_all_last_words_at_once_when_asked_to, 0, 2);
         tcase_add_test(all, test_may_be_freed_when_the_other_end_is_gone);
         tcase_add_test(all, test_keeps_the_order_when_the_other_end_is_slow);
         tcase_add_test(all, test_refuses_when_its_queue_is_full);
