@@ -13,7 +13,7 @@ BUILD    ?= $(if $(SANITIZE),build/$(subst $(comma),-,$(SANITIZE)),build)
 comma    := ,
 PKG_CONFIG ?= pkg-config
 
-PKGS := libevent_core libevent_extra hiredis libcjson uuid libpq sqlite3 libcrypto libbsd
+PKGS := libevent_core libevent_extra libevent_openssl libssl hiredis libcjson uuid libpq sqlite3 libcrypto libbsd
 ifeq ($(filter clean help,$(MAKECMDGOALS)),)
   PKG_MISSING := $(strip $(foreach p,$(PKGS),$(if $(shell $(PKG_CONFIG) --exists $(p) && echo y),,$(p))))
   ifneq ($(PKG_MISSING),)

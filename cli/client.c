@@ -47,6 +47,31 @@ static size_t on_header(char *data, size_t size, size_t count, void *arg)
         return len;
 }
 
+/* From AGENTPOOL_TOKEN, or the first line of the file that AGENTPOOL_TOKEN_FILE names; never from an argument, which ps
+ * would show. 0, or -1 (said). */
+static int add_token(struct client *client)
+{
+        const char *token = getenv("AGENTPOOL_TOKEN"), *path = getenv("AGENTPOOL_TOKEN_FILE");
+        char line[512] = "", header[600];
+        FILE *file = !token && path ? fopen(path, "re") : NULL;
+
+        if (!token && path && (!file || !fgets(line, sizeof line, file))) {
+                fprintf(stderr, "agentpool: %s holds no token (AGENTPOOL_TOKEN_FILE)\n", path);
+                if (file)
+                        fclose(file);
+                return -1;
+        }
+        if (file)
+                fclose(file);
+        line[strcspn(line, "\r\n")] = '\0';
+        token = token ? token : line;
+        if (!*token)
+                return 0;
+        snprintf(header, sizeof header, "Authorization: Bearer %s", token);
+        client->headers = curl_slist_append(client->headers, header);
+        return 0;
+}
+
 struct client *client_new(const char *url)
 {
         struct client *client = calloc(1, sizeof *client);
@@ -63,6 +88,10 @@ struct client *client_new(const char *url)
                 snprintf(client->base, sizeof client->base, "%s", url);
         }
         client->headers = curl_slist_append(NULL, "Content-Type: application/json");
+        if (add_token(client) < 0)
+                return client_free(client);
+        if (getenv("AGENTPOOL_CA_FILE"))
+                curl_easy_setopt(client->curl, CURLOPT_CAINFO, getenv("AGENTPOOL_CA_FILE"));
         curl_easy_setopt(client->curl, CURLOPT_HTTPHEADER, client->headers);
         curl_easy_setopt(client->curl, CURLOPT_WRITEFUNCTION, on_body);
         curl_easy_setopt(client->curl, CURLOPT_WRITEDATA, client);

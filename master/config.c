@@ -1,7 +1,10 @@
 #include "master/config.h"
 
+#include "common/identity.h"
 #include "common/json.h"
 #include "master/config_env.h"
+#include "master/config_server.h"
+#include "master/tokens.h"
 #include "registry/redis_url.h"
 
 #include <errno.h>
@@ -11,12 +14,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define FILE_MAX (8U << 20)
 #define REDIS_SOCKET "/redis.sock"
-#define SOCKET_PATH_MAX (sizeof((struct sockaddr_un *)0)->sun_path - 1)
 #define PETABYTE 1125899906842624.0
 #define MINUTES_10 600000.0
 
@@ -27,6 +28,9 @@ struct draft {
 };
 
 #define SERVER(field) offsetof(struct config_server, field)
+#define TLS(field) offsetof(struct config_tls, field)
+#define UNIX(field) offsetof(struct config_unix, field)
+#define RATE(field) offsetof(struct config_rate_limit, field)
 #define REDIS(field) offsetof(struct config_redis, field)
 #define DATABASE(field) offsetof(struct config_database, field)
 #define LOG(field) offsetof(struct config_log, field)
@@ -39,9 +43,30 @@ static const char *const level_words[] = { "debug", "info", "warn", "error", NUL
 static const char *const format_words[] = { "text", "json", NULL };
 static const char *const agents_words[] = { "both", "files", "log", "none", NULL };
 
+static const struct schema_field tls_fields[] = {
+        { .name = "certificate", .type = SCHEMA_STRING, .offset = TLS(certificate), .min = 1, .max = 4095 },
+        { .name = "key", .type = SCHEMA_STRING, .offset = TLS(key), .min = 1, .max = 4095 },
+        { .name = "client_ca", .type = SCHEMA_STRING, .offset = TLS(client_ca), .min = 1, .max = 4095 },
+        { .name = NULL },
+};
+static const struct schema_field unix_fields[] = {
+        { .name = "mode", .type = SCHEMA_STRING, .offset = UNIX(mode), .min = 1, .max = 4, .fallback = "\"0660\"" },
+        { .name = "user", .type = SCHEMA_STRING, .offset = UNIX(user), .min = 1, .max = 64 },
+        { .name = "group", .type = SCHEMA_STRING, .offset = UNIX(group), .min = 1, .max = 64 },
+        { .name = NULL },
+};
+static const struct schema_field rate_limit_fields[] = {
+        INTEGER(requests_per_second, RATE, 0, 1000000, "0"),
+        INTEGER(burst, RATE, 0, 1000000, "0"),
+        { .name = NULL },
+};
 static const struct schema_field server_fields[] = {
         { .name = "listen", .type = SCHEMA_STRINGS, .offset = SERVER(listen), .min = 1, .max = 16,
                 .fallback = "[\"127.0.0.1:8000\"]" },
+        { .name = "tokens_file", .type = SCHEMA_STRING, .offset = SERVER(tokens_file), .min = 1, .max = 4095 },
+        { .name = "tls", .type = SCHEMA_OBJECT, .offset = SERVER(tls), .fields = tls_fields },
+        { .name = "unix", .type = SCHEMA_OBJECT, .offset = SERVER(unix_socket), .fields = unix_fields },
+        { .name = "rate_limit", .type = SCHEMA_OBJECT, .offset = SERVER(rate_limit), .fields = rate_limit_fields },
         INTEGER(max_connections, SERVER, 1, 1000000, "1000"),
         INTEGER(max_connections_per_address, SERVER, 0, 1000000, "0"),
         INTEGER(max_body_bytes, SERVER, 1024, 1 << 30, "1048576"),
@@ -89,6 +114,9 @@ static const struct schema_field top_fields[] = {
         { .name = "log", .type = SCHEMA_OBJECT, .offset = TOP(log), .fields = log_fields },
         { .name = "admission", .type = SCHEMA_OBJECT, .offset = TOP(admission), .fields = admission_fields },
         { .name = "cgroup", .type = SCHEMA_STRING, .offset = TOP(cgroup), .min = 1, .max = 3000, .fallback = "\"auto\"" },
+        { .name = "user", .type = SCHEMA_STRING, .offset = TOP(user), .min = 1, .max = 64 },
+        { .name = "group", .type = SCHEMA_STRING, .offset = TOP(group), .min = 1, .max = 64 },
+        { .name = "seccomp", .type = SCHEMA_BOOL, .offset = TOP(seccomp), .fallback = "true" },
         { .name = "run_dir", .type = SCHEMA_STRING, .offset = TOP(run_dir), .min = 1, .max = 4000, .fallback = "\"run\"" },
         { .name = "shutdown_timeout", .type = SCHEMA_NUMBER, .offset = TOP(shutdown_timeout), .max = 3600,
                 .fallback = "30" },
@@ -182,45 +210,6 @@ static void tell_error(const struct source *source, const struct schema_error *e
         config_fail(errors, "%s:%zu:%zu: %s%s", source->path, line, column, name, error->detail);
 }
 
-int config_listen_parse(const char *text, struct config_listen *ret_listen)
-{
-        struct config_listen listen = { .is_unix = strncmp(text, "unix:", 5) == 0 };
-        bool bracket = *text == '[';
-        const char *host = listen.is_unix ? text + 5 : text + bracket;
-        size_t len = listen.is_unix ? strlen(host) : strcspn(host, bracket ? "]" : ":");
-        const char *port = host + len + bracket;
-        size_t digits;
-
-        if (len == 0 || len >= sizeof listen.host || (listen.is_unix && len > SOCKET_PATH_MAX))
-                return -EINVAL;
-        memcpy(listen.host, host, len);
-        if (!listen.is_unix) {
-                if (strpbrk(listen.host, " \t/") || !host[len] || *port++ != ':')
-                        return -EINVAL;
-                digits = strspn(port, "0123456789");
-                if (digits == 0 || digits > 5 || port[digits] || strtoul(port, NULL, 10) > UINT16_MAX)
-                        return -EINVAL;
-                listen.port = (uint16_t)strtoul(port, NULL, 10);
-        }
-        *ret_listen = listen;
-        return 0;
-}
-
-static void check_listen(const struct config_server *server, struct schema_errors *errors)
-{
-        struct config_listen ignored;
-        char pointer[40];
-
-        for (size_t i = 0; server->listen[i]; i++) {
-                snprintf(pointer, sizeof pointer, "/server/listen/%zu", i);
-                if (config_listen_parse(server->listen[i], &ignored) < 0)
-                        schema_fail(errors, pointer, "must be HOST:PORT, [IPV6]:PORT, *:PORT or unix:PATH");
-                for (size_t j = 0; j < i; j++)
-                        if (strcmp(server->listen[i], server->listen[j]) == 0)
-                                schema_fail(errors, pointer, "appears twice");
-        }
-}
-
 /* The embedded Redis listens in run_dir, and the system bounds the path of a socket. */
 static void check_run_dir(const struct config *config, struct schema_errors *errors)
 {
@@ -229,10 +218,10 @@ static void check_run_dir(const struct config *config, struct schema_errors *err
 
         if (config->run_dir[0] != '/' && getcwd(current, sizeof current))
                 len += strlen(current) + 1;
-        if (len > SOCKET_PATH_MAX)
+        if (len > CONFIG_SOCKET_PATH_MAX)
                 schema_fail(errors, "/run_dir", "the path of its Redis socket, run_dir" REDIS_SOCKET
                         ", would be %zu bytes long; the system takes at most %zu: choose a shorter directory", len,
-                        SOCKET_PATH_MAX);
+                        CONFIG_SOCKET_PATH_MAX);
 }
 
 static int check_redis(const struct config *config, struct schema_errors *errors)
@@ -267,6 +256,16 @@ static void check_database(const struct config_database *database, struct schema
                 schema_fail(errors, "/database/pooled", "is for PgBouncer; database.url is no postgresql://");
 }
 
+/* NULL: the setting is not there. */
+static void check_user(const char *user, const char *group, const char *pointer, struct schema_errors *errors)
+{
+        struct identity ignored;
+        char reason[200];
+
+        if ((user || group) && identity_find(user, group, &ignored, reason, sizeof reason) < 0)
+                schema_fail(errors, pointer, "%s", reason);
+}
+
 static void check_pools(const struct config *config, struct schema_errors *errors)
 {
         int64_t least = 0;
@@ -274,6 +273,8 @@ static void check_pools(const struct config *config, struct schema_errors *error
 
         for (struct pool_config *const *pool = config->pools; *pool; pool++) {
                 least += (*pool)->min_workers;
+                snprintf(pointer, sizeof pointer, "/pools/%s/user", (*pool)->pool_name);
+                check_user((*pool)->user, (*pool)->group, pointer, errors);
                 snprintf(pointer, sizeof pointer, "/pools/%s/max_workers", (*pool)->pool_name);
                 if ((*pool)->max_workers > config->max_workers_total)
                         schema_fail(errors, pointer, "is %lld, more than max_workers_total %lld",
@@ -287,10 +288,8 @@ static void check_pools(const struct config *config, struct schema_errors *error
 /* What depends on other settings, and the defaults that do. */
 static int complete(struct config *config, struct schema_errors *errors)
 {
-        int r = 0;
+        int r, checked;
 
-        if (config->server.max_connections_per_address == 0)
-                config->server.max_connections_per_address = config->server.max_connections;
         config->shutdown_timeout_ms = (int64_t)(config->shutdown_timeout * 1000);
         if (!config->database.url && asprintf(&config->database.url, "sqlite:%s/agentpool.db", config->run_dir) < 0) {
                 config->database.url = NULL;
@@ -300,13 +299,17 @@ static int complete(struct config *config, struct schema_errors *errors)
                 config->log.agents_dir = NULL;
                 return -ENOMEM;
         }
-        check_listen(&config->server, errors);
+        if (config->group && !config->user)
+                schema_fail(errors, "/group", "takes a user");
+        check_user(config->user, config->group, "/user", errors);
+        check_user(config->server.unix_socket.user, config->server.unix_socket.group, "/server/unix", errors);
+        checked = config_server_check(config, errors);
         r = check_redis(config, errors);
         check_database(&config->database, errors);
         check_pools(config, errors);
         if (config->cgroup[0] != '/' && strcmp(config->cgroup, "auto") != 0 && strcmp(config->cgroup, "off") != 0)
                 schema_fail(errors, "/cgroup", "must be auto, off or the absolute path of a cgroup v2 directory");
-        return r;
+        return r ? r : checked;
 }
 
 static int read_pools(const cJSON *pools, struct config *config, struct schema_errors *errors)
@@ -401,6 +404,7 @@ struct config *config_free(struct config *config)
         for (size_t i = 0; i < config->pool_count; i++)
                 pool_config_free(config->pools[i]);
         free(config->pools);
+        tokens_free(config->tokens);
         draft.config = *config;
         schema_done(top_fields, &draft);
         free(config);
@@ -494,5 +498,8 @@ const char *config_fixed_change(const struct config *now, const struct config *n
         free(run_dir);
         if (!same)
                 return "run_dir";
+        if (strcmp(now->user ? now->user : "", next->user ? next->user : "") != 0 ||
+                strcmp(now->group ? now->group : "", next->group ? next->group : "") != 0)
+                return "user";
         return strcmp(now->redis.url, next->redis.url) == 0 ? NULL : "redis.url";
 }

@@ -7,9 +7,31 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/un.h>
+
+struct config_tls {
+        char *certificate, *key; /* both or none */
+        char *client_ca;
+};
+
+struct config_unix {
+        char *mode, *user, *group; /* of socket files; NULL: those of the daemon */
+        unsigned mode_bits;        /* mode as a number */
+};
+
+struct config_rate_limit {
+        int64_t requests_per_second; /* of each token, and of each address without one; 0: no limit */
+        int64_t burst;
+};
+
+struct tokens;
 
 struct config_server {
         char **listen; /* each readable by config_listen_parse */
+        char *tokens_file; /* readable by tokens_load; NULL: the API is open */
+        struct config_tls tls;
+        struct config_unix unix_socket;
+        struct config_rate_limit rate_limit;
         int64_t max_connections, max_connections_per_address;
         int64_t max_body_bytes;
         int64_t request_timeout_ms; /* first byte to last byte of a request */
@@ -54,6 +76,8 @@ struct config {
         struct config_log log;
         struct config_admission admission;
         char *cgroup;               /* "auto", "off" or a directory of cgroup v2 */
+        char *user, *group;         /* whom the daemon becomes when root starts it; NULL: nobody else */
+        bool seccomp;               /* system calls that nothing here needs are refused */
         char *run_dir;              /* as written; the caller makes it absolute */
         double shutdown_timeout;    /* seconds, as written */
         int64_t shutdown_timeout_ms; /* the same in ms */
@@ -62,6 +86,7 @@ struct config {
         int64_t idempotency_ttl_seconds;
         struct pool_config **pools; /* in the file's order, NULL-terminated */
         size_t pool_count;
+        struct tokens *tokens;      /* of server.tokens_file; NULL: none */
 };
 
 #define CONFIG_ERRORS_MAX SCHEMA_ERRORS_MAX
@@ -88,9 +113,11 @@ const char *config_fixed_change(const struct config *now, const struct config *n
  * free(); NULL when out of memory. */
 char *config_print(const struct config *config, bool mask);
 
-/* Where a server.listen text says to listen: "HOST:PORT", "[IPV6]:PORT", "*:PORT" (any address), "unix:PATH". */
+#define CONFIG_SOCKET_PATH_MAX (sizeof((struct sockaddr_un *)0)->sun_path - 1)
+/* Where a server.listen text says to listen: "HOST:PORT", "[IPV6]:PORT", "*:PORT" (any address), each also after
+ * "tls://"; "unix:PATH". */
 struct config_listen {
-        bool is_unix;
+        bool is_unix, is_tls;
         uint16_t port;  /* 0: any free one */
         char host[256]; /* address or name, "*"; or the socket's path */
 };

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define PREFIX "AGENTPOOL_"
 
@@ -26,7 +27,7 @@ struct env {
 /* A setting that has a variable of its own. */
 struct known {
         char name[64];
-        const char *section; /* NULL: top level */
+        char section[32]; /* "server/tls"; "": top level */
         const struct schema_field *field;
 };
 
@@ -43,11 +44,14 @@ static const char *lookup(const struct env *env, const char *name)
 /* NULL when the file has something else there: its own error is reported. */
 static cJSON *section_of(struct env *env, const char *section)
 {
-        cJSON *object = section ? cJSON_GetObjectItemCaseSensitive(env->tree, section) : env->tree;
+        char path[32], *rest = path, *name;
+        cJSON *object = env->tree, *parent;
 
-        if (!object) {
-                object = cJSON_AddObjectToObject(env->tree, section);
-                if (!object)
+        snprintf(path, sizeof path, "%s", section);
+        while (cJSON_IsObject(object) && (name = strsep(&rest, "/")) && *name) {
+                parent = object;
+                object = cJSON_GetObjectItemCaseSensitive(parent, name);
+                if (!object && !(object = cJSON_AddObjectToObject(parent, name)))
                         env->result = -ENOMEM;
         }
         return cJSON_IsObject(object) ? object : NULL;
@@ -69,7 +73,7 @@ static void put(struct env *env, const char *section, const char *key, cJSON *ta
         if (json_add_item(object, key, take_item) < 0)
                 env->result = -ENOMEM;
         assert(overrides->count < CONFIG_OVERRIDES_MAX);
-        snprintf(override->pointer, sizeof override->pointer, "%s%s/%s", section ? "/" : "", section ? section : "", key);
+        snprintf(override->pointer, sizeof override->pointer, "%s%s/%s", *section ? "/" : "", section, key);
         snprintf(override->variable, sizeof override->variable, "%s", variable);
         overrides->count++;
 }
@@ -133,6 +137,19 @@ static const struct schema_field *find_field(const struct schema_field *fields, 
         return fields;
 }
 
+/* systemd's LoadCredential=tokens:… stands for server.tokens_file, unless the file has that. */
+static void apply_credential(struct env *env)
+{
+        const char *directory = lookup(env, "CREDENTIALS_DIRECTORY");
+        const cJSON *server = cJSON_GetObjectItemCaseSensitive(env->tree, "server");
+        char path[4096];
+
+        if (!directory || cJSON_HasObjectItem(server, "tokens_file") ||
+                snprintf(path, sizeof path, "%s/tokens", directory) >= (int)sizeof path || access(path, F_OK) < 0)
+                return;
+        put(env, "server", "tokens_file", cJSON_CreateString(path), "CREDENTIALS_DIRECTORY");
+}
+
 /* The common variables that stand for one setting. */
 static void apply_common(struct env *env)
 {
@@ -157,6 +174,7 @@ static void apply_common(struct env *env)
         }
         if (lookup(env, pooled))
                 put(env, "database", "pooled", cJSON_CreateTrue(), pooled);
+        apply_credential(env);
         text = lookup(env, "LOG_LEVEL");
         if (text) { /* other programs write INFO and WARNING */
                 snprintf(level, sizeof level, "%s", strcasecmp(text, "warning") == 0 ? "warn" : text);
@@ -247,19 +265,21 @@ static size_t add_known(const char *section, const struct schema_field *fields, 
 {
         for (; fields->name; fields++) {
                 struct known *next = &known[count];
+                char path[sizeof next->section];
 
                 if (fields->type == SCHEMA_OBJECT) {
-                        count = add_known(fields->name, fields->fields, known, count);
+                        snprintf(path, sizeof path, "%s%s%s", section, *section ? "/" : "", fields->name);
+                        count = add_known(path, fields->fields, known, count);
                         continue;
                 }
                 if (fields->type == SCHEMA_TREE)
                         continue;
                 assert(count < CONFIG_OVERRIDES_MAX);
-                *next = (struct known){ .section = section, .field = fields };
-                snprintf(next->name, sizeof next->name, PREFIX "%s%s%s", section ? section : "", section ? "_" : "",
-                        fields->name);
+                *next = (struct known){ .field = fields };
+                snprintf(next->section, sizeof next->section, "%s", section);
+                snprintf(next->name, sizeof next->name, PREFIX "%s%s%s", section, *section ? "_" : "", fields->name);
                 for (char *p = next->name; *p; p++)
-                        *p = (char)toupper((unsigned char)*p);
+                        *p = *p == '/' ? '_' : (char)toupper((unsigned char)*p);
                 count++;
         }
         return count;
@@ -319,7 +339,7 @@ int config_env_apply(cJSON *tree, const struct schema_field *fields, char *const
 {
         struct env env = { tree, fields, environment, ret_overrides, errors, 0 };
         struct known known[CONFIG_OVERRIDES_MAX];
-        size_t count = add_known(NULL, fields, known, 0);
+        size_t count = add_known("", fields, known, 0);
         const char *text;
 
         ret_overrides->count = 0;

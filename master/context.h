@@ -8,6 +8,7 @@
 
 #include <event2/event.h>
 
+struct auth;
 struct http_server;
 struct messages;
 struct pools;
@@ -22,7 +23,9 @@ struct master {
         struct channel *forker;
         struct registry *registry;
         struct store *store;
+        struct auth *auth;         /* who may ask for what, how often */
         struct http_server *http;
+        struct ssl_ctx_st *tls;    /* of the listeners that want it; NULL: none does, or the certificate is unusable */
         struct pools *pools;       /* pools' rules and the carrying out of their actions */
         struct workers *workers;   /* control sockets */
         struct streams *streams;   /* who listens to events */

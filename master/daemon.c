@@ -2,12 +2,16 @@
 
 #include "common/fd.h"
 #include "common/log.h"
+#include "master/config_server.h"
+#include "master/daemon_users.h"
 #include "master/delegation.h"
 #include "master/forker.h"
 #include "master/leftovers.h"
 #include "master/listen.h"
 #include "master/master.h"
 #include "master/run_lock.h"
+#include "master/seccomp.h"
+#include "master/tokens.h"
 #include "worker/worker.h"
 
 #include <bsd/unistd.h>
@@ -17,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sysexits.h>
@@ -27,6 +32,7 @@
 
 struct daemon {
         struct config *config;
+        struct daemon_users users;
         const char *config_path;
         char lock_path[PATH_MAX], listen_path[PATH_MAX], redis_socket[PATH_MAX], redis_log[PATH_MAX];
         char program[PATH_MAX]; /* absolute */
@@ -48,11 +54,12 @@ static void fill(char path[PATH_MAX], const char *directory, const char *name)
 }
 
 /* Creates run_dir when it is missing, and makes its name absolute. */
-static int make_run_dir(struct config *config)
+static int make_run_dir(struct config *config, const struct daemon_users *users)
 {
         char *absolute = NULL;
+        bool created = mkdir(config->run_dir, 0700) == 0;
 
-        if (mkdir(config->run_dir, 0700) == 0 || errno == EEXIST)
+        if ((created || errno == EEXIST) && daemon_users_give_directory(users, config->run_dir, created) == 0)
                 absolute = realpath(config->run_dir, NULL);
         if (!absolute) {
                 int error = errno;
@@ -65,6 +72,15 @@ static int make_run_dir(struct config *config)
         return 0;
 }
 
+/* Where the kernel or a container does not let it, there is one fence less. */
+static void filter_calls(const struct daemon *d, int (*install)(void))
+{
+        int r = d->config->seccomp ? install() : 0;
+
+        if (r < 0)
+                log_warn("seccomp.unavailable", "error=%s", LOG_Q(strerror(-r)));
+}
+
 /* ---- what the children are ---- */
 
 /* The master reads the file again: what was reloaded since this process began outlives the master that reloaded it. */
@@ -74,7 +90,7 @@ static struct config *read_again(const struct daemon *d)
         struct config *config;
 
         if (config_load(d->config_path, environ, &config, &errors) == 0) {
-                const char *fixed = make_run_dir(config) < 0 ? "run_dir" : config_fixed_change(d->config, config);
+                const char *fixed = make_run_dir(config, &d->users) < 0 ? "run_dir" : config_fixed_change(d->config, config);
 
                 if (!fixed)
                         return config;
@@ -96,6 +112,9 @@ static int run_master(int forker, bool first, void *arg)
         /* libbsd marks the end of a title that is shorter than argv[0]: pad to that. */
         setproctitle("-%-*s", d->name_len, "agentpoold: master");
         log_set_role("master");
+        if (privileges_shed() < 0)
+                return EXIT_FAILURE;
+        filter_calls(d, seccomp_master);
         config = read_again(d);
         if (config && log_open(config->log.file, (enum log_level)config->log.level, (enum log_format)config->log.format) < 0)
                 log_error("log.unusable", "file=%s detail=\"going on with the one before\"", LOG_Q(config->log.file));
@@ -108,10 +127,15 @@ static int run_worker(int control, const struct id *process_id, const char *pool
 {
         const struct daemon *d = arg;
         char title[160];
+        int r = daemon_users_become(&d->users, d->config, pool_name);
 
         snprintf(title, sizeof title, "agentpoold: worker %s %s", pool_name, ID_TEXT(process_id));
         setproctitle("-%-*s", d->name_len, title);
         log_set_role("worker");
+        if (r < 0) {
+                log_error("worker.user_refused", "pool=%s error=%s", pool_name, LOG_Q(strerror(-r)));
+                return EXIT_FAILURE;
+        }
         return worker_run(control, process_id, pool_name, &d->place);
 }
 
@@ -141,6 +165,11 @@ static int take_lent(struct daemon *d, const struct forker_inheritance *inherita
                 int fd = d->state < 0 ? LISTEN_LENT + (int)i : inheritance->listeners[i];
                 int r = listen_take_lent(fd, reason, sizeof reason);
 
+                if (r == 0 && d->state < 0 && !d->config->tokens && !listen_is_local(fd)) {
+                        snprintf(reason, sizeof reason, "descriptor %d of LISTEN_FDS may be reached from other machines, and there "
+                                "are no tokens: set server.tokens_file, or ListenStream= to loopback or a path", fd);
+                        r = -EPERM;
+                }
                 if (r < 0) {
                         log_error("listen.failed", "reason=%s", LOG_Q(reason));
                         return r;
@@ -150,8 +179,26 @@ static int take_lent(struct daemon *d, const struct forker_inheritance *inherita
         return 0;
 }
 
+/* Of socket files: as server.unix says, else the daemon's. */
+static struct listen_owner socket_owner(const struct daemon *d)
+{
+        const struct config_unix *config = &d->config->server.unix_socket;
+        struct listen_owner owner = { config->mode_bits, (uid_t)-1, (gid_t)-1 };
+        struct identity identity;
+        char reason[200];
+
+        if (d->users.from_root)
+                owner = (struct listen_owner){ config->mode_bits, d->users.self.uid, d->users.self.gid };
+        if (config->user && identity_find(config->user, NULL, &identity, reason, sizeof reason) == 0)
+                owner = (struct listen_owner){ config->mode_bits, identity.uid, identity.gid };
+        if (config->group && identity_find(NULL, config->group, &identity, reason, sizeof reason) == 0)
+                owner.gid = identity.gid;
+        return owner;
+}
+
 static int open_listeners(struct daemon *d, const struct forker_inheritance *inheritance)
 {
+        struct listen_owner owner = socket_owner(d);
         bool taken[FORKER_LISTENERS_MAX] = { false };
         char reason[512];
 
@@ -163,7 +210,7 @@ static int open_listeners(struct daemon *d, const struct forker_inheritance *inh
                 snprintf(reason, sizeof reason, "server.listen has more than %d addresses", FORKER_LISTENERS_MAX);
                 if (d->listener_count < FORKER_LISTENERS_MAX) {
                         fd = take_inherited(inheritance, taken, *text);
-                        r = fd >= 0 ? 0 : listen_open(*text, &fd, reason, sizeof reason);
+                        r = fd >= 0 ? 0 : listen_open(*text, &owner, &fd, reason, sizeof reason);
                 }
                 if (r == 0)
                         d->listeners[d->listener_count++] = fd;
@@ -179,6 +226,19 @@ static int open_listeners(struct daemon *d, const struct forker_inheritance *inh
         return 0;
 }
 
+/* As in server.listen, with the port that 0 became. 0 or -errno. */
+static int describe(const struct daemon *d, unsigned i, char text[LISTEN_TEXT_SIZE])
+{
+        const char *wanted = listen_text(d->listeners[i], i, d->config->server.listen);
+        char address[LISTEN_TEXT_SIZE];
+        int r = listen_describe(d->listeners[i], address);
+
+        if (r == 0 && snprintf(text, LISTEN_TEXT_SIZE, "%s%s", wanted && listen_wants_tls(wanted) ? "tls://" : "",
+                              address) >= LISTEN_TEXT_SIZE)
+                r = -ENAMETOOLONG;
+        return r;
+}
+
 /* Where it listens, one address a line, in a file that is there whole or not at all. */
 static int write_listen_file(const struct daemon *d)
 {
@@ -191,7 +251,7 @@ static int write_listen_file(const struct daemon *d)
         if (!file)
                 return -errno;
         for (unsigned i = 0; i < d->listener_count; i++)
-                if (listen_describe(d->listeners[i], text) == 0) {
+                if (describe(d, i, text) == 0) {
                         fprintf(file, "%s\n", text);
                         log_info("listening", "address=%s", text);
                         memcpy(first, first[0] ? first : text, sizeof first);
@@ -316,6 +376,22 @@ int daemon_check_state(void)
         return state < 0 ? 0 : forker_inherit(state, &inheritance);
 }
 
+/* What root could read, its successor may not: better said now than at the next master. */
+static int check_files(const struct daemon *d)
+{
+        struct schema_errors errors = { 0 };
+        struct tokens *tokens = NULL;
+        int r = config_server_check_files(&d->config->server, &tokens, &errors);
+
+        tokens_free(tokens);
+        for (unsigned i = 0; i < errors.count; i++)
+                log_error("config.invalid", "user=%s error=%s", d->config->user, LOG_Q(errors.errors[i].detail));
+        if (access(d->config_path, R_OK) < 0)
+                log_warn("config.unreadable", "file=%s user=%s detail=\"HUP will not work\"", LOG_Q(d->config_path),
+                        d->config->user);
+        return errors.count ? -EINVAL : r;
+}
+
 /* ---- life ---- */
 
 /* No worker needs longer to end its agents. */
@@ -350,26 +426,53 @@ static int take_lock(struct daemon *d)
         return r;
 }
 
-/* 0 and everything that the forker needs, or the exit status. */
-static int begin(struct daemon *d, int argc, char **argv)
+/* Who it is, where, and that it is the only one there. 0 or the exit status. */
+static int settle(struct daemon *d, struct forker_inheritance *inheritance)
 {
-        char reason[PATH_MAX + 128];
-        struct forker_inheritance inheritance = { .lock = -1 };
-        int r;
+        int r = daemon_users_find(d->config, &d->users);
 
-        if (make_run_dir(d->config) < 0)
+        if (r < 0)
+                return r == -ENOMEM ? EXIT_FAILURE : EX_CONFIG;
+        daemon_users_give(&d->users, log_fd());
+        if (make_run_dir(d->config, &d->users) < 0)
                 return EXIT_FAILURE;
         fill(d->lock_path, d->config->run_dir, "agentpoold.lock");
         fill(d->listen_path, d->config->run_dir, "agentpoold.listen");
         fill(d->redis_socket, d->config->run_dir, "redis.sock");
         fill(d->redis_log, d->config->run_dir, "redis.log");
-        if (d->state >= 0 && forker_inherit(d->state, &inheritance) < 0) {
+        if (d->state >= 0 && forker_inherit(d->state, inheritance) < 0) {
                 log_error("upgrade.state_unknown", "detail=\"the program before this one left what this one cannot read\"");
                 return EXIT_FAILURE;
         }
-        d->lock = inheritance.lock;
+        d->lock = inheritance->lock;
         if (d->lock < 0 && take_lock(d) < 0)
                 return EXIT_FAILURE;
+        daemon_users_give(&d->users, d->lock);
+        return 0;
+}
+
+/* What only root could do is done. 0 or the exit status. */
+static int fence_in(const struct daemon *d)
+{
+        if (daemon_users_drop(&d->users) < 0)
+                return EXIT_FAILURE;
+        if (d->users.from_root && check_files(d) < 0)
+                return EX_CONFIG;
+        /* The filter of the program before this one is still there, and each costs every call. */
+        if (d->state < 0 || prctl(PR_GET_SECCOMP, 0, 0, 0, 0) == 0)
+                filter_calls(d, seccomp_everywhere);
+        return 0;
+}
+
+/* 0 and everything that the forker needs, or the exit status. */
+static int begin(struct daemon *d, int argc, char **argv)
+{
+        struct forker_inheritance inheritance = { .lock = -1 };
+        char reason[PATH_MAX + 128];
+        int r = settle(d, &inheritance);
+
+        if (r != 0)
+                return r;
         if (check_redis(d) < 0)
                 return EX_CONFIG;
         if (delegation_take(d->config->cgroup, &d->delegation, reason, sizeof reason) < 0) {
@@ -379,7 +482,13 @@ static int begin(struct daemon *d, int argc, char **argv)
         d->place.cgroup = d->delegation.agents[0] ? d->delegation.agents : NULL;
         if (d->state < 0 && has_embedded_redis(d))
                 unlink(d->redis_socket);
-        if (open_listeners(d, &inheritance) < 0 || prepare_upgrade(d, argc, argv) < 0)
+        r = open_listeners(d, &inheritance);
+        if (r < 0)
+                return r == -EPERM ? EX_CONFIG : EXIT_FAILURE;
+        r = fence_in(d);
+        if (r != 0)
+                return r;
+        if (prepare_upgrade(d, argc, argv) < 0)
                 return EXIT_FAILURE;
         r = write_listen_file(d);
         if (r < 0)
@@ -389,7 +498,7 @@ static int begin(struct daemon *d, int argc, char **argv)
 
 static int run_forker(struct daemon *d, char **argv)
 {
-        const char *redis[] = { "redis-server", "--port", "0", "--unixsocket", d->redis_socket, "--unixsocketperm", "700",
+        const char *redis[] = { "redis-server", "--port", "0", "--unixsocket", d->redis_socket, "--unixsocketperm", d->users.others ? "770" : "700",
                 "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction", "--dir", d->config->run_dir,
                 "--daemonize", "no", "--logfile", d->redis_log, NULL };
         struct forker_roles roles = { .master = run_master, .worker = run_worker, .arg = d };
@@ -416,6 +525,7 @@ static void end(struct daemon *d)
         d->lock = run_lock_drop(d->lock_path, d->lock);
         fd_close(d->delegation.lock);
         free(d->check_argv);
+        daemon_users_done(&d->users);
 }
 
 int daemon_run(struct config *config, const char *config_path, int argc, char **argv)
@@ -427,6 +537,7 @@ int daemon_run(struct config *config, const char *config_path, int argc, char **
         settle_standard_descriptors();
         if (d.state < 0)
                 close_strange_descriptors();
+        privileges_forbid_new();
         log_set_role("forker");
         r = log_open(config->log.file, (enum log_level)config->log.level, (enum log_format)config->log.format);
         if (r < 0) {

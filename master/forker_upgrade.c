@@ -5,6 +5,7 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "master/forker_child.h"
+#include "master/privileges.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -138,8 +139,10 @@ void forker_upgrade_exec(const struct forker_config *config, const struct forker
                 set_inherited(state, true);
                 set_inherited(self, true);
                 set_all_inherited(config, table, true);
+                privileges_carry(true);
                 execute(config, upgrade, config->upgrade_argv);
                 log_failure(config, upgrade, errno);
+                privileges_carry(false);
                 set_all_inherited(config, table, false);
                 forget(state);
         }

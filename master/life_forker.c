@@ -20,12 +20,24 @@
 #define LOOK_MS 2
 #define DOORS_MS 1000 /* a worker that does not answer, or Redis, is not waited for longer */
 
+/* What this file says of a socket opened under an earlier one; of one that it does not know any more, what keeps
+ * strangers out. */
+static bool listen_tls(const struct life *life, int fd, size_t index)
+{
+        const char *text = listen_text(fd, index, life->master.config->server.listen);
+
+        return text ? listen_wants_tls(text) : life->master.config->server.tls.key && !listen_is_local(fd);
+}
+
 void life_announce(struct life *life)
 {
         const struct master *master = &life->master;
-        char url[LISTEN_TEXT_SIZE + 8] = "http://", *address = url + strlen(url);
+        char url[LISTEN_TEXT_SIZE + 8] = "http://", *address;
         struct registry_master self = { .host = master->host, .url = url, .version = AGENTPOOL_VERSION, .pid = getpid() };
 
+        if (life->listener_count > 0 && listen_tls(life, life->listeners[0], 0))
+                memcpy(url, "https://", sizeof "https://");
+        address = url + strlen(url);
         if (life->listener_count == 0 || listen_describe(life->listeners[0], address) < 0)
                 return; /* the forker hands the first one over */
         if (strncmp(address, "unix:", 5) == 0)
@@ -74,11 +86,24 @@ static void handle_signal(struct life *life, int number)
         }
 }
 
-static void take_listener(struct life *life, int fd)
+/* Why the socket cannot be served as it should be: it stays open in the forker, but nobody is let in. NULL: it can. */
+static const char *unservable(const struct life *life, int fd, bool tls)
 {
-        int r = http_server_listen(life->master.http, fd);
+        if (!life->master.config->tokens && !listen_is_local(fd))
+                return "other machines reach it, and there are no tokens any more: set server.tokens_file, then HUP";
+        return tls && !life->master.tls ? "its certificate cannot be used: see tls.unusable above, then HUP" : NULL;
+}
 
-        if (r < 0) {
+static void take_listener(struct life *life, size_t index, int fd)
+{
+        bool tls = listen_tls(life, fd, index);
+        const char *why = unservable(life, fd, tls);
+        int r = why ? 0 : http_server_listen(life->master.http, fd, tls ? life->master.tls : NULL);
+
+        if (why) {
+                log_error("listen.refused", "index=%zu reason=%s", index, LOG_Q(why));
+                fd_close(fd);
+        } else if (r < 0) {
                 log_error("http.listen_failed", "error=%s", LOG_Q(strerror(-r)));
                 life_end(life, EXIT_FAILURE);
         } else if (life->listener_count < FORKER_LISTENERS_MAX) {
@@ -97,7 +122,7 @@ static void handle_forker(struct life *life, const struct forker_message *messag
                 if (life->look && backlog_add(&life->doors, message, fd) == 0)
                         return;
                 life->listeners_lent = message->adopted;
-                take_listener(life, fd);
+                take_listener(life, (size_t)message->number, fd);
                 return;
         case FORKER_WORKER:
                 pools_worker_forked(pools, &message->process_id, message->pool_name, message->pid,

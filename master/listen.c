@@ -47,7 +47,14 @@ static int resolve(const struct config_listen *where, union address *ret_address
         return 0;
 }
 
-static int open_socket(const union address *address, socklen_t size, bool only_v6)
+/* Before listen nobody can connect, so nobody comes in under other permissions. */
+static int set_owner(const char *path, const struct listen_owner *owner)
+{
+        return chmod(path, owner->mode) < 0 || lchown(path, owner->uid, owner->gid) < 0 ? -errno : 0;
+}
+
+/* owner: of a socket file. */
+static int open_socket(const union address *address, socklen_t size, bool only_v6, const struct listen_owner *owner)
 {
         int family = address->any.sa_family, on = 1, off = 0, r;
         int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -59,9 +66,8 @@ static int open_socket(const union address *address, socklen_t size, bool only_v
         if (family == AF_INET6)
                 setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, only_v6 ? &on : &off, sizeof on);
         r = bind(fd, &address->any, size) < 0 ? -errno : 0;
-        /* Before listen nobody can connect, so nobody comes in under other permissions. */
-        if (r == 0 && family == AF_UNIX && chmod(address->un.sun_path, 0660) < 0)
-                r = -errno;
+        if (r == 0 && family == AF_UNIX)
+                r = set_owner(address->un.sun_path, owner);
         if (r == 0 && listen(fd, SOMAXCONN) < 0)
                 r = -errno;
         if (r == 0)
@@ -80,10 +86,10 @@ static int open_tcp(const struct config_listen *where, int *ret_gai)
         *ret_gai = resolve(where, &address, &size);
         if (*ret_gai != 0)
                 return -EADDRNOTAVAIL;
-        fd = open_socket(&address, size, !every);
+        fd = open_socket(&address, size, !every, NULL);
         if (fd == -EAFNOSUPPORT && every) { /* a kernel without IPv6 */
                 address.in = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(where->port) };
-                fd = open_socket(&address, sizeof address.in, false);
+                fd = open_socket(&address, sizeof address.in, false, NULL);
         }
         return fd;
 }
@@ -103,7 +109,7 @@ static bool is_stale(const union address *address)
         return stale;
 }
 
-static int open_unix(const char *path)
+static int open_unix(const char *path, const struct listen_owner *owner)
 {
         union address address = { .un.sun_family = AF_UNIX };
         int fd;
@@ -111,11 +117,11 @@ static int open_unix(const char *path)
         if (strlen(path) >= sizeof address.un.sun_path)
                 return -ENAMETOOLONG;
         memcpy(address.un.sun_path, path, strlen(path) + 1);
-        fd = open_socket(&address, sizeof address.un, false);
+        fd = open_socket(&address, sizeof address.un, false, owner);
         if (fd != -EADDRINUSE || !is_stale(&address))
                 return fd;
         unlink(path);
-        return open_socket(&address, sizeof address.un, false);
+        return open_socket(&address, sizeof address.un, false, owner);
 }
 
 static void explain(const struct config_listen *where, int error, int gai, char *remedy, size_t size)
@@ -130,6 +136,8 @@ static void explain(const struct config_listen *where, int error, int gai, char 
                         "change server.listen", where->port);
         else if (error == -EADDRNOTAVAIL)
                 snprintf(remedy, size, "this host does not have that address: change server.listen");
+        else if (error == -EPERM && where->is_unix)
+                snprintf(remedy, size, "only root may give the socket to another user: see server.unix");
         else if (error == -EACCES && !where->is_unix)
                 snprintf(remedy, size, "ports below 1024 take root or CAP_NET_BIND_SERVICE: choose a higher one in "
                         "server.listen");
@@ -137,7 +145,7 @@ static void explain(const struct config_listen *where, int error, int gai, char 
                 snprintf(remedy, size, "%s", strerror(-error));
 }
 
-int listen_open(const char *text, int *ret_fd, char *reason, size_t size)
+int listen_open(const char *text, const struct listen_owner *owner, int *ret_fd, char *reason, size_t size)
 {
         struct config_listen where;
         char remedy[160];
@@ -147,7 +155,7 @@ int listen_open(const char *text, int *ret_fd, char *reason, size_t size)
                 snprintf(reason, size, "cannot listen on %s: not HOST:PORT, [IPV6]:PORT, *:PORT or unix:PATH", text);
                 return -EINVAL;
         }
-        fd = where.is_unix ? open_unix(where.host) : open_tcp(&where, &gai);
+        fd = where.is_unix ? open_unix(where.host, owner) : open_tcp(&where, &gai);
         if (fd < 0) {
                 explain(&where, fd, gai, remedy, sizeof remedy);
                 snprintf(reason, size, "cannot listen on %s: %s", text, remedy);
@@ -220,6 +228,37 @@ int listen_take_lent(int fd, char *reason, size_t size)
                 snprintf(reason, size, "descriptor %d of LISTEN_FDS is no listening stream socket (%s): agentpoold.socket takes "
                         "ListenStream= and Accept=no only", fd, strerror(-r));
         return r;
+}
+
+const char *listen_text(int fd, size_t index, char *const *texts)
+{
+        size_t count = 0;
+
+        while (texts[count])
+                count++;
+        if (index < count && listen_matches(fd, texts[index]))
+                return texts[index];
+        while (*texts && !listen_matches(fd, *texts))
+                texts++;
+        return *texts;
+}
+
+bool listen_is_local(int fd)
+{
+        union address address = { 0 };
+        socklen_t size = sizeof address;
+
+        if (getsockname(fd, &address.any, &size) < 0)
+                return false;
+        if (address.any.sa_family == AF_INET)
+                return ntohl(address.in.sin_addr.s_addr) >> 24 == 127;
+        return address.any.sa_family == AF_UNIX || IN6_IS_ADDR_LOOPBACK(&address.in6.sin6_addr) ||
+                (IN6_IS_ADDR_V4MAPPED(&address.in6.sin6_addr) && address.in6.sin6_addr.s6_addr[12] == 127);
+}
+
+bool listen_wants_tls(const char *text)
+{
+        return strncmp(text, "tls://", 6) == 0;
 }
 
 int listen_close(int fd)

@@ -3,12 +3,19 @@
 #define MASTER_LISTEN_H
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #define LISTEN_TEXT_SIZE 300
 
+/* Who may connect to a socket file. */
+struct listen_owner {
+        mode_t mode;
+        uid_t uid; /* -1: as it is */
+        gid_t gid; /* the same */
+};
 /* text as in server.listen. 0 and *ret_fd (close-on-exec, non-blocking); else -errno, and reason names the address, what
  * is wrong and the remedy. A socket file that nobody listens on any more is replaced. */
-int listen_open(const char *text, int *ret_fd, char *reason, size_t size);
+int listen_open(const char *text, const struct listen_owner *owner, int *ret_fd, char *reason, size_t size);
 /* Where fd really listens, as in server.listen: with the port that 0 became. 0 or -errno. */
 int listen_describe(int fd, char text[LISTEN_TEXT_SIZE]);
 /* fd, opened by an earlier program, is what listen_open(text) would open. */
@@ -18,6 +25,11 @@ bool listen_matches(int fd, const char *text);
 unsigned listen_lent(void);
 /* Makes one of them as listen_open makes its own. 0, or -errno and the reason. */
 int listen_take_lent(int fd, char *reason, size_t size);
+/* Which of texts (server.listen) fd is of, the one at index for choice; NULL: none. */
+const char *listen_text(int fd, size_t index, char *const *texts);
+/* Only this machine's own processes can connect. */
+bool listen_is_local(int fd);
+bool listen_wants_tls(const char *text);
 /* Closes it and removes its socket file. Returns -1. */
 int listen_close(int fd);
 #endif

@@ -6,7 +6,9 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "master/api/api.h"
+#include "master/api/auth.h"
 #include "master/http/http.h"
+#include "master/http/http_tls.h"
 #include "master/life.h"
 #include "master/messages.h"
 #include "master/pools.h"
@@ -150,12 +152,27 @@ static int effective_redis_url(struct master *master)
         return n < 0 ? -ENOMEM : 0;
 }
 
+/* Without its certificate the master still answers on the other listeners, and the agents go on. */
+static void open_tls(struct master *master)
+{
+        const struct config_tls *tls = &master->config->server.tls;
+        struct http_tls_files files = { tls->certificate, tls->key, tls->client_ca };
+        char reason[HTTP_TLS_REASON_SIZE];
+
+        if (!tls->key)
+                return;
+        master->tls = http_tls_new(&files, reason);
+        if (!master->tls)
+                log_error("tls.unusable", "reason=%s", LOG_Q(reason));
+}
+
 static int open_http(struct master *master)
 {
         const struct config_server *server = &master->config->server;
         struct http_config config = {
                 .routes = api_routes,
                 .refuse = api_refuse,
+                .admit = auth_admit,
                 .arg = master,
                 .max_connections = server->max_connections,
                 .max_connections_per_address = server->max_connections_per_address,
@@ -166,8 +183,10 @@ static int open_http(struct master *master)
                 .server_name = "agentpool/" AGENTPOOL_VERSION,
         };
 
+        open_tls(master);
+        master->auth = auth_new(master->config);
         master->http = http_server_new(master->base, &config);
-        return master->http ? 0 : -ENOMEM;
+        return master->auth && master->http ? 0 : -ENOMEM;
 }
 
 static int open_store(struct master *master, bool first)
@@ -258,9 +277,19 @@ static struct event_base *new_base(void)
         return base;
 }
 
-static void make_agents_dir(const struct config_log *log)
+static void make_agents_dir(const struct config *config)
 {
-        if (config_keeps_agent_files(log) && mkdir(log->agents_dir, 0750) < 0 && errno != EEXIST)
+        const struct config_log *log = &config->log;
+        mode_t mode = 0750;
+
+        /* Workers of other users write there with their effective group, which is the daemon's. */
+        for (size_t i = 0; i < config->pool_count; i++)
+                mode |= config->pools[i]->user ? 0020 : 0;
+        if (!config_keeps_agent_files(log))
+                return;
+        if (mkdir(log->agents_dir, mode) == 0 || (errno == EEXIST && mode != 0750))
+                chmod(log->agents_dir, mode);
+        else if (errno != EEXIST)
                 log_warn("agents_dir.unusable", "path=%s error=%s", LOG_Q(log->agents_dir), LOG_Q(strerror(errno)));
 }
 
@@ -272,7 +301,7 @@ static int start(struct life *life)
         gethostname(master->host, sizeof master->host - 1);
         master->started_at = clock_wall_ms();
         admission_init(&master->admission, &master->config->admission, "/proc");
-        make_agents_dir(&master->config->log);
+        make_agents_dir(master->config);
         master->base = new_base();
         r = master->base ? FAULT_POINT("master.start") : -ENOMEM;
         r = r ? r : read_master_id(master);
@@ -308,6 +337,8 @@ static void life_done(struct life *life)
                 messages_free(master->messages);
         streams_free(master->streams);
         http_server_free(master->http);
+        auth_free(master->auth);
+        SSL_CTX_free(master->tls);
         workers_free(master->workers);
         registry_free(master->registry);
         store_close(master->store, 1000);

@@ -83,6 +83,8 @@ const struct schema_field pool_config_fields[] = {
         { .name = "breaker", .type = SCHEMA_OBJECT, .offset = POOL(breaker), .fields = breaker_fields },
         { .name = "limits", .type = SCHEMA_OBJECT, .offset = POOL(limits), .fields = limits_fields },
         { .name = "worker_limits", .type = SCHEMA_OBJECT, .offset = POOL(worker_limits), .fields = worker_limits_fields },
+        { .name = "user", .type = SCHEMA_STRING, .offset = POOL(user), .min = 1, .max = 64 },
+        { .name = "group", .type = SCHEMA_STRING, .offset = POOL(group), .min = 1, .max = 64 },
         { .name = "allowed_args", .type = SCHEMA_STRINGS, .offset = POOL(allowed_args), .max = 64 },
         { .name = "placement", .type = SCHEMA_ENUM, .offset = POOL(placement), .words = placement_words,
                 .fallback = "\"pack\"" },
@@ -229,6 +231,8 @@ static void check_rules(const struct check *check)
         else
                 check_module(check);
         check_limits(check);
+        if (config->group && !config->user)
+                REFUSE(check, "group", "takes a user");
         if (config->min_workers > config->max_workers)
                 REFUSE(check, "min_workers", "is %lld, more than max_workers %lld", (long long)config->min_workers,
                         (long long)config->max_workers);

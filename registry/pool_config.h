@@ -51,6 +51,7 @@ struct pool_config {
         struct breaker_config breaker; /* both of them */
         struct pool_limits_config limits;
         struct pool_worker_limits_config worker_limits;
+        char *user, *group;  /* of its workers and agents; NULL: the daemon's */
         char **allowed_args; /* names that a spawn's args may use */
         int placement;       /* enum pool_placement */
         int64_t max_agents_per_worker, min_workers, max_workers, spare_workers;

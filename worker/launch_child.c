@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -50,6 +51,10 @@ IN_CHILD static const char *prepare(const struct child *child)
                         return "cannot hand its descriptors to";
         if (child->directory >= 0 && fchdir(child->directory) < 0)
                 return "cannot enter the directory of";
+        /* A worker's effective group opens what is the daemon's: that is not for its agents. The bare call: that of the C
+         * library would have all threads follow. */
+        if (syscall(SYS_setresgid, -1, getgid(), getgid()) < 0)
+                return "cannot set the group of";
         close_range(3, ~0U, CLOSE_RANGE_CLOEXEC); /* all of ours are that already; those of a library may not be */
         return NULL;
 }

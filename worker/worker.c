@@ -4,6 +4,7 @@
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/fd.h"
+#include "common/identity.h"
 #include "common/log.h"
 #include "registry/agent.h"
 #include "worker/agent_cgroup.h"
@@ -13,9 +14,11 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 /* Agents that are told to end when everything above is gone get this much on top of their graces. */
 #define LAST_WORD_MS 1000
@@ -109,6 +112,19 @@ static void prepare_host(struct worker *worker)
         limits_apply(&pool->worker_limits); /* only lowers what is ours to lower */
 }
 
+/* The forker makes it so, by the settings that it began with. */
+static int check_user(const struct pool_config *pool, char *reason, size_t size)
+{
+        struct identity wanted;
+        int r = pool->user ? identity_find(pool->user, pool->group, &wanted, reason, size) : 0;
+
+        if (!pool->user || r < 0 || (wanted.uid == geteuid() && wanted.gid == getgid()))
+                return r;
+        snprintf(reason, size, "it should run as user %s; a change of \"user\" or \"group\" takes effect with USR2, or a new start",
+                pool->user);
+        return -EPERM;
+}
+
 /* The first WELCOME brings everything up; READY follows from on_registered. */
 static void begin(struct worker *worker)
 {
@@ -120,6 +136,7 @@ static void begin(struct worker *worker)
         agent_log_open(&worker->welcome->agents);
         worker->roster = roster_new((unsigned)worker->welcome->pool->max_agents_per_worker);
         r = worker->roster ? FAULT_POINT("worker.begin") : -ENOMEM;
+        r = r ? r : check_user(worker->welcome->pool, reason, sizeof reason);
         r = r ? r : runtime_new(worker->base, worker->welcome->pool, &worker->host, &worker->runtime, reason, sizeof reason);
         r = r ? r : registration_start(worker, reason, sizeof reason);
         if (r < 0)

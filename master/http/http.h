@@ -4,6 +4,7 @@
 #define MASTER_HTTP_HTTP_H
 #include <event2/buffer.h>
 #include <event2/event.h>
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -12,6 +13,8 @@ enum http_method { HTTP_GET = 1, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_DELETE, HT
 
 struct http_server;
 struct http_request;
+struct id;
+struct ssl_ctx_st;
 
 #define HTTP_SEGMENTS_MAX 4
 /* A route: method and path; a segment in braces matches any one segment and is handed to the handler decoded:
@@ -20,11 +23,15 @@ struct http_route {
         enum http_method method;
         const char *path;
         void (*handle)(struct http_request *request, void *arg);
+        int role; /* what config.admit asks of the client; 0: nothing */
 };
 
 struct http_config {
         const struct http_route *routes; /* ends with a NULL path */
         bool (*refuse)(struct http_request *request, void *arg); /* true: it answered, no handler does; NULL: none */
+        /* At the end of a head, before any of its body: 0, or the status to refuse with and *ret_detail (kept until the next call); headers
+         * may be added. route NULL: there is none for this path and method. NULL: everybody may do everything. */
+        int (*admit)(struct http_request *request, const struct http_route *route, void *arg, const char **ret_detail);
         void *arg;                       /* for handlers */
         int64_t max_connections;         /* in all; more are closed at accept */
         int64_t max_connections_per_address; /* unix sockets apart */
@@ -42,8 +49,9 @@ struct http_stats {
 
 /* config is copied, its texts and routes are borrowed. NULL when out of memory. The process ignores SIGPIPE. */
 struct http_server *http_server_new(struct event_base *base, const struct http_config *config);
-/* Takes over a listening socket (closed by http_server_free). 0 or -errno. */
-int http_server_listen(struct http_server *server, int take_fd);
+/* Takes over a listening socket (closed by http_server_free). tls (borrowed): the SSL_CTX of http_tls.h that its
+ * connections begin with; NULL: none. 0 or -errno. */
+int http_server_listen(struct http_server *server, int take_fd, struct ssl_ctx_st *tls);
 /* Stops accepting; connections end after the answer under way, streams now (on_gone); on_idle (may be NULL) from the
  * loop when none is left. */
 void http_server_drain(struct http_server *server, void (*on_idle)(void *arg), void *arg);
@@ -63,7 +71,14 @@ const char *http_request_query_name(const struct http_request *request, size_t i
 /* A header by its lower-case name, NULL when absent. Repeated headers are joined by ", ". */
 const char *http_request_header(const struct http_request *request, const char *name);
 const char *http_request_body(const struct http_request *request, size_t *ret_len); /* NUL-terminated */
-const char *http_request_peer(const struct http_request *request); /* "127.0.0.1:5000", "unix" */
+const char *http_request_peer(const struct http_request *request); /* "127.0.0.1:5000", "unix:uid=0,pid=17" */
+/* The peer's address: IPv4 mapped; of a unix socket 100::, its user id in bytes 4 to 7. For admit only. */
+const struct in6_addr *http_request_address(const struct http_request *request);
+/* Made at random for each request that asks for one. */
+const struct id *http_request_id(struct http_request *request);
+/* Whose token it came with; "" until admit sets it. */
+void http_request_set_user(struct http_request *request, const char *name);
+const char *http_request_user(const struct http_request *request);
 /* False once the client has gone: an answer is then only freed. */
 bool http_request_alive(const struct http_request *request);
 /* The handler's own, for answers that come later. */

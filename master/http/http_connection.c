@@ -2,6 +2,8 @@
 #include "master/http/http_internal.h"
 
 #include <errno.h>
+#include <event2/bufferevent_ssl.h>
+#include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,6 +72,9 @@ static void connection_close(struct http_connection *connection)
         }
         connection->state = HTTP_CLOSING;
         evutil_socket_t fd = bufferevent_getfd(connection->bev);
+        SSL *ssl = bufferevent_openssl_get_ssl(connection->bev);
+        if (ssl && SSL_is_init_finished(ssl))
+                SSL_shutdown(ssl);
         if (fd >= 0)
                 shutdown(fd, SHUT_WR);
         struct evbuffer *input = bufferevent_get_input(connection->bev);
@@ -304,10 +309,21 @@ static void peer_done(struct http_connection *connection)
                 http_connection_free(connection);
 }
 
+/* Whoever came just before a drain is still heard, if it speaks at once. */
+static void handshake_done(struct http_connection *connection)
+{
+        connection->handshaking = false;
+        connection_idle(connection);
+        if (connection->server->draining)
+                set_timeout(connection, clock_mono_ms(), connection->server->linger_ms);
+}
+
 static void on_event(struct bufferevent *bev, short what, void *arg)
 {
         (void)bev;
-        if ((what & BEV_EVENT_EOF) && (what & BEV_EVENT_READING))
+        if (what & BEV_EVENT_CONNECTED)
+                handshake_done(arg);
+        else if ((what & BEV_EVENT_EOF) && (what & BEV_EVENT_READING))
                 peer_done(arg);
         else if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR | BEV_EVENT_TIMEOUT))
                 http_connection_free(arg);
@@ -340,13 +356,13 @@ void http_connection_drain(struct http_connection *connection)
         if (connection->state == HTTP_STREAMING) {
                 connection->stream->ending = true;
                 http_connection_wake(connection);
-        } else if (connection->state == HTTP_READING_HEAD && input_length(connection) == 0) {
+        } else if (connection->state == HTTP_READING_HEAD && input_length(connection) == 0 && !connection->handshaking) {
                 http_connection_free(connection);
         }
 }
 
 int http_connection_open(struct http_server *server, struct bufferevent *take_bev, struct http_address *address,
-        const char *peer)
+        const struct http_peer *peer)
 {
         struct http_connection *connection = calloc(1, sizeof *connection);
         struct http_parser *parser = http_parser_new();
@@ -363,12 +379,16 @@ int http_connection_open(struct http_server *server, struct bufferevent *take_be
         connection->timer = timer;
         connection->parser = parser;
         connection->address = address;
-        snprintf(connection->peer, sizeof connection->peer, "%s", peer);
+        memcpy(connection->peer, peer->text, sizeof connection->peer);
+        connection->from = peer->from;
         http_server_remember(server, connection);
         /* Never more input than one head: it bounds pipelining, and a body is taken out as it comes. */
         bufferevent_setwatermark(take_bev, EV_READ, 0, HTTP_HEAD_MAX);
         bufferevent_setcb(take_bev, on_readable, on_written, on_event, connection);
         connection_idle(connection);
+        connection->handshaking = bufferevent_openssl_get_ssl(take_bev);
+        if (connection->handshaking) /* it has as long as a request, from the first moment */
+                set_timeout(connection, clock_mono_ms(), server->config.request_timeout_ms);
         bufferevent_enable(take_bev, EV_READ | EV_WRITE);
         return 0;
 }

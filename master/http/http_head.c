@@ -176,6 +176,14 @@ static int check_body(const struct http_request *request, const char **ret_detai
         return 0;
 }
 
+/* A stranger does not even hear what is there. */
+static int admit(struct http_request *request, const char **ret_detail)
+{
+        const struct http_config *config = &request->connection->server->config;
+
+        return config->admit ? config->admit(request, request->route, config->arg, ret_detail) : 0;
+}
+
 int http_head_read(struct http_parser *parser, struct http_request *request, size_t head_len, const char **ret_detail)
 {
         struct http_head *head = &request->head;
@@ -191,8 +199,10 @@ int http_head_read(struct http_parser *parser, struct http_request *request, siz
         fields_join(request);
         if ((status = read_target(request, ret_detail)) != 0)
                 return status;
-        if ((status = http_router_match(request->connection->server->router, request, ret_detail)) != 0)
-                return status;
+        status = http_router_match(request->connection->server->router, request, ret_detail);
+        int refused = admit(request, ret_detail);
+        if (refused || status)
+                return refused ? refused : status;
         if ((status = http_query_read(request, ret_detail)) != 0)
                 return status;
         return check_body(request, ret_detail);

@@ -5,6 +5,7 @@
  *         `---------------`-- refused ----------> WRITING --> CLOSING --> freed                                   */
 #ifndef MASTER_HTTP_HTTP_INTERNAL_H
 #define MASTER_HTTP_HTTP_INTERNAL_H
+#include "common/id.h"
 #include "master/http/http.h"
 #include "master/http/http_parser.h"
 
@@ -20,7 +21,7 @@
 #define HTTP_PEER_SIZE 56 /* "[", an IPv6 address, "]:65535" and the NUL */
 
 enum http_state {
-        HTTP_READING_HEAD = 1, /* idle until its first byte */
+        HTTP_READING_HEAD = 1, /* idle until its first byte; over TLS it begins with the handshake */
         HTTP_READING_BODY,
         HTTP_WORKING,   /* the handler has the request */
         HTTP_STREAMING, /* Server-Sent Events */
@@ -50,8 +51,10 @@ struct http_connection {
         bool keep_alive; /* after the answer being written */
         bool peer_done;  /* sent FIN */
         bool line_skipped; /* the one empty line that may precede a request */
+        bool handshaking; /* TLS is not agreed on yet */
         bool broken;     /* out of memory for its answer: freed by the timer's callback */
         char peer[HTTP_PEER_SIZE];
+        struct in6_addr from; /* see http_request_address */
         TAILQ_ENTRY(http_connection) link;
 };
 
@@ -77,6 +80,8 @@ struct http_request {
         bool broken; /* out of memory for one of them */
         void *context;
         char peer[HTTP_PEER_SIZE];
+        char user[65];
+        struct id id; /* zero until it is asked for */
         struct http_head head;
         char *spare; /* unused rest of text: decoded and joined values, never longer than their sources */
         char text[]; /* the head */
@@ -120,9 +125,14 @@ void http_server_remember(struct http_server *server, struct http_connection *co
 void http_server_forget(struct http_server *server, struct http_connection *connection);
 
 /* http_connection.c */
-/* Takes over bev (freed on failure). 0 or -ENOMEM. */
+/* Who is at the other end. */
+struct http_peer {
+        struct in6_addr from; /* see http_request_address */
+        char text[HTTP_PEER_SIZE];
+};
+/* Takes over bev (freed on failure), whose TLS handshake is still to come when it has an SSL. 0 or -ENOMEM. */
 int http_connection_open(struct http_server *server, struct bufferevent *take_bev, struct http_address *address,
-        const char *peer);
+        const struct http_peer *peer);
 /* At once: a request under way loses its connection, a stream's on_gone is called. */
 void http_connection_free(struct http_connection *connection);
 /* Ends it after the answer under way, at once when idle; a stream ends from the loop. */

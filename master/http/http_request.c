@@ -1,5 +1,6 @@
 #include "master/http/http_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -81,6 +82,28 @@ const char *http_request_body(const struct http_request *request, size_t *ret_le
 {
         *ret_len = request->body.len;
         return request->body.bytes ? request->body.bytes : "";
+}
+
+const struct in6_addr *http_request_address(const struct http_request *request)
+{
+        return &request->connection->from;
+}
+
+const struct id *http_request_id(struct http_request *request)
+{
+        if (id_is_zero(&request->id))
+                request->id = id_new();
+        return &request->id;
+}
+
+void http_request_set_user(struct http_request *request, const char *name)
+{
+        snprintf(request->user, sizeof request->user, "%s", name);
+}
+
+const char *http_request_user(const struct http_request *request)
+{
+        return request->user;
 }
 
 const char *http_request_peer(const struct http_request *request)

@@ -2,6 +2,7 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "master/http/http_internal.h"
+#include "master/http/http_tls.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -16,7 +17,9 @@
 #define PAUSE_LOG_MS 60000
 
 struct http_listener {
+        struct http_server *server;
         struct evconnlistener *listener;
+        SSL_CTX *tls; /* borrowed; NULL: plain */
         SLIST_ENTRY(http_listener) link;
 };
 
@@ -47,22 +50,12 @@ void http_server_forget(struct http_server *server, struct http_connection *conn
                 event_active(server->drained, EV_TIMEOUT, 1);
 }
 
-/* The entry of the peer's address, *ret_address NULL for a unix socket. 0, -EUSERS: it has its share, -ENOMEM. */
-static int address_admit(struct http_server *server, const struct sockaddr *sa, struct http_address **ret_address)
+/* The entry of the peer's address. 0, -EUSERS: it has its share, -ENOMEM. */
+static int address_admit(struct http_server *server, const struct in6_addr *from, struct http_address **ret_address)
 {
-        struct http_address *address = NULL;
-        struct in6_addr key = { 0 };
+        struct http_address *address;
 
-        *ret_address = NULL;
-        if (sa->sa_family == AF_INET6) {
-                key = ((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr;
-        } else if (sa->sa_family == AF_INET) {
-                key.s6_addr[10] = key.s6_addr[11] = 0xff;
-                memcpy(&key.s6_addr[12], &((const struct sockaddr_in *)(const void *)sa)->sin_addr, 4);
-        } else {
-                return 0;
-        }
-        HASH_FIND(hh, server->addresses, &key, sizeof key, address);
+        HASH_FIND(hh, server->addresses, from, sizeof *from, address);
         if (address) {
                 *ret_address = address;
                 return address->connections < server->config.max_connections_per_address ? 0 : -EUSERS;
@@ -70,69 +63,85 @@ static int address_admit(struct http_server *server, const struct sockaddr *sa, 
         address = calloc(1, sizeof *address);
         if (!address)
                 return -ENOMEM;
-        address->address = key;
-        HASH_ADD(hh, server->addresses, address, sizeof key, address);
+        address->address = *from;
+        HASH_ADD(hh, server->addresses, address, sizeof *from, address);
         *ret_address = address;
         return 0;
 }
 
-static void peer_text(const struct sockaddr *sa, char text[HTTP_PEER_SIZE])
+/* What the system says of a unix socket's other end when it connected. */
+static void unix_peer(int fd, struct http_peer *peer)
 {
+        struct ucred cred = { .uid = (uid_t)-1 };
+        socklen_t size = sizeof cred;
+
+        getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size);
+        snprintf(peer->text, sizeof peer->text, "unix:uid=%u,pid=%d", cred.uid, cred.pid);
+        peer->from.s6_addr[0] = 1; /* 100::/64 is nobody's (RFC 6666) */
+        memcpy(&peer->from.s6_addr[4], &cred.uid, sizeof cred.uid);
+}
+
+static void peer_of(int fd, const struct sockaddr *sa, struct http_peer *peer)
+{
+        const struct sockaddr_in6 *in6 = (const void *)sa;
+        const struct sockaddr_in *in = (const void *)sa;
         char host[INET6_ADDRSTRLEN] = "";
 
         if (sa->sa_family == AF_INET6) {
-                const struct sockaddr_in6 *in6 = (const void *)sa;
-
+                peer->from = in6->sin6_addr;
                 inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof host);
-                snprintf(text, HTTP_PEER_SIZE, "[%s]:%u", host, ntohs(in6->sin6_port));
+                snprintf(peer->text, sizeof peer->text, "[%s]:%u", host, ntohs(in6->sin6_port));
         } else if (sa->sa_family == AF_INET) {
-                const struct sockaddr_in *in = (const void *)sa;
-
+                peer->from.s6_addr[10] = peer->from.s6_addr[11] = 0xff;
+                memcpy(&peer->from.s6_addr[12], &in->sin_addr, 4);
                 inet_ntop(AF_INET, &in->sin_addr, host, sizeof host);
-                snprintf(text, HTTP_PEER_SIZE, "%s:%u", host, ntohs(in->sin_port));
+                snprintf(peer->text, sizeof peer->text, "%s:%u", host, ntohs(in->sin_port));
         } else {
-                memcpy(text, "unix", sizeof "unix");
+                unix_peer(fd, peer);
         }
 }
 
 /* The one place that makes a connection's transport. */
-static struct bufferevent *transport_new(struct http_server *server, evutil_socket_t fd, const struct sockaddr *sa)
+static struct bufferevent *transport_new(struct http_server *server, evutil_socket_t fd, const struct sockaddr *sa,
+        SSL_CTX *tls)
 {
         if (sa->sa_family != AF_UNIX)
                 setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
-        return bufferevent_socket_new(server->base, fd, BEV_OPT_CLOSE_ON_FREE);
+        return tls ? http_tls_transport(server->base, fd, tls)
+                   : bufferevent_socket_new(server->base, fd, BEV_OPT_CLOSE_ON_FREE);
 }
 
 /* Takes over fd only on success. */
-static int admit(struct http_server *server, evutil_socket_t fd, const struct sockaddr *sa)
+static int admit(struct http_server *server, evutil_socket_t fd, const struct sockaddr *sa, SSL_CTX *tls)
 {
         struct http_address *address = NULL;
-        char peer[HTTP_PEER_SIZE];
+        struct http_peer peer = { .text = "" };
 
         if (server->stats.connections >= server->config.max_connections)
                 return -EUSERS;
-        int error = address_admit(server, sa, &address);
+        peer_of(fd, sa, &peer);
+        int error = sa->sa_family == AF_UNIX ? 0 : address_admit(server, &peer.from, &address);
         if (error)
                 return error;
-        struct bufferevent *bev = transport_new(server, fd, sa);
+        struct bufferevent *bev = transport_new(server, fd, sa, tls);
         if (!bev) {
                 address_release(server, address);
                 return -ENOMEM;
         }
-        peer_text(sa, peer);
-        if (http_connection_open(server, bev, address, peer) < 0)
+        if (http_connection_open(server, bev, address, &peer) < 0)
                 address_release(server, address); /* fd went with bev */
         return 0;
 }
 
 static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *sa, int len, void *arg)
 {
-        struct http_server *server = arg;
+        const struct http_listener *by = arg;
+        struct http_server *server = by->server;
 
         (void)listener;
         (void)len;
         server->stats.accepted++;
-        if (admit(server, fd, sa) < 0) {
+        if (admit(server, fd, sa, by->tls) < 0) {
                 server->stats.refused++;
                 fd_close(fd);
         }
@@ -153,7 +162,8 @@ static void listeners_enable(struct http_server *server, bool enable)
 /* Out of descriptors or memory: waiting connections keep the listener readable, so look again only after a while. */
 static void on_accept_error(struct evconnlistener *listener, void *arg)
 {
-        struct http_server *server = arg;
+        const struct http_listener *by = arg;
+        struct http_server *server = by->server;
         int error = errno;
         int64_t now = clock_mono_ms();
 
@@ -205,14 +215,17 @@ struct http_server *http_server_new(struct event_base *base, const struct http_c
         return server;
 }
 
-int http_server_listen(struct http_server *server, int take_fd)
+int http_server_listen(struct http_server *server, int take_fd, SSL_CTX *tls)
 {
         int error = fd_nonblock(take_fd);
         struct http_listener *listener = error ? NULL : calloc(1, sizeof *listener);
 
-        if (listener)
-                listener->listener = evconnlistener_new(server->base, on_accept, server,
+        if (listener) {
+                listener->server = server;
+                listener->tls = tls;
+                listener->listener = evconnlistener_new(server->base, on_accept, listener,
                         LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, take_fd);
+        }
         if (!listener || !listener->listener) {
                 free(listener);
                 fd_close(take_fd);

@@ -58,13 +58,13 @@ static void handle_stream(struct http_request *request, void *arg)
 }
 
 static const struct http_route routes[] = {
-        { HTTP_GET, "/echo", handle_echo },
-        { HTTP_POST, "/echo", handle_echo },
-        { HTTP_PUT, "/items/{item}", handle_item },
-        { HTTP_GET, "/items/{item}/x", handle_item },
-        { HTTP_GET, "/later", handle_later },
-        { HTTP_GET, "/stream", handle_stream },
-        { 0, NULL, NULL },
+        { HTTP_GET, "/echo", handle_echo, 0 },
+        { HTTP_POST, "/echo", handle_echo, 0 },
+        { HTTP_PUT, "/items/{item}", handle_item, 0 },
+        { HTTP_GET, "/items/{item}/x", handle_item, 0 },
+        { HTTP_GET, "/later", handle_later, 0 },
+        { HTTP_GET, "/stream", handle_stream, 0 },
+        { 0, NULL, NULL, 0 },
 };
 
 /* Lets the server do all that it can. */
@@ -125,7 +125,7 @@ static void run(const uint8_t *data, size_t size, uint32_t seed, char outcome[OU
         if (bufferevent_pair_new(base, BEV_OPT_DEFER_CALLBACKS, pair) < 0)
                 abort();
         bufferevent_enable(pair[0], EV_READ | EV_WRITE);
-        if (http_connection_open(server, pair[1], NULL, "fuzz") < 0)
+        if (http_connection_open(server, pair[1], NULL, &(struct http_peer){ .text = "fuzz" }) < 0)
                 abort();
         send_pieces(pair[0], data, size, seed);
         read_outcome(pair[0], outcome);

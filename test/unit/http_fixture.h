@@ -131,21 +131,21 @@ static inline void handle_stream(struct http_request *request, void *arg)
 }
 
 static const struct http_route routes[] = {
-        { HTTP_GET, "/ok", handle_ok },
-        { HTTP_POST, "/echo", handle_echo },
-        { HTTP_PUT, "/echo", handle_echo },
-        { HTTP_GET, "/items/special", handle_special },
-        { HTTP_GET, "/items/{item}", handle_item },
-        { HTTP_DELETE, "/items/{item}", handle_item },
-        { HTTP_GET, "/items/{item}/parts/{part}", handle_item },
-        { HTTP_POST, "/items/special/parts/{part}", handle_item },
-        { HTTP_GET, "/query", handle_query },
-        { HTTP_GET, "/header", handle_header },
-        { HTTP_GET, "/later", handle_later },
-        { HTTP_GET, "/big", handle_big },
-        { HTTP_GET, "/problem", handle_problem },
-        { HTTP_GET, "/stream", handle_stream },
-        { 0, NULL, NULL },
+        { HTTP_GET, "/ok", handle_ok, 0 },
+        { HTTP_POST, "/echo", handle_echo, 0 },
+        { HTTP_PUT, "/echo", handle_echo, 0 },
+        { HTTP_GET, "/items/special", handle_special, 0 },
+        { HTTP_GET, "/items/{item}", handle_item, 0 },
+        { HTTP_DELETE, "/items/{item}", handle_item, 0 },
+        { HTTP_GET, "/items/{item}/parts/{part}", handle_item, 0 },
+        { HTTP_POST, "/items/special/parts/{part}", handle_item, 0 },
+        { HTTP_GET, "/query", handle_query, 0 },
+        { HTTP_GET, "/header", handle_header, 0 },
+        { HTTP_GET, "/later", handle_later, 0 },
+        { HTTP_GET, "/big", handle_big, 0 },
+        { HTTP_GET, "/problem", handle_problem, 0 },
+        { HTTP_GET, "/stream", handle_stream, 0 },
+        { 0, NULL, NULL, 0 },
 };
 
 static int listen_on(const struct sockaddr *address, socklen_t len)
@@ -184,7 +184,7 @@ static void start(void)
         int fd = listen_on((struct sockaddr *)&any, sizeof any);
         ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&any, &len), 0);
         t.port = ntohs(any.sin_port);
-        ck_assert_int_eq(http_server_listen(t.server, fd), 0);
+        ck_assert_int_eq(http_server_listen(t.server, fd, NULL), 0);
 }
 
 static void teardown(void)

@@ -193,8 +193,8 @@ END_TEST
 
 START_TEST(test_places_the_error_at_the_element_when_a_list_is_wrong)
 {
-        ASSERT_REFUSED("{ \"server\": { \"listen\": [\"a:1\",\n \"b\", \"a:1\"] } }", ENV(),
-                "2:2: server.listen.1: must be HOST:PORT, [IPV6]:PORT, *:PORT or unix:PATH",
+        ASSERT_REFUSED("{ \"server\": { \"listen\": [\"127.0.0.1:1\",\n \"b\", \"127.0.0.1:1\"] } }", ENV(),
+                "2:2: server.listen.1: must be HOST:PORT, [IPV6]:PORT, *:PORT, one of these after tls://, or unix:PATH",
                 "2:7: server.listen.2: appears twice");
         ASSERT_REFUSED("{ \"server\": { \"listen\": [] } }", ENV(),
                 "1:15: server.listen: must have from 1 to 16 elements, has 0");
@@ -277,7 +277,7 @@ END_TEST
 START_TEST(test_takes_the_environment_when_it_overrides_the_file)
 {
         struct config *config = load_good("{ \"server\": { \"max_connections\": 5 }, \"run_dir\": \"a\" }",
-                ENV("AGENTPOOL_SERVER_LISTEN=a:1, [::1]:2 ", "AGENTPOOL_SERVER_MAX_CONNECTIONS=9",
+                ENV("AGENTPOOL_SERVER_LISTEN=127.0.0.1:1, [::1]:2 ", "AGENTPOOL_SERVER_MAX_CONNECTIONS=9",
                         "AGENTPOOL_SERVER_MAX_CONNECTIONS_PER_ADDRESS=4", "AGENTPOOL_SERVER_MAX_BODY_BYTES=4096",
                         "AGENTPOOL_SERVER_REQUEST_TIMEOUT_MS=21", "AGENTPOOL_SERVER_IDLE_TIMEOUT_MS=22",
                         "AGENTPOOL_SERVER_WRITE_TIMEOUT_MS=23", "AGENTPOOL_REDIS_URL=redis://h",
@@ -288,7 +288,7 @@ START_TEST(test_takes_the_environment_when_it_overrides_the_file)
                         "AGENTPOOL_LOG_FORMAT=json", "AGENTPOOL_RUN_DIR=/b", "AGENTPOOL_SHUTDOWN_TIMEOUT=0.25",
                         "AGENTPOOL_MAX_WORKERS_TOTAL=29", "AGENTPOOL_IDEMPOTENCY_TTL_SECONDS=30"));
 
-        ck_assert_str_eq(config->server.listen[0], "a:1");
+        ck_assert_str_eq(config->server.listen[0], "127.0.0.1:1");
         ck_assert_str_eq(config->server.listen[1], "[::1]:2");
         ck_assert_ptr_null(config->server.listen[2]);
         ck_assert_int_eq(config->server.max_connections, 9);
@@ -387,9 +387,9 @@ START_TEST(test_names_the_variable_when_the_environment_is_wrong)
                 "is \"loud\"",
                 "environment variable AGENTPOOL_MAX_WORKERS_TOTAL: max_workers_total: expected an integer from 1 to "
                 "65536, found a string");
-        ASSERT_REFUSED("{}", ENV("AGENTPOOL_SERVER_LISTEN=a:1,,b:1"),
+        ASSERT_REFUSED("{}", ENV("AGENTPOOL_SERVER_LISTEN=127.0.0.1:1,,localhost:1"),
                 "environment variable AGENTPOOL_SERVER_LISTEN: server.listen.1: must be HOST:PORT, [IPV6]:PORT, "
-                "*:PORT or unix:PATH");
+                "*:PORT, one of these after tls://, or unix:PATH");
         ASSERT_REFUSED("{}", ENV("AGENTPOOL_RUN_DIR=\xff"), "environment variable AGENTPOOL_RUN_DIR: is not UTF-8");
         ASSERT_REFUSED("{ \"server\": 5 }", ENV("MAX_CONNECTIONS=5"),
                 "1:3: server: expected an object, found a number");
@@ -426,7 +426,7 @@ START_TEST(test_passes_over_variables_when_they_are_not_ours)
 END_TEST
 
 static const char *const full =
-        "{ \"server\": { \"listen\": [\"*:1\", \"unix:/s\"] },"
+        "{ \"server\": { \"listen\": [\"localhost:1\", \"unix:/s\"], \"rate_limit\": { \"burst\": 3 } },"
         " \"redis\": { \"url\": \"redis://user:redissecret@h:1/2\" },"
         " \"database\": { \"url\": \"postgresql://u:pg:sec@ret/x@h/d?x=1&sslpassword=keysecret&y=2\", \"pooled\": true },"
         " \"log\": { \"file\": \"/l\\u00e9\\n\", \"level\": \"debug\", \"format\": \"json\" }, \"run_dir\": \"/r\","

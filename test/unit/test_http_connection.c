@@ -225,12 +225,13 @@ END_TEST
 START_TEST(test_refuses_address_when_it_has_its_share)
 {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
+        char peer[64];
         int fds[6];
 
         t.config.max_connections_per_address = 2;
         start();
         snprintf(address.sun_path, sizeof address.sun_path, "/tmp/test_http.%d", getpid());
-        ck_assert_int_eq(http_server_listen(t.server, listen_on((struct sockaddr *)&address, sizeof address)), 0);
+        ck_assert_int_eq(http_server_listen(t.server, listen_on((struct sockaddr *)&address, sizeof address), NULL), 0);
         for (int i = 0; i < 3; i++)
                 fds[i] = client_connect();
         WAIT_FOR(t.server->stats.accepted == 3);
@@ -241,7 +242,8 @@ START_TEST(test_refuses_address_when_it_has_its_share)
         WAIT_FOR(connections() == 5);
         client_say(fds[5], GET_LATER);
         WAIT_FOR(t.held_count == 1);
-        ck_assert_str_eq(http_request_peer(t.held[0]), "unix");
+        snprintf(peer, sizeof peer, "unix:uid=%u,pid=%d", getuid(), getpid());
+        ck_assert_str_eq(http_request_peer(t.held[0]), peer);
         for (int i = 0; i < 6; i++)
                 close(fds[i]);
         WAIT_FOR(connections() == 1); /* the one with the request */
@@ -263,7 +265,7 @@ START_TEST(test_serves_when_ipv6)
         }
         ck_assert_int_eq(listen(fd, 16), 0);
         ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&address, &len), 0);
-        ck_assert_int_eq(http_server_listen(t.server, fd), 0);
+        ck_assert_int_eq(http_server_listen(t.server, fd, NULL), 0);
         fd = client_connect_to((struct sockaddr *)&address, len);
         client_say(fd, GET_LATER);
         WAIT_FOR(t.held_count == 1);
@@ -437,7 +439,7 @@ END_TEST
 START_TEST(test_refuses_to_listen_when_descriptor_is_bad)
 {
         start();
-        ck_assert_int_eq(http_server_listen(t.server, 100000), -EBADF);
+        ck_assert_int_eq(http_server_listen(t.server, 100000, NULL), -EBADF);
 }
 END_TEST
 

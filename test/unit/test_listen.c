@@ -13,6 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+static const struct listen_owner owner = { 0660, (uid_t)-1, (gid_t)-1 };
 static char directory[64], path[100], unix_text[120], reason[512];
 
 static void setup(void)
@@ -32,7 +33,7 @@ static void teardown(void)
 
 static int open_ok(const char *text, char described[LISTEN_TEXT_SIZE])
 {
-        int fd = -1, r = listen_open(text, &fd, reason, sizeof reason);
+        int fd = -1, r = listen_open(text, &owner, &fd, reason, sizeof reason);
 
         ck_assert_msg(r == 0, "%s", reason);
         ck_assert_int_eq(listen_describe(fd, described), 0);
@@ -43,7 +44,7 @@ static void check_refused(const char *text, int error, const char *needle)
 {
         int fd = -1;
 
-        ck_assert_int_eq(listen_open(text, &fd, reason, sizeof reason), error);
+        ck_assert_int_eq(listen_open(text, &owner, &fd, reason, sizeof reason), error);
         ck_assert_int_eq(fd, -1);
         ck_assert_msg(strstr(reason, text) != NULL, "does not name the address: %s", reason);
         ck_assert_msg(strstr(reason, needle) != NULL, "not \"%s\": %s", needle, reason);
