@@ -16,6 +16,7 @@
 #define WORKER_MEMORY_LEAST 33554432
 #define WORKER_FILES_LEAST 64
 #define RUNTIME(field) offsetof(struct pool_runtime_config, field)
+#define PROBE(field) offsetof(struct pool_probe_config, field)
 #define RESTART(field) offsetof(struct pool_restart_config, field)
 #define BREAKER(field) offsetof(struct breaker_config, field)
 #define LIMITS(field) offsetof(struct pool_limits_config, field)
@@ -40,6 +41,14 @@ static const struct schema_field runtime_fields[] = {
         INTEGER(max_line_bytes, RUNTIME, 1024, 1 << 30, "1048576"),
         INTEGER(queue_bytes, RUNTIME, 1024, 1 << 30, "1048576"),
         INTEGER(log_bytes_per_second, RUNTIME, 0, 1 << 30, "65536"),
+        { .name = NULL },
+};
+
+static const struct schema_field probe_fields[] = {
+        { .name = "method", .type = SCHEMA_STRING, .offset = PROBE(method), .min = 1, .max = 128 },
+        INTEGER(interval_seconds, PROBE, 0, 86400, "0"),
+        INTEGER(timeout_ms, PROBE, 1, HOUR_MS, "5000"),
+        INTEGER(failures, PROBE, 1, 1000, "3"),
         { .name = NULL },
 };
 
@@ -79,6 +88,7 @@ static const struct schema_field worker_limits_fields[] = {
 const struct schema_field pool_config_fields[] = {
         { .name = "role_type", .type = SCHEMA_NAME, .offset = POOL(role_type), .required = true },
         { .name = "runtime", .type = SCHEMA_OBJECT, .offset = POOL(runtime), .required = true, .fields = runtime_fields },
+        { .name = "probe", .type = SCHEMA_OBJECT, .offset = POOL(probe), .fields = probe_fields },
         { .name = "restart", .type = SCHEMA_OBJECT, .offset = POOL(restart), .fields = restart_fields },
         { .name = "breaker", .type = SCHEMA_OBJECT, .offset = POOL(breaker), .fields = breaker_fields },
         { .name = "limits", .type = SCHEMA_OBJECT, .offset = POOL(limits), .fields = limits_fields },
@@ -239,6 +249,9 @@ static void check_rules(const struct check *check)
         if (config->spare_workers > config->max_workers)
                 REFUSE(check, "spare_workers", "is %lld, more than max_workers %lld",
                         (long long)config->spare_workers, (long long)config->max_workers);
+        if (config->probe.interval_seconds > 0 && !config->probe.method)
+                REFUSE(check, "probe/method", "is required for a probe: a JSON-RPC method that every agent answers, if only "
+                                              "with an error; \"ping\" will do");
         if (config->restart.delay_ms > config->restart.delay_max_ms)
                 REFUSE(check, "restart/delay_ms", "is %lld, more than delay_max_ms %lld",
                         (long long)config->restart.delay_ms, (long long)config->restart.delay_max_ms);

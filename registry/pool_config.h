@@ -21,6 +21,13 @@ struct pool_runtime_config {
         int64_t log_bytes_per_second; /* of stderr taken into the log, the rest is counted and dropped */
 };
 
+struct pool_probe_config {
+        char *method;             /* the JSON-RPC method that tells whether an agent hangs; NULL: none is asked */
+        int64_t interval_seconds; /* 0: the agent's own heartbeat_interval */
+        int64_t timeout_ms;
+        int64_t failures;         /* so many unanswered in a row: it hangs */
+};
+
 struct pool_restart_config {
         int policy;              /* enum pool_restart */
         int64_t intensity;       /* at most this many restarts … */
@@ -47,6 +54,7 @@ struct pool_config {
         char *pool_name; /* the key in "pools"; owned */
         char *role_type;
         struct pool_runtime_config runtime;
+        struct pool_probe_config probe;
         struct pool_restart_config restart;
         struct breaker_config breaker; /* both of them */
         struct pool_limits_config limits;

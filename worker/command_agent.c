@@ -90,7 +90,7 @@ void command_agent_stop(struct command_agent *agent, bool graceful)
 static void tell_started(struct command_agent *agent)
 {
         agent->phase = COMMAND_RUNNING;
-        agent->agent.events->on_started(agent->agent.arg);
+        runtime_started(&agent->agent);
 }
 
 static void fail_probe(struct command_agent *agent)

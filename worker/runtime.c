@@ -54,6 +54,7 @@ int runtime_send(struct runtime_agent *agent, const struct command *message)
 
 void runtime_stop(struct runtime_agent *agent, bool graceful)
 {
+        agent_probe_stop(agent);
         agent->runtime->kind->stop(agent, graceful);
 }
 
@@ -76,13 +77,20 @@ void runtime_agent_init(struct runtime_agent *agent, struct runtime *runtime, co
         const struct runtime_events *events, void *arg)
 {
         *agent = (struct runtime_agent){ .runtime = runtime, .events = events, .arg = arg,
-                .agent_id = spawn->agent_id };
+                .agent_id = spawn->agent_id, .heartbeat_interval = (int32_t)spawn->heartbeat_interval };
         jsonrpc_pending_init(&agent->pending);
 }
 
 void runtime_agent_done(struct runtime_agent *agent)
 {
+        agent_probe_stop(agent);
         jsonrpc_pending_done(&agent->pending);
+}
+
+void runtime_started(struct runtime_agent *agent)
+{
+        agent_probe_start(agent);
+        agent->events->on_started(agent->arg);
 }
 
 int runtime_note_request(struct runtime_agent *agent, const struct command *message, uint64_t *ret_number)
@@ -101,6 +109,11 @@ int runtime_note_request(struct runtime_agent *agent, const struct command *mess
 
 void runtime_answer(struct runtime_agent *agent, struct jsonrpc_request *take_request, cJSON *response)
 {
+        if (id_is_zero(&take_request->command_id)) { /* our own */
+                jsonrpc_id_done(&take_request->client);
+                agent_probe_answered(agent);
+                return;
+        }
         jsonrpc_id_restore(response, &take_request->client);
         agent->events->on_answer(agent->arg, &take_request->command_id, response, NULL);
 }
@@ -113,6 +126,8 @@ static void give_up(struct runtime_agent *agent, int64_t now, const char *why)
                 jsonrpc_id_done(&request.client);
                 if (!id_is_zero(&request.command_id))
                         agent->events->on_answer(agent->arg, &request.command_id, NULL, why);
+                else if (now < INT64_MAX)
+                        agent_probe_missed(agent);
         }
 }
 

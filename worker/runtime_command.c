@@ -67,14 +67,12 @@ static void take_response(struct command_agent *agent, cJSON *response)
                 log_debug("agent.answer_dropped", "agent=%s nobody waits for it", ID_TEXT(&agent->agent.agent_id));
                 return;
         }
-        if (!id_is_zero(&request.command_id)) {
+        if (!id_is_zero(&request.command_id) || agent->phase != COMMAND_STARTING) {
                 runtime_answer(&agent->agent, &request, response);
                 return;
         }
-        if (agent->phase == COMMAND_STARTING) {
-                agent->due[DUE_PROBE] = INT64_MAX;
-                command_agent_set_due(agent, DUE_STARTED, 0);
-        }
+        agent->due[DUE_PROBE] = INT64_MAX;
+        command_agent_set_due(agent, DUE_STARTED, 0);
 }
 
 static void refuse_line(struct command_agent *agent, const char *line, size_t len, const char *why)
@@ -289,6 +287,11 @@ static void free_ended(struct runtime_agent *base)
         agent_free(agent);
 }
 
+static void fail(struct runtime_agent *base, const char *reason)
+{
+        command_agent_fail((struct command_agent *)base, reason);
+}
+
 static int pid_of(const struct runtime_agent *base)
 {
         return (int)((const struct command_agent *)base)->tree.leader;
@@ -342,4 +345,4 @@ no_memory:
         return -ENOMEM;
 }
 
-const struct runtime_kind runtime_command = { runtime_open, runtime_close, start, send_message, stop, hold, free_ended, pid_of };
+const struct runtime_kind runtime_command = { runtime_open, runtime_close, start, send_message, stop, hold, free_ended, pid_of, fail };

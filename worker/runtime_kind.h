@@ -1,6 +1,7 @@
 /* Inside the runtimes: what each kind provides, and what they share. */
 #ifndef WORKER_RUNTIME_KIND_H
 #define WORKER_RUNTIME_KIND_H
+#include "worker/agent_probe.h"
 #include "worker/jsonrpc.h"
 #include "worker/runtime.h"
 
@@ -16,6 +17,7 @@ struct runtime_kind {
         void (*hold)(struct runtime_agent *agent, bool hold);
         void (*free)(struct runtime_agent *agent);
         int (*pid)(const struct runtime_agent *agent);
+        void (*fail)(struct runtime_agent *agent, const char *reason); /* ends it at once, for that reason */
 };
 extern const struct runtime_kind runtime_command;
 extern const struct runtime_kind runtime_module;
@@ -32,12 +34,16 @@ struct runtime_agent {
         const struct runtime_events *events;
         void *arg;
         struct id agent_id;
+        int32_t heartbeat_interval;     /* seconds */
         struct jsonrpc_pending pending; /* requests that it has not answered */
+        struct agent_probe *probe;      /* owned; NULL: it is not probed */
 };
 
 void runtime_agent_init(struct runtime_agent *agent, struct runtime *runtime, const struct command *spawn,
         const struct runtime_events *events, void *arg);
 void runtime_agent_done(struct runtime_agent *agent);
+/* It runs: tells so, and watches from now on that it does not hang. */
+void runtime_started(struct runtime_agent *agent);
 /* Gives the request in message a number of ours and notes whom to answer. 0, -EAGAIN, -ENOMEM. */
 int runtime_note_request(struct runtime_agent *agent, const struct command *message, uint64_t *ret_number);
 /* Hands response, whose request was taken out of pending, to whom it is for. */

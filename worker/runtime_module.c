@@ -78,7 +78,7 @@ static bool tell_one(struct agentpool_agent *agent, bool *ret_ended)
 
         if (agent->starting) {
                 agent->starting = false;
-                agent->agent.events->on_started(agent->agent.arg);
+                runtime_started(&agent->agent);
                 return true;
         }
         if (note && !(agent->held && note->request.number == 0)) {
@@ -270,6 +270,11 @@ static void hold(struct runtime_agent *base, bool hold)
                 module_agent_take_turn(agent);
 }
 
+static void fail(struct runtime_agent *base, const char *reason)
+{
+        module_host.finish((struct agentpool_agent *)base, 1, reason);
+}
+
 static int pid_of(const struct runtime_agent *base)
 {
         (void)base;
@@ -351,4 +356,4 @@ static int runtime_open(struct event_base *base, const struct pool_config *confi
 }
 
 const struct runtime_kind runtime_module = { runtime_open, runtime_close, start, send_message, stop, hold, agent_free,
-        pid_of };
+        pid_of, fail };

@@ -1,6 +1,8 @@
 """Agents and workers that are ended, restarted or held back by the rules of their pool."""
 import contextlib
+import os
 import shutil
+import signal
 import sqlite3
 
 from daemon import BUILD, command_pool, descendants, module_pool, wait_for
@@ -122,3 +124,20 @@ def test_stays_open_until_reset_when_it_shall_not_reset_itself(make_daemon, odd_
     assert breaker(daemon, "agents")["since"] > first["since"]
     wait_for(lambda: events_of(daemon, "agents") == ["breaker_opened", "breaker_closed", "breaker_opened"], "the events")
     assert daemon.post("/agents/pools/nope/reset").status_code == 404
+
+
+# ---- agents that hang ----
+
+def test_starts_an_agent_again_when_it_does_not_answer_its_probe(make_daemon, odd_pool):
+    probe = {"method": "ping", "interval_seconds": 1, "timeout_ms": 500, "failures": 2}
+    daemon = make_daemon(pools={"pool": odd_pool(probe=probe, restart=FAST_RESTART)})
+    agent, bystander = daemon.spawn("pool"), daemon.spawn("pool")
+    os.kill(daemon.message(agent["agent_id"], "whoami").json()["result"]["pid"], signal.SIGSTOP)
+    wait_for(lambda: daemon.agent(agent["agent_id"])["epoch"] == 2, "the hung agent to be killed")
+    reason = daemon.agent(agent["agent_id"])["last_exit"]["reason"]
+    assert reason == "does not answer its probe: 2 times no answer to ping within 500 ms"
+    wait_for(lambda: daemon.agent(agent["agent_id"])["state"] == "idle", "it to run again")
+    assert daemon.message(agent["agent_id"], "whoami").json()["result"]["epoch"] == 2
+    assert daemon.message(bystander["agent_id"], "whoami").json()["result"]["epoch"] == 1
+    wait_for(lambda: len(daemon.get("/agents/executions").json()) == 3, "the executions to be stored")
+    assert {execution["method"] for execution in daemon.get("/agents/executions").json()} == {"whoami"}

@@ -180,6 +180,7 @@ static const struct runtime_events subject_events = { on_started, on_ended, on_a
 static inline int subject_start(struct subject *s, struct harness *h, const char *args)
 {
         struct command spawn = { .type = COMMAND_SPAWN, .agent_id = id_new(), .project_id = id_new(), .epoch = 7,
+                .heartbeat_interval = 1,
                 .args = args ? cJSON_Parse(args) : NULL };
         int r;
 

@@ -78,7 +78,8 @@ END_TEST
 static const char *const every_setting =
         "{\"role_type\":\"r\",\"runtime\":{\"type\":\"command\",\"argv\":[\"a\",\"${args.x}${args.y-z}\"],"
         "\"env\":{\"KEY\":\"secret\"},\"directory\":\"/tmp\",\"wait_ready\":true,\"ready_method\":\"tools/list\","
-        "\"max_line_bytes\":2001,\"queue_bytes\":2002,\"log_bytes_per_second\":2003},\"restart\":{"
+        "\"max_line_bytes\":2001,\"queue_bytes\":2002,\"log_bytes_per_second\":2003},\"probe\":{"
+        "\"method\":\"ping\",\"interval_seconds\":3,\"timeout_ms\":4,\"failures\":5},\"restart\":{"
         "\"policy\":\"transient\",\"intensity\":1,\"period_seconds\":2,\"delay_ms\":3,\"delay_max_ms\":4,"
         "\"healthy_seconds\":5},\"breaker\":{\"threshold\":6,\"window_seconds\":7,\"cooldown_seconds\":8,\"auto_reset\":false},"
         "\"limits\":{\"memory_bytes\":1048576,\"cpu_percent\":150,\"processes\":6,\"open_files\":64},"

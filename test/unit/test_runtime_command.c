@@ -584,6 +584,58 @@ START_TEST(test_fails_when_the_probe_is_not_answered)
 }
 END_TEST
 
+static void probe(const char *method, int64_t failures)
+{
+        h.config.probe = (struct pool_probe_config){ .timeout_ms = 50, .failures = failures };
+        h.config.probe.method = (char *)(uintptr_t)method;
+}
+
+/* The interval is its own heartbeat_interval. */
+START_TEST(test_goes_on_while_it_answers_its_probe)
+{
+        static const char *const modes[] = { "late_ready", "refuses" };
+
+        probe("ping", 1);
+        h.config.probe.timeout_ms = PATIENCE_MS;
+        begin(modes[_i]);
+        RUN_UNTIL(&h, s.events >= 3 || s.ended);
+        ck_assert_int_eq(s.ended, 0);
+        ck_assert_int_eq(s.answers, 0); /* nobody hears of it */
+        finish();
+}
+END_TEST
+
+START_TEST(test_ends_it_when_it_does_not_answer_its_probe)
+{
+        probe("ping", 2);
+        begin("never");
+        RUN_UNTIL(&h, s.ended);
+        ck_assert_int_eq(s.started, 1);
+        ck_assert_str_eq(s.exit.reason, "does not answer its probe: 2 times no answer to ping within 50 ms");
+        ck_assert_int_eq(s.exit.signal, SIGKILL);
+        finish();
+}
+END_TEST
+
+START_TEST(test_ends_it_when_its_queue_has_no_room_for_its_probe)
+{
+        char text[8192];
+
+        h.config.runtime.queue_bytes = 16384;
+        probe("ping", 1);
+        h.config.probe.timeout_ms = PATIENCE_MS;
+        begin("stops_reading");
+        snprintf(text, sizeof text, "{\"jsonrpc\":\"2.0\",\"method\":\"%08000d\"}", 0);
+        while (subject_send(&s, text) == 0)
+                ;
+        while (subject_send(&s, "{\"jsonrpc\":\"2.0\",\"method\":\"x\"}") == 0)
+                ;
+        RUN_UNTIL(&h, s.ended);
+        ck_assert_ptr_nonnull(strstr(s.exit.reason, "does not answer its probe"));
+        finish();
+}
+END_TEST
+
 START_TEST(test_tells_the_exit_when_it_dies_before_the_probe)
 {
         use_mode("exits3");
@@ -893,6 +945,9 @@ static Suite *suite(void)
         tcase_add_test(c, test_logs_stderr_up_to_the_cap_and_counts_the_rest);
         tcase_add_test(c, test_waits_for_the_probe_when_asked_to);
         tcase_add_test(c, test_fails_when_the_probe_is_not_answered);
+        tcase_add_loop_test(c, test_goes_on_while_it_answers_its_probe, 0, 2);
+        tcase_add_test(c, test_ends_it_when_it_does_not_answer_its_probe);
+        tcase_add_test(c, test_ends_it_when_its_queue_has_no_room_for_its_probe);
         tcase_add_test(c, test_tells_the_exit_when_it_dies_before_the_probe);
         tcase_add_test(c, test_answers_what_was_sent_before_a_graceful_stop);
         tcase_add_test(c, test_sends_term_when_the_grace_is_over);

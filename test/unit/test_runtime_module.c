@@ -279,6 +279,32 @@ static const struct {
         { "missing", "cannot load the module: " },
 };
 
+static void probe(const char *method)
+{
+        h.config.probe = (struct pool_probe_config){ .interval_seconds = 1, .timeout_ms = 50, .failures = 2 };
+        h.config.probe.method = (char *)(uintptr_t)method;
+        begin(NULL);
+}
+
+START_TEST(test_goes_on_while_it_answers_its_probe)
+{
+        probe("refuse");
+        RUN_UNTIL(&h, s.events >= 4 || s.ended); /* the first is that of its start */
+        ck_assert_int_eq(s.ended, 0);
+        ck_assert_int_eq(s.answers, 0);
+        finish();
+}
+END_TEST
+
+START_TEST(test_ends_it_when_it_does_not_answer_its_probe)
+{
+        probe("log");
+        RUN_UNTIL(&h, s.ended);
+        ck_assert_str_eq(s.exit.reason, "does not answer its probe: 2 times no answer to log within 50 ms");
+        finish();
+}
+END_TEST
+
 START_TEST(test_refuses_an_unfit_module)
 {
         snprintf(path, sizeof path, "%s/%s.so", top, unfit[_i].file);
@@ -421,6 +447,8 @@ static Suite *suite(void)
         tcase_add_test(c, test_hurries_when_stopped_again_at_once);
         tcase_add_test(c, test_ends_when_stopped_while_held);
         tcase_add_test(c, test_gives_up_a_request_when_its_time_is_over);
+        tcase_add_test(c, test_goes_on_while_it_answers_its_probe);
+        tcase_add_test(c, test_ends_it_when_it_does_not_answer_its_probe);
         tcase_add_loop_test(c, test_refuses_an_unfit_module, 0, sizeof unfit / sizeof *unfit);
         tcase_add_test(c, test_looks_in_its_own_folder_when_the_path_has_no_slash);
         tcase_add_test(c, test_lets_the_loop_work_when_an_agent_is_busy);

@@ -244,6 +244,12 @@ def zombies():
         result(request, "left")
 
 
+def refuses():
+    for request in requests():
+        send({"method": "asked", "params": {"method": request["method"]}})
+        send({"id": request["id"], "error": {"code": -32601, "message": "no such method"}})
+
+
 def late_ready():
     for request in requests():
         if request["method"] != "ping":

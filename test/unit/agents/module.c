@@ -61,7 +61,10 @@ static void message(struct agentpool_agent *agent, void *arg, uint64_t request, 
                 host->reply(agent, request, params, len);
         else if (strcmp(method, "error") == 0)
                 host->reply_error(agent, request, -7, "no \xff way");
-        else if (strcmp(method, "late") == 0)
+        else if (strcmp(method, "refuse") == 0) {
+                host->emit(agent, "asked", NULL, 0);
+                host->reply_error(agent, request, -32601, "no such method");
+        } else if (strcmp(method, "late") == 0)
                 host->timer_start(agent, 5, fire_reply, late);
         else if (strcmp(method, "stopped_timer") == 0)
                 host->timer_stop(host->timer_start(agent, 0, fire_never, NULL)), reply(agent, request, "true");
