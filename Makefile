@@ -164,6 +164,7 @@ $(BUILD)/man/%: etc/man/% README.md scripts/man
 # MODE:FILE:WHERE; a + before the mode: with the directories of this installation put in.
 INSTALLED := 755:$(BUILD)/agentpoold:$(PREFIX)/sbin/agentpoold 755:$(BUILD)/agentpool:$(PREFIX)/bin/agentpool \
   755:$(BUILD)/example-agent:$(LIBDIR)/example-agent 644:$(BUILD)/example-module.so:$(LIBDIR)/example-module.so \
+  755:test/check.py:$(LIBDIR)/check \
   644:worker/agentpool_module.h:$(PREFIX)/include/agentpool/agentpool_module.h \
   +644:etc/agentpool-module.pc:$(PKGCONFIGDIR)/agentpool-module.pc \
   +644:etc/systemd/agentpoold.service:$(UNITDIR)/agentpoold.service \

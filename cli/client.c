@@ -1,8 +1,10 @@
 #include "cli/client.h"
 
+#include "cli/sse.h"
 #include "common/json.h"
 
 #include <curl/curl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,14 +17,27 @@ struct client {
         char *answer;
         size_t answer_len;
         char next[2048]; /* path of the next page; "" at the end */
+        struct sse *events; /* where a stream goes; NULL: answers are kept whole */
+        long status;        /* of the last answer; 0: there was none */
 };
+
+static bool is_stream(const struct client *client)
+{
+        char *type = NULL;
+
+        curl_easy_getinfo(client->curl, CURLINFO_CONTENT_TYPE, &type);
+        return client->events && type && strncmp(type, "text/event-stream", 17) == 0;
+}
 
 static size_t on_body(char *data, size_t size, size_t count, void *arg)
 {
         struct client *client = arg;
         size_t len = size * count;
-        char *grown = realloc(client->answer, client->answer_len + len + 1);
+        char *grown;
 
+        if (is_stream(client))
+                return sse_feed(client->events, data, len) == 0 ? len : 0;
+        grown = realloc(client->answer, client->answer_len + len + 1);
         if (!grown)
                 return 0;
         memcpy(grown + client->answer_len, data, len);
@@ -47,57 +62,55 @@ static size_t on_header(char *data, size_t size, size_t count, void *arg)
         return len;
 }
 
-/* From AGENTPOOL_TOKEN, or the first line of the file that AGENTPOOL_TOKEN_FILE names; never from an argument, which ps
- * would show. 0, or -1 (said). */
-static int add_token(struct client *client)
+static int add_header(struct client *client, const char *header)
 {
-        const char *token = getenv("AGENTPOOL_TOKEN"), *path = getenv("AGENTPOOL_TOKEN_FILE");
-        char line[512] = "", header[600];
-        FILE *file = !token && path ? fopen(path, "re") : NULL;
+        struct curl_slist *grown = curl_slist_append(client->headers, header);
 
-        if (!token && path && (!file || !fgets(line, sizeof line, file))) {
-                fprintf(stderr, "agentpool: %s holds no token (AGENTPOOL_TOKEN_FILE)\n", path);
-                if (file)
-                        fclose(file);
-                return -1;
-        }
-        if (file)
-                fclose(file);
-        line[strcspn(line, "\r\n")] = '\0';
-        token = token ? token : line;
-        if (!*token)
-                return 0;
-        snprintf(header, sizeof header, "Authorization: Bearer %s", token);
-        client->headers = curl_slist_append(client->headers, header);
-        return 0;
+        client->headers = grown ? grown : client->headers;
+        return grown ? 0 : -1;
 }
 
-struct client *client_new(const char *url)
+static int add_headers(struct client *client, const char *token)
 {
-        struct client *client = calloc(1, sizeof *client);
+        char *authorization = NULL;
+        int r = add_header(client, "Content-Type: application/json");
 
-        if (!client || curl_global_init(CURL_GLOBAL_DEFAULT) != 0 || !(client->curl = curl_easy_init())) {
-                fprintf(stderr, "agentpool: out of memory\n");
-                return client_free(client);
+        if (r == 0 && token && *token) {
+                r = asprintf(&authorization, "Authorization: Bearer %s", token) < 0 ? -1 : add_header(client, authorization);
+                free(authorization);
         }
-        snprintf(client->name, sizeof client->name, "%s", url);
-        if (strncmp(url, "unix:", 5) == 0) {
+        return r;
+}
+
+static void set_up(struct client *client, const struct client_options *options)
+{
+        snprintf(client->name, sizeof client->name, "%s", options->url);
+        if (strncmp(options->url, "unix:", 5) == 0) {
                 snprintf(client->base, sizeof client->base, "http://localhost");
-                curl_easy_setopt(client->curl, CURLOPT_UNIX_SOCKET_PATH, url + 5);
+                curl_easy_setopt(client->curl, CURLOPT_UNIX_SOCKET_PATH, options->url + 5);
         } else {
-                snprintf(client->base, sizeof client->base, "%s", url);
+                snprintf(client->base, sizeof client->base, "%s", options->url);
         }
-        client->headers = curl_slist_append(NULL, "Content-Type: application/json");
-        if (add_token(client) < 0)
-                return client_free(client);
-        if (getenv("AGENTPOOL_CA_FILE"))
-                curl_easy_setopt(client->curl, CURLOPT_CAINFO, getenv("AGENTPOOL_CA_FILE"));
+        if (options->ca_file)
+                curl_easy_setopt(client->curl, CURLOPT_CAINFO, options->ca_file);
         curl_easy_setopt(client->curl, CURLOPT_HTTPHEADER, client->headers);
         curl_easy_setopt(client->curl, CURLOPT_WRITEFUNCTION, on_body);
         curl_easy_setopt(client->curl, CURLOPT_WRITEDATA, client);
         curl_easy_setopt(client->curl, CURLOPT_HEADERFUNCTION, on_header);
         curl_easy_setopt(client->curl, CURLOPT_HEADERDATA, client);
         curl_easy_setopt(client->curl, CURLOPT_PROTOCOLS_STR, "http,https");
+}
+
+struct client *client_new(const struct client_options *options)
+{
+        struct client *client = calloc(1, sizeof *client);
+
+        if (!client || curl_global_init(CURL_GLOBAL_DEFAULT) != 0 || !(client->curl = curl_easy_init()) ||
+                add_headers(client, options->token) < 0) {
+                fprintf(stderr, "agentpool: out of memory\n");
+                return client_free(client);
+        }
+        set_up(client, options);
         return client;
 }
 
@@ -113,6 +126,7 @@ struct client *client_free(struct client *client)
         return NULL;
 }
 
+/* body NULL: GET. */
 static int send_request(struct client *client, const char *path, const char *body)
 {
         char url[sizeof client->base + 2048];
@@ -128,9 +142,12 @@ static int send_request(struct client *client, const char *path, const char *bod
         if (client->answer)
                 client->answer[0] = '\0';
         client->next[0] = '\0';
+        client->status = 0;
         code = curl_easy_perform(client->curl);
-        if (code == CURLE_OK)
+        curl_easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, &client->status);
+        if (code == CURLE_OK || is_stream(client))
                 return 0;
+        client->status = 0;
         fprintf(stderr, "agentpool: %s: %s; is agentpoold running there? (-u URL or AGENTPOOL_URL)\n", client->name,
                 curl_easy_strerror(code));
         return -1;
@@ -151,29 +168,90 @@ static void print_problem(const cJSON *problem, long status)
         }
 }
 
+static int read_answer(struct client *client, cJSON **ret_tree)
+{
+        struct json_error why;
+
+        *ret_tree = NULL;
+        if (client->answer_len == 0 || json_parse(client->answer, client->answer_len, JSON_STRICT, ret_tree, &why) == 0)
+                return 0;
+        fprintf(stderr, "agentpool: %s: the answer is no JSON (%s)\n", client->name, why.detail);
+        return -1;
+}
+
+/* 0 for a 2xx answer, else the problem is printed. */
+static int check_status(struct client *client)
+{
+        cJSON *problem;
+
+        if (client->status >= 200 && client->status < 300)
+                return 0;
+        if (read_answer(client, &problem) == 0)
+                print_problem(problem, client->status);
+        cJSON_Delete(problem);
+        return -1;
+}
+
+static int ask(struct client *client, const char *path, const char *body, cJSON **ret_answer)
+{
+        int r = send_request(client, path, body);
+
+        r = r ? r : check_status(client);
+        return r ? r : read_answer(client, ret_answer);
+}
+
 int client_ask(struct client *client, const char *path, const cJSON *body, cJSON **ret_answer)
 {
         char *text = body ? json_print(body) : NULL;
-        struct json_error why;
-        cJSON *tree = NULL;
-        long status = 0;
-        int r = body && !text ? -1 : send_request(client, path, text);
+        int r = body && !text ? -1 : ask(client, path, text, ret_answer);
 
         free(text);
+        return r;
+}
+
+int client_post(struct client *client, const char *path, cJSON **ret_answer)
+{
+        return ask(client, path, "", ret_answer);
+}
+
+int client_text(struct client *client, const char *path, const char **ret_text, size_t *ret_len)
+{
+        int r = send_request(client, path, NULL);
+
+        r = r ? r : check_status(client);
         if (r < 0)
                 return r;
-        curl_easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, &status);
-        if (client->answer_len > 0 && json_parse(client->answer, client->answer_len, JSON_STRICT, &tree, &why) < 0) {
-                fprintf(stderr, "agentpool: %s: the answer is no JSON (%s)\n", client->name, why.detail);
-                return -1;
+        *ret_text = client->answer_len ? client->answer : "";
+        *ret_len = client->answer_len;
+        return 0;
+}
+
+int client_follow(struct client *client, const char *path, void (*on_event)(void *arg, const char *event, const char *data), void *arg)
+{
+        struct sse events = { .on_event = on_event, .arg = arg };
+        int r;
+
+        client->events = &events;
+        r = send_request(client, path, NULL);
+        client->events = NULL;
+        sse_done(&events);
+        return r ? r : check_status(client);
+}
+
+int client_exit_status(const struct client *client)
+{
+        switch (client->status) {
+        case 0:
+                return EXIT_UNREACHABLE;
+        case 404:
+                return EXIT_NOT_FOUND;
+        case 429:
+        case 503:
+        case 504:
+                return EXIT_TRY_AGAIN;
+        default:
+                return EXIT_FAILURE;
         }
-        if (status >= 200 && status < 300) {
-                *ret_answer = tree;
-                return 0;
-        }
-        print_problem(tree, status);
-        cJSON_Delete(tree);
-        return -1;
 }
 
 const char *client_next(const struct client *client)

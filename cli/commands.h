@@ -4,11 +4,15 @@
 #include "cli/client.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #define EXIT_USAGE 2
 
+#define CLI_V1 "/api/v1"
+
 struct cli {
         struct client *client;
+        const char *url, *token; /* token: NULL without one */
         bool json; /* -o json */
 };
 
@@ -22,6 +26,14 @@ extern const struct cli_command cli_commands[]; /* ends with a NULL name */
 int cli_usage(const struct cli_command *command);
 const struct cli_command *cli_find(const char *name);
 
+void cli_print_json(const cJSON *tree);
+/* How far long work has come, on a terminal at standard error; the last time with done == total. */
+void cli_progress(const char *what, int64_t done, int64_t total);
+
 int cli_export(struct cli *cli, int argc, char **argv);
 int cli_import(struct cli *cli, int argc, char **argv);
+int cli_logs(struct cli *cli, int argc, char **argv);
+int cli_events(struct cli *cli, int argc, char **argv);
+int cli_plan(struct cli *cli, int argc, char **argv);
+int cli_top(struct cli *cli, int argc, char **argv);
 #endif

@@ -112,6 +112,7 @@ static int import_batch(struct cli *cli, cJSON *agents, size_t number, int64_t *
                 return r;
         if (json_integer(answer, "imported", &imported) == 0)
                 *total += imported;
+        cli_progress("imported", *total, 0);
         cJSON_ArrayForEach(failure, cJSON_GetObjectItemCaseSensitive(answer, "failed"))
         {
                 if (json_integer(failure, "index", &index) == 0)

@@ -16,6 +16,7 @@ import pathlib
 import re
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import time
@@ -303,14 +304,20 @@ class UnixConnection(http.client.HTTPConnection):
 
 class Api:
     def __init__(self, url):
-        url = url.removeprefix("http://").rstrip("/")
-        self.connection = UnixConnection(url[5:]) if url.startswith("unix:") else http.client.HTTPConnection(url, timeout=30)
+        tls = url.startswith("https://")
+        url = url.removeprefix("http://").removeprefix("https://").rstrip("/")
+        context = ssl.create_default_context(cafile=os.environ.get("AGENTPOOL_CA_FILE")) if tls else None
+        self.connection = (UnixConnection(url[5:]) if url.startswith("unix:") else
+                           http.client.HTTPSConnection(url, timeout=30, context=context) if tls else
+                           http.client.HTTPConnection(url, timeout=30))
+        token = os.environ.get("AGENTPOOL_TOKEN")
+        self.headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def get(self, path):
         """All pages of a list, or one object."""
         whole = None
         while path:
-            self.connection.request("GET", path)
+            self.connection.request("GET", path, headers=self.headers)
             answer = self.connection.getresponse()
             body = answer.read()
             if answer.status != 200:

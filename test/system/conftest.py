@@ -5,7 +5,7 @@ import tempfile
 
 import pytest
 
-from daemon import Daemon, command_pool
+from daemon import Cli, Daemon, command_pool
 from postgres import Postgres
 from servers import RedisServer, node_package
 
@@ -49,6 +49,14 @@ def make_daemon(run_base):
 @pytest.fixture
 def daemon(make_daemon):
     return make_daemon()
+
+
+@pytest.fixture
+def cli(daemon):
+    """The agentpool command, asking cli.daemon."""
+    cli = Cli(daemon.url)
+    cli.daemon = daemon
+    return cli
 
 
 @pytest.fixture

@@ -277,3 +277,19 @@ class Daemon:
     def worker_pids(self, pool="developer_pool"):
         start = f"agentpoold: worker {pool} "
         return {title[len(start):]: pid for pid, title in descendants(self.process.pid).items() if title.startswith(start)}
+
+
+class Cli:
+    """The agentpool command, as a script calls it."""
+    def __init__(self, url):
+        self.url = url
+
+    def __call__(self, *arguments, status=0):
+        answer = subprocess.run([BUILD / "agentpool", "-u", self.url, *map(str, arguments)], capture_output=True, text=True,
+                                timeout=60, stdin=subprocess.DEVNULL)
+        assert answer.returncode == status, answer
+        assert not status or answer.stderr
+        return answer.stderr if status else answer.stdout
+
+    def json(self, *arguments):
+        return json.loads(self("-o", "json", *arguments))

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from daemon import BUILD, PROJECT, command_pool, module_pool, wait_for
+from daemon import BUILD, PROJECT, Cli, command_pool, module_pool, wait_for
 
 
 @pytest.fixture
@@ -67,28 +67,6 @@ def test_names_line_and_column_when_it_is_no_json(check, text, place):
     assert answer.stderr.startswith(f"{check.daemon.config_path}{place}")
 
 
-class Cli:
-    def __init__(self, url):
-        self.url = url
-
-    def __call__(self, *arguments, status=0):
-        answer = subprocess.run([BUILD / "agentpool", "-u", self.url, *map(str, arguments)], capture_output=True, text=True,
-                                timeout=60, stdin=subprocess.DEVNULL)
-        assert answer.returncode == status, answer
-        assert not status or answer.stderr
-        return answer.stderr if status else answer.stdout
-
-    def json(self, *arguments):
-        return json.loads(self("-o", "json", *arguments))
-
-
-@pytest.fixture
-def cli(daemon):
-    cli = Cli(daemon.url)
-    cli.daemon = daemon
-    return cli
-
-
 def test_shows_what_there_is_when_asked(cli):
     agents = cli.daemon.spawn(count=12)["agents"]
     text = cli("status")
@@ -123,13 +101,13 @@ def test_spawns_messages_and_terminates_when_told(cli):
 
 
 @pytest.mark.parametrize("arguments, status, words", [
-    (["spawn", "-p", PROJECT, "developer_pol"], 1, 'did you mean "developer_pool"?'),
+    (["spawn", "-p", PROJECT, "developer_pol"], 4, 'did you mean "developer_pool"?'),
     (["spawn", "-p", "no-uuid", "developer_pool"], 1, "UUID"),
     (["spawn", "developer_pool"], 2, "Usage: agentpool spawn"),
-    (["terminate", PROJECT], 1, PROJECT),
-    (["message", PROJECT, "ping"], 1, PROJECT),
+    (["terminate", PROJECT], 4, PROJECT),
+    (["message", PROJECT, "ping"], 4, PROJECT),
     (["message", PROJECT, "ping", "{"], 2, "JSON"),
-    (["why", PROJECT], 1, PROJECT),
+    (["why", PROJECT], 4, PROJECT),
     (["lss"], 2, "lss"),
     (["ls", "nonsense"], 2, "Usage: agentpool ls"),
 ])
@@ -146,8 +124,8 @@ def test_fails_when_the_agent_answers_an_error(cli):
 
 
 def test_says_so_when_no_daemon_listens(run_base):
-    assert "127.0.0.1:1" in Cli("http://127.0.0.1:1")("status", status=1)
-    assert "nothing.sock" in Cli(f"unix:{run_base}/nothing.sock")("status", status=1)
+    assert "127.0.0.1:1" in Cli("http://127.0.0.1:1")("status", status=3)
+    assert "nothing.sock" in Cli(f"unix:{run_base}/nothing.sock")("status", status=3)
 
 
 def test_gives_the_same_agents_when_exported_and_imported(make_daemon):
