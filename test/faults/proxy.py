@@ -1,9 +1,9 @@
 """A TCP proxy that spoils what passes: connections are reset, answers lost, messages of a Redis subscription lost, doubled, late."""
+import collections
 import contextlib
 import socket
 import struct
 import threading
-import time
 
 from servers import free_port
 
@@ -15,6 +15,7 @@ class Connection:
 
     def __init__(self, proxy, client):
         self.proxy, self.client, self.spoil_next = proxy, client, False
+        self.subscribes, self.rest, self.lock = False, b"", threading.Lock()
         self.server = socket.create_connection(proxy.upstream)
         for sock in (self.client, self.server):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -25,7 +26,8 @@ class Connection:
         try:
             while data := source.recv(1 << 16):
                 for piece in filter_(self, data):
-                    target.sendall(piece)
+                    with self.lock if target is self.client else contextlib.nullcontext():
+                        target.sendall(piece)
         except OSError:
             pass
         self.close()
@@ -96,52 +98,52 @@ class MessageSpoiler(Proxy):
 
     def __init__(self, port, dice):
         super().__init__(port)
-        self.dice, self.spoils, self.lost, self.doubled, self.late = dice, False, 0, 0, 0
-        self.rest = {}
+        self.dice, self.spoils, self.done = dice, False, collections.Counter()
+
+    def from_client(self, connection, data):
+        connection.subscribes |= b"SUBSCRIBE" in data.upper()
+        yield data
 
     def from_server(self, connection, data):
-        data = self.rest.pop(connection, b"") + data
-        if not data.startswith(b"*3\r\n$7\r\nmessage\r\n"):
+        if not connection.subscribes:
             yield data
             return
-        frames, rest = split_messages(data)
-        if rest:
-            self.rest[connection] = rest
-        for frame in frames:
-            yield from self.spoil(connection, frame)
+        data, at = connection.rest + data, 0
+        while (end := value_end(data, at)) > 0:
+            yield from self.spoil(connection, data[at:end])
+            at = end
+        connection.rest = data[at:]
 
-    def spoil(self, connection, frame):
-        chance = self.dice.random() if self.spoils else 1
+    def spoil(self, connection, value):
+        chance = self.dice.random() if self.spoils and value.startswith(b"*3\r\n$7\r\nmessage\r\n") else 1
         if chance < 0.2:
-            self.lost += 1
+            self.done["lost"] += 1
         elif chance < 0.4:
-            self.doubled += 1
-            yield frame + frame
+            self.done["doubled"] += 1
+            yield value + value
         elif chance < 0.6:
-            self.late += 1
-            threading.Thread(target=self.send_late, args=(connection, frame, self.dice.random() * 1.5), daemon=True).start()
+            self.done["late"] += 1
+            threading.Timer(self.dice.random() * 1.5, self.send_late, (connection, value)).start()
         else:
-            yield frame
+            yield value
 
     @staticmethod
-    def send_late(connection, frame, seconds):
-        time.sleep(seconds)
-        with contextlib.suppress(OSError):
-            connection.client.sendall(frame)
+    def send_late(connection, value):
+        with contextlib.suppress(OSError), connection.lock:
+            connection.client.sendall(value)
 
 
-def split_messages(data):
-    """Whole RESP arrays of three bulk strings, and what is not whole yet (or is no message)."""
-    frames, at = [], 0
-    while data.startswith(b"*3\r\n$", at):
-        end = at + 4
-        for _ in range(3):
-            line = data.find(b"\r\n", end)
-            if line < 0 or data[end:end + 1] != b"$":
-                return frames, data[at:]
-            end = line + 2 + int(data[end + 1:line]) + 2
-        if end > len(data):
-            break
-        frames.append(data[at:end])
-        at = end
-    return frames, data[at:]
+def value_end(data, at):
+    """Where the RESP value that begins at `at` ends; 0 when not all of it is there."""
+    line = data.find(b"\r\n", at)
+    if line < 0:
+        return 0
+    kind, end = data[at:at + 1], line + 2
+    if kind == b"$" and data[at + 1:line] != b"-1":
+        end += int(data[at + 1:line]) + 2
+        return end if end <= len(data) else 0
+    for _ in range(int(data[at + 1:line]) if kind == b"*" else 0):
+        end = value_end(data, end)
+        if not end:
+            return 0
+    return end

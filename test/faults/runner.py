@@ -26,6 +26,8 @@ import traceback
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(TOP / "test" / "system"), str(TOP / "test")]
+import cgroups  # noqa: E402
+
 FAULTS_BUILD = TOP / "build" / "faults"
 AT_A_TIME = 2
 HEAD = "| # | fault | injected | recovered ms: median / worst | checks | verdict | s |\n|--:|---|---|--:|---|---|--:|"
@@ -73,9 +75,13 @@ def inside(name, directory, seed, limit):
         faulthandler.dump_traceback_later(limit - 3)  # where it was, should it be ended as overdue
     from scene import Scene
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "none", "/dev/shm"], check=True)
     if name == "random":
         from random_faults import play
-        run = play
+        seed, _, number = seed.rpartition(":")
+
+        def run(scene):
+            play(scene, int(number))
     else:
         from table import ROWS
         run = next(row.run for row in ROWS if row.number == int(name))
@@ -110,10 +116,11 @@ def read_result(directory, process, overdue):
     try:
         result = json.loads((directory / "result").read_text())
     except (OSError, ValueError):
-        output = (directory / "output").read_text(errors="replace").strip() if (directory / "output").exists() else ""
+        path = directory.with_name("output")
+        output = path.read_text(errors="replace").strip() if path.exists() else ""
         why = f"not done within {overdue} s" if overdue else f"the row ended with {process.returncode}: {output[-300:]}"
         skipped = not overdue and output.startswith("unshare:")
-        result = {"verdict": "skipped" if skipped else "FAILED", "why": why.splitlines()[-1], "injected": {}, "recovered_ms": [],
+        result = {"verdict": "skipped" if skipped else "FAILED", "why": (why.splitlines() or [""])[-1], "injected": {}, "recovered_ms": [],
                   "checks": {}, "figures": [], "trace": output[-4000:]}
     return result
 
@@ -169,10 +176,7 @@ def run_rows(rows, base, seed, table):
                 overdue = limit if process.poll() is None else 0
                 end_row(process)
                 del running[row]
-                directory = base / str(row.number)
-                result = read_result(directory / "row", process, overdue)
-                if overdue and (directory / "output").exists():
-                    result["trace"] = (directory / "output").read_text(errors="replace")[-4000:]
+                result = read_result(base / str(row.number) / "row", process, overdue)
                 table.add(row, result | {"seconds": seconds})
     finally:
         for process, _ in running.values():
@@ -213,12 +217,14 @@ def run_table(options, base):
 
 def run_random(options, base):
     build(True)
-    process = start_row("random", base / "random", f"{options.seed}:{options.random}", 0, True, None)
+    print("| # | faults | API answers after ms | settled after ms | checks |\n|--:|---|--:|--:|---|", flush=True)
+    (base / "random").mkdir()
+    process = start_row("random", base / "random" / "row", f"{options.seed}:{options.random}", 0, True, None)
     try:
         process.wait()
     finally:
         end_row(process)
-    result = read_result(base / "random", process, 0)
+    result = read_result(base / "random" / "row", process, 0)
     if result["verdict"] == "ok":
         print(f"{options.random} faults survived, seed {options.seed}")
         return 0
@@ -232,6 +238,7 @@ def run_random(options, base):
 def remove(directory):
     """What was just killed may still be writing."""
     for _ in range(50):
+        cgroups.remove(directory.name)
         shutil.rmtree(directory, ignore_errors=True)
         if not directory.exists():
             return
@@ -270,6 +277,7 @@ def main(arguments):
     finally:
         if options.keep:
             print(f"kept: {base}")
+            cgroups.remove(base.name)
         else:
             remove(base)
 

@@ -73,11 +73,29 @@ class Scene:
         self.daemons, self.books, self.baselines = [], {}, {}
         self.begin, self.checked, self.stack = None, 0, contextlib.ExitStack()
 
+    def part(self, number):
+        """A scene of its own within this one, for a thread of its own."""
+        directory = self.directory / f"p{number}"
+        directory.mkdir()
+        return Scene(self.number, directory, f"{self.seed}/{number}")
+
+    def absorb(self, part):
+        """Its daemons are judged and ended with the whole's."""
+        for what, times in part.injections.items():
+            self.injections[what] = self.injections.get(what, 0) + times
+        self.recoveries += part.recoveries
+        self.figures += part.figures
+        self.daemons += part.daemons
+        self.books |= part.books
+        self.baselines |= part.baselines
+        self.stack.push(part.stack)
+
     # --- what it works with ---
 
     def make_daemon(self, pools=None, **settings):
         """Not started yet."""
         daemon = Daemon(self.directory / f"d{len(self.daemons)}", pools=pools or two_pools(), **settings)
+        daemon.holds_contract = False
         self.daemons.append(daemon)
         self.books[daemon] = Book()
         return daemon
@@ -117,6 +135,18 @@ class Scene:
         if clients:
             clients.go_on()
 
+    def compile(self, source):
+        """A shared object to be preloaded."""
+        target = self.directory / source.replace(".c", ".so")
+        subprocess.run(["cc", "-D_GNU_SOURCE", "-O2", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-o", target,
+                        pathlib.Path(__file__).with_name(source), "-ldl"], check=True)
+        return target
+
+    def name_of(self, what):
+        """A name for something outside of the directory; the runner knows its beginning."""
+        self.named = getattr(self, "named", 0) + 1
+        return f"{self.directory.parents[2].name}-{self.number}-{what}{self.named}"
+
     def fault_directory(self):
         """Where files arm fault points of the daemon whose AGENTPOOL_FAULT_DIR this is (common/fault.h)."""
         path = self.directory / "armed"
@@ -141,7 +171,8 @@ class Scene:
 
     def injected(self, what, times=1):
         """Starts the clock."""
-        self.injections[what] = self.injections.get(what, 0) + times
+        if times:
+            self.injections[what] = self.injections.get(what, 0) + times
         self.clock()
 
     def clock(self):
@@ -158,13 +189,15 @@ class Scene:
         """So that the next fault strikes at no special moment."""
         time.sleep(self.dice.random() * most)
 
-    def run_in_network(self, *command):
-        """In the row's network namespace, e.g. nft."""
+    @staticmethod
+    def run_tool(*command):
+        """E.g. nft, in the row's network namespace."""
         if not shutil.which(command[0]):
             raise Skip(f"no {command[0]} here; scripts/install-deps --test")
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            raise Skip(f"{command[0]}: {done.stderr.strip().splitlines()[0]}")
+            raise Skip(f"{' '.join(command)}: {done.stderr.strip().splitlines()[0]}")
+        return done.stdout
 
     # --- the seven checks ---
 

@@ -57,10 +57,8 @@ class Client:
     def send(self, path, body, key):
         """(status, body) or None when the connection was cut before the answer was whole."""
         reused = self.connection is not None
-        if not reused:
-            address = urllib.parse.urlsplit(self.clients.url)
-            self.connection = http.client.HTTPConnection(address.hostname, address.port, timeout=ANSWERED_WITHIN)
         try:
+            self.connection = self.connection or self.connect()
             self.connection.request("POST", "/api/v1/agents" + path, json.dumps(body),
                                     {"Content-Type": "application/json", **({"Idempotency-Key": key} if key else {})})
             answer = self.connection.getresponse()
@@ -83,6 +81,14 @@ class Client:
             else:
                 self.book.cut += 1
         return None
+
+    def connect(self):
+        """To where it listens now: after a start from nothing that may be elsewhere."""
+        try:
+            address = urllib.parse.urlsplit(self.clients.daemon.url)
+        except (OSError, IndexError) as error:
+            raise ConnectionRefusedError("nobody listens") from error
+        return http.client.HTTPConnection(address.hostname, address.port, timeout=ANSWERED_WITHIN)
 
     def drop(self):
         if self.connection:
@@ -131,7 +137,7 @@ class Client:
         if not targets:
             return
         agent, text = self.dice.choice(targets), str(self.dice.random())
-        status, answer = self.ask(f"/{agent['agent_id']}/messages", {
+        status, answer = self.ask(f"/{agent['agent_id']}/messages?timeout_ms={self.clients.message_timeout_ms}", {
             "jsonrpc": "2.0", "id": self.number, "method": "tools/call",
             "params": {"name": "echo", "arguments": {"text": text}}})
         if status == 200 and (answer["id"] != self.number or "result" not in answer
@@ -168,9 +174,10 @@ class Client:
 class Clients:
     """number threads; they spawn in pools, message what they spawned and targets. Use as a context: they end with it."""
 
-    def __init__(self, daemon, pools, targets=(), number=4, most=6, seed=0, errors=ERRORS, book=None):
+    def __init__(self, daemon, pools, targets=(), number=4, most=6, seed=0, errors=ERRORS, book=None, message_timeout_ms=30000):
         self.daemon, self.pools, self.targets, self.number, self.most, self.seed = daemon, list(pools), list(targets), number, most, seed
-        self.errors, self.url, self.book = set(errors), daemon.url, book or Book()
+        self.errors, self.book = set(errors), book or Book()
+        self.message_timeout_ms = message_timeout_ms
         self.done, self.held, self.rest, self.resting = threading.Event(), threading.Event(), threading.Condition(), 0
         self.threads = []
 

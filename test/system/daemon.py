@@ -93,7 +93,7 @@ class Daemon:
             else:
                 self.config[section] = settings
         self.program, self.prefix = BUILD / "agentpoold", []  # prefix: a command that executes the program
-        self.process = None
+        self.process, self.holds_contract = None, True  # False: answers are not held against the contract, which takes time
         self.session = requests.Session()
         self.seen = set()
 
@@ -181,7 +181,8 @@ class Daemon:
             path = "/api/v1" + path
         arguments.setdefault("timeout", PATIENCE)
         answer = self.session.request(method, self.url + path, **arguments)
-        openapi.check(method, self.url + path, answer)
+        if self.holds_contract:
+            openapi.check(method, self.url + path, answer)
         return answer
 
     def get(self, path, **arguments):
