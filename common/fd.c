@@ -99,9 +99,9 @@ ssize_t fd_receive(int socket, void *data, size_t size, int *ret_fd)
         if (n < 0)
                 return -errno;
         fd = take_fd(&message);
-        if (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
+        if (message.msg_flags & MSG_TRUNC) {
                 fd_close(fd);
-                return message.msg_flags & MSG_TRUNC ? -EMSGSIZE : -EMFILE;
+                return -EMSGSIZE;
         }
         *ret_fd = fd;
         return n;

@@ -10,8 +10,8 @@ int fd_close(int fd);
 int fd_packet_pair(int ret_fds[2]);
 /* One packet (len > 0) with at most one descriptor (-1: none). fd stays the caller's. 0, -EAGAIN, -EPIPE, -EMSGSIZE, … */
 int fd_send(int socket, const void *data, size_t len, int fd);
-/* One packet: its length (0 is end of file), or -errno; -EMSGSIZE when it did not fit, -EMFILE when its descriptor could
- * not be taken (the packet is then lost). *ret_fd is -1 without one, close-on-exec. */
+/* One packet: its length (0 is end of file), or -errno; -EMSGSIZE when it did not fit. *ret_fd is
+ * close-on-exec; -1 when none came, or when this process had no room for it. */
 ssize_t fd_receive(int socket, void *data, size_t size, int *ret_fd);
 int fd_nonblock(int fd);
 /* Closes every descriptor >= 3 that is not in keep (sorted or not). Allocates nothing. */

@@ -209,11 +209,11 @@ static cJSON *welcome_settings(const struct master *master, const struct pool_co
         return NULL;
 }
 
-/* Takes over its control socket. NULL when out of memory: the socket is closed. */
+/* Takes over its control socket. NULL when out of memory or descriptors: the socket is closed. */
 static struct workers_entry *entry_new(struct workers *workers, const struct id *process_id, int take_socket)
 {
         static const struct channel_events events = { .on_packet = on_packet, .on_closed = on_closed };
-        struct workers_entry *entry = calloc(1, sizeof *entry);
+        struct workers_entry *entry = take_socket < 0 ? NULL : calloc(1, sizeof *entry); /* no room for its socket */
 
         if (entry)
                 *entry = (struct workers_entry){ .process_id = *process_id, .workers = workers,

@@ -144,6 +144,10 @@ char *reply_encode(const struct reply *reply)
                         add_name(&text, "refused");
                         write_text(&text, "true");
                 }
+                if (reply->exhausted) {
+                        add_name(&text, "exhausted");
+                        write_text(&text, "true");
+                }
         } else if (reply->type == REPLY_EXITED) {
                 add_integer(&text, "code", reply->exit.code);
                 add_integer(&text, "signal", reply->exit.signal);
@@ -337,6 +341,7 @@ static void read_reply(struct reader *reader, struct reply *reply)
         read_id(reader, "agent_id", &reply->agent_id);
         read_id(reader, "process_id", &reply->process_id);
         reply->epoch = (uint64_t)read_integer(reader, "epoch", 0, JSON_INTEGER_MAX);
+        reply->exhausted = json_bool(reader->tree, "exhausted", false);
         reply->refused = json_bool(reader->tree, "refused", false);
         if (reply->type == REPLY_SPAWN_FAILED || reply->type == REPLY_MESSAGE_FAILED)
                 reply->detail = read_string(reader, "detail");

@@ -31,6 +31,7 @@ enum reply_type {
 struct agent_exit {
         int code;           /* exit status, -1 when a signal ended it or it never ran */
         int signal;         /* 0 unless a signal ended it */
+        bool exhausted;     /* it never ran: no process, descriptor or memory was left for it; in no record */
         char reason[160];   /* in words: "exit status 3", "killed by signal 9 (KILL)", "wrote a line over 1048576 bytes" */
 };
 
@@ -58,6 +59,7 @@ struct reply {
         struct id command_id, agent_id, process_id; /* command_id is zero for EXITED and EVENT */
         uint64_t epoch;
         char *detail;           /* SPAWN_FAILED, MESSAGE_FAILED */
+        bool exhausted;         /* SPAWN_FAILED: as in struct agent_exit */
         bool refused;           /* SPAWN_FAILED: the worker did not try it (full, draining): another may */
         struct agent_exit exit; /* EXITED */
         cJSON *message;         /* ANSWER, EVENT */

@@ -160,6 +160,7 @@ void pool_in_flight(struct pool *pool, struct agent *agent, unsigned count, int6
 struct end {
         enum restart_cause cause;
         bool refused;                  /* it did not even try: no failure of the agent */
+        bool exhausted;                /* it had not what it takes to start one: likewise */
         const struct agent_exit *exit; /* how, or why not */
 };
 
@@ -252,6 +253,22 @@ static void answered_ended(struct agent *agent, const struct end *end, int64_t r
                 stay_ended(agent, verdict);
 }
 
+/* Later, and not counted as a restart: what exists goes on as soon as there is room. A new one is the client's to ask for
+ * again. */
+static void exhausted(struct agent *agent, const struct end *end, int64_t now)
+{
+        struct pool *pool = agent->pool;
+
+        if (!agent->answered) {
+                pool_abandon(agent, POOL_E_RESOURCES, end->exit->reason, now);
+                return;
+        }
+        pool_keep_exit(agent, end->exit);
+        pool_set_phase(agent, PHASE_DELAYED);
+        agent->resend_at = now + POOL_EXHAUSTED_MS + pool_random(pool) % POOL_EXHAUSTED_MS;
+        pool_agent_time(agent);
+}
+
 static void agent_ended(struct agent *agent, const struct end *end, int64_t now)
 {
         bool withdrawn = agent->phase == PHASE_WITHDRAWN, restoring = agent->phase == PHASE_RESTORING;
@@ -272,6 +289,8 @@ static void agent_ended(struct agent *agent, const struct end *end, int64_t now)
                 pool_place_again(agent);
         else if (end->refused)
                 pool_place_later(agent, now);
+        else if (end->exhausted)
+                exhausted(agent, end, now);
         else if (!agent->answered)
                 unanswered_ended(agent, end, now);
         else
@@ -321,7 +340,7 @@ static bool is_of_another_life(const struct agent *agent, const struct reply *re
 static void reply_for(struct agent *agent, const struct reply *reply, int64_t now)
 {
         struct agent_exit why = { .code = -1 };
-        struct end end = { .refused = reply->refused, .exit = &why };
+        struct end end = { .refused = reply->refused, .exhausted = reply->exhausted, .exit = &why };
 
         if (reply->type == REPLY_SPAWNED) {
                 spawned(agent, now);

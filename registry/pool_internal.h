@@ -12,6 +12,7 @@
 #define POOL_RESEND_MS 500       /* a command without its reply is sent again */
 #define POOL_START_MARGIN_MS 2000 /* what an acknowledgement may take beyond start_timeout_ms */
 #define POOL_RETRY_MS 100        /* the registry or a worker refused: ask again */
+#define POOL_EXHAUSTED_MS 1000   /* a worker had no process, descriptor or memory to start an agent: once to twice as long */
 #define POOL_STORE_RETRY_MS 1000
 #define POOL_LOOK_MS 1000        /* an idle worker that was still needed */
 #define POOL_KILL_MARGIN_MS 5000 /* a worker that should end by itself gets so much longer; a KILL is repeated so often */

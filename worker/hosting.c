@@ -144,6 +144,7 @@ static void report_hosted(struct worker *worker, struct batch *batch, const stru
         } else {
                 reply.type = REPLY_SPAWN_FAILED;
                 reply.command_id = hosted->command_id;
+                reply.exhausted = hosted->exit.exhausted;
                 snprintf(detail, sizeof detail, "%s", hosted->exit.reason);
                 reply.detail = detail;
         }
@@ -242,6 +243,12 @@ static void on_agent_event(void *arg, const cJSON *message)
         free(text);
 }
 
+/* Not the agent's fault, and it may pass. */
+static bool is_exhaustion(int error)
+{
+        return error == -EAGAIN || error == -ENOMEM || error == -EMFILE || error == -ENFILE || error == -ENOSPC;
+}
+
 static void start_agent(struct worker *worker, struct hosted *hosted)
 {
         static const struct runtime_events events = { .on_started = on_agent_started, .on_ended = on_agent_ended,
@@ -261,6 +268,9 @@ static void start_agent(struct worker *worker, struct hosted *hosted)
                 return;
         }
         free(placed);
+        exit.exhausted = is_exhaustion(r);
+        if (exit.exhausted)
+                log_warn("agent.not_started", "agent=%s reason=%s", ID_TEXT(&hosted->agent_id), LOG_Q(exit.reason));
         roster_ended(worker->roster, hosted, &exit);
 }
 

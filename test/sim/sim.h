@@ -97,7 +97,7 @@ struct sim_promise { /* everything known of one agent outside of the system unde
 };
 
 struct sim_faults { /* chances in a thousand */
-        unsigned lose, twice, late, start_fails, start_hangs, agent_exits, worker_dies, worker_freezes, worker_fails, fork_fails,
+        unsigned lose, twice, late, start_fails, exhausted, start_hangs, agent_exits, worker_dies, worker_freezes, worker_fails, fork_fails,
                 master_dies, flush, registry_down, registry_cut, registry_flaps, registry_lies, store_down, store_slow;
 };
 

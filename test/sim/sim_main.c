@@ -45,7 +45,7 @@ static unsigned some(struct sim *sim, unsigned most)
 static void choose_faults(struct sim *sim)
 {
         sim->faults = (struct sim_faults){ .lose = some(sim, 300), .twice = some(sim, 300), .late = some(sim, 300),
-                .start_fails = some(sim, 150), .start_hangs = some(sim, 60), .agent_exits = some(sim, 400),
+                .start_fails = some(sim, 150), .exhausted = some(sim, 150), .start_hangs = some(sim, 60), .agent_exits = some(sim, 400),
                 .worker_dies = some(sim, 30), .worker_freezes = some(sim, 20), .worker_fails = some(sim, 300),
                 .fork_fails = some(sim, 200), .master_dies = some(sim, 8), .flush = some(sim, 10),
                 .registry_down = some(sim, 30), .registry_cut = some(sim, 20), .registry_flaps = some(sim, 900),

@@ -86,6 +86,7 @@ static void send_ready(struct sim *sim, struct sim_worker *worker)
 struct end {
         struct sim_instance *instance;
         int code, signal;
+        bool exhausted;
         const char *reason;
 };
 
@@ -93,7 +94,7 @@ static void instance_ends(struct sim *sim, void *arg)
 {
         const struct end *end = arg;
         struct sim_instance *instance = end->instance;
-        struct agent_exit exit = { .code = end->code, .signal = end->signal };
+        struct agent_exit exit = { .code = end->code, .signal = end->signal, .exhausted = end->exhausted };
         struct hosted *hosted = instance->hosted;
 
         if (!instance->alive)
@@ -109,13 +110,14 @@ static void instance_ends(struct sim *sim, void *arg)
         act(sim, instance->worker);
 }
 
-static void end_later(struct sim *sim, struct sim_instance *instance, uint64_t within, int code, int signal,
+static struct end *end_later(struct sim *sim, struct sim_instance *instance, uint64_t within, int code, int signal,
         const char *reason)
 {
         struct end *end = sim_alloc(sim, sizeof *end);
 
         *end = (struct end){ .instance = instance, .code = code, .signal = signal, .reason = reason };
         sim_at(sim, sim->now + 1 + (int64_t)sim_below(sim, within), instance->worker, 0, instance_ends, end);
+        return end;
 }
 
 static void instance_started(struct sim *sim, void *arg)
@@ -152,6 +154,8 @@ static void start(struct sim *sim, struct sim_worker *worker, struct hosted *hos
         hosted->runtime = instance;
         if (sim_chance(sim, sim->faults.start_fails))
                 end_later(sim, instance, 50, 1, 0, "it did not start");
+        else if (sim_chance(sim, sim->faults.exhausted))
+                end_later(sim, instance, 2, -1, 0, "no process for it")->exhausted = true;
         else if (sim_chance(sim, sim->faults.start_hangs))
                 end_later(sim, instance, (uint64_t)timeout, -1, 9, "not ready in time");
         else
@@ -222,6 +226,7 @@ static void report_hosted(struct sim *sim, struct sim_worker *worker, const stru
         if (hosted->state == HOSTED_ENDED) {
                 reply.type = hosted->started ? REPLY_EXITED : REPLY_SPAWN_FAILED;
                 reply.exit = hosted->exit;
+                reply.exhausted = hosted->exit.exhausted;
                 reply.detail = strcpy(detail, hosted->exit.reason);
         }
         report(sim, worker, &reply);

@@ -1,9 +1,12 @@
 """Limits, cgroups, memory, processes and descriptors: what agents and workers may use, and what happens when there is no more."""
+import concurrent.futures
 import os
 import pathlib
 import resource
 import signal
+import socket
 import tempfile
+import time
 
 import pytest
 import requests
@@ -211,3 +214,109 @@ def test_refuses_spawns_and_goes_on_with_what_exists_when_memory_is_short(make_d
              "the agent to run again")
     reload(daemon, 200, admission={"min_available_memory_bytes": 1 << 20, "max_memory_pressure": 100})
     daemon.spawn("odd")
+
+
+# --- nothing left ---
+
+def spawn_until(daemon, status, pool="odd"):
+    """Spawns that must succeed until one is answered with that status; (their agents, that answer)."""
+    agents = []
+    while True:
+        answer = daemon.post("/agents/spawn", daemon.spawn_body(pool))
+        if answer.status_code == status:
+            return agents, answer
+        assert answer.status_code == 200, answer.text
+        agents.append(answer.json())
+
+
+def check_refusal(daemon, answer, words):
+    assert words in answer.json()["detail"]
+    assert int(answer.headers["Retry-After"]) > 0
+    assert not daemon.pool("odd")["degraded"]
+
+
+def test_refuses_and_recovers_when_an_agent_cannot_be_forked(controlled, make_daemon, odd_pool):
+    pids = controlled("pids")
+    daemon = make_daemon(pools={"odd": odd_pool(min_workers=1, max_agents_per_worker=50, restart={"delay_ms": 10, "intensity": 2})})
+    first = daemon.spawn("odd")
+    put(pids, *daemon.worker_pids("odd").values())
+    (pids / "pids.max").write_text("5")
+    agents, answer = spawn_until(daemon, 503)
+    check_refusal(daemon, answer, "Resource temporarily unavailable")
+    assert len(agents) == 4  # and their worker
+    assert daemon.pool("odd")["used_capacity"] == 5
+    (pids / "pids.max").write_text("4")
+    daemon.message(agents[0]["agent_id"], "exit", {"status": 1})
+    wait_for(lambda: "Resource temporarily unavailable" in str(daemon.agent(agents[0]["agent_id"])["last_exit"]), "the refusal")
+    for _ in range(4):  # more often than restart.intensity
+        epoch = daemon.agent(agents[0]["agent_id"])["epoch"]
+        wait_for(lambda: daemon.agent(agents[0]["agent_id"])["epoch"] > epoch, "another try")
+    (pids / "pids.max").write_text("max")
+    wait_for(lambda: daemon.agent(agents[0]["agent_id"])["state"] == "idle", "the agent to run again")
+    assert daemon.agent(agents[0]["agent_id"])["restarts"] == 1
+    daemon.spawn("odd")
+    assert daemon.agent(first["agent_id"])["epoch"] == 1
+
+
+def test_refuses_and_recovers_when_a_worker_cannot_be_forked(controlled, make_daemon, odd_pool):
+    pids = controlled("pids")
+    daemon = make_daemon(pools={"odd": odd_pool(max_agents_per_worker=1, spawn_timeout_ms=1000)})
+    daemon.spawn("odd")
+    put(pids, daemon.process.pid)
+    (pids / "pids.max").write_text("1")
+    answer = daemon.post("/agents/spawn", daemon.spawn_body("odd"))
+    assert answer.status_code == 503
+    assert "workers do not start: fork: Resource temporarily unavailable" in answer.json()["detail"]
+    assert int(answer.headers["Retry-After"]) > 0
+    assert daemon.pool("odd")["used_capacity"] == daemon.pool("odd")["agent_count"] == 1
+    (pids / "pids.max").write_text("max")
+    wait_for(lambda: daemon.post("/agents/spawn", daemon.spawn_body("odd")).status_code == 200, "a spawn to succeed")
+    wait_for(lambda: not daemon.pool("odd")["degraded"], "the pool to recover")
+
+
+def test_refuses_and_recovers_when_a_worker_has_no_descriptors(make_daemon, odd_pool):
+    daemon = make_daemon(pools={"odd": odd_pool(max_agents_per_worker=100, worker_limits={"open_files": 64})})
+    agents, answer = spawn_until(daemon, 503)
+    check_refusal(daemon, answer, "Too many open files")
+    assert 8 <= len(agents) <= 16  # four each
+    for agent in agents:
+        assert daemon.call_odd(agent, "whoami")["epoch"] == 1
+    daemon.terminate(agents[0])
+    daemon.spawn("odd")
+
+
+def limit_descriptors(pid, number=None):
+    """Lets a process open number more, or as many as before."""
+    hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)[1]
+    used = max(int(name) for name in os.listdir(f"/proc/{pid}/fd"))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (hard if number is None else used + 1 + number, hard))
+
+
+def cpu_seconds(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_pauses_and_recovers_when_the_master_has_no_descriptors(make_daemon, odd_pool):
+    daemon = make_daemon(pools={"odd": odd_pool(max_agents_per_worker=1, worker_start_timeout_ms=1000, spawn_timeout_ms=8000)})
+    agent, master = daemon.spawn("odd"), daemon.master_pid()
+    address = daemon.url.removeprefix("http://").split(":")
+    limit_descriptors(master, 0)
+    waiting = [socket.create_connection((address[0], int(address[1]))) for _ in range(20)]
+    wait_for(lambda: "http.accept_paused" in daemon.log(), "the pause")
+    before, begin = cpu_seconds(master), time.monotonic()
+    assert daemon.call_odd(agent, "whoami")["epoch"] == 1  # connections that are there are served
+    with concurrent.futures.ThreadPoolExecutor() as executor:  # a new worker's socket does not come through either
+        spawned = executor.submit(daemon.post, "/agents/spawn", daemon.spawn_body("odd"))
+        wait_for(lambda: time.monotonic() > begin + 2, "two seconds")
+        used = (cpu_seconds(master) - before) / (time.monotonic() - begin)
+        limit_descriptors(master)
+        assert spawned.result().status_code == 200
+    assert used < 0.5, used  # 1 % when nothing else runs
+    assert daemon.log().count("http.accept_paused") == 1
+    for connection in waiting:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+        connection.close()
+    assert daemon.master_pid() == master
+    print(f"master's CPU while out of descriptors: {100 * used:.1f} %")

@@ -154,6 +154,14 @@ static inline void refused(const struct id *id, const struct id *process, uint64
         pool_reply(pool, &reply, now);
 }
 
+static inline void exhausted(const struct id *id, const struct id *process, uint64_t epoch)
+{
+        struct reply reply = { .type = REPLY_SPAWN_FAILED, .agent_id = *id, .process_id = *process, .epoch = epoch,
+                .command_id = agent_at(id)->command_id, .detail = (char[]){ "no process for it" }, .exhausted = true };
+
+        pool_reply(pool, &reply, now);
+}
+
 /* The fork just asked for comes up. */
 static inline struct id worker_up(void)
 {

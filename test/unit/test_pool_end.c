@@ -46,6 +46,47 @@ START_TEST(test_sends_terminate_again_until_the_worker_answers)
 }
 END_TEST
 
+START_TEST(test_refuses_a_spawn_when_its_worker_has_nothing_to_start_it_with)
+{
+        struct id process = first_worker(), id = spawn(&waiters[0]);
+
+        acts();
+        stored(&id, 0);
+        reserved(&id, &process);
+        exhausted(&id, &process, 1);
+        ck_assert_str_eq(acts(), "dAa");
+        ck_assert_int_eq(act('A')->error, POOL_E_RESOURCES);
+        ck_assert_str_eq(act('A')->detail, "no process for it");
+        ck_assert_ptr_null(pool_agent(pool, &id));
+}
+END_TEST
+
+/* Far more often than its restart policy would allow. */
+START_TEST(test_tries_on_for_an_agent_that_exists_when_nothing_is_left_to_start_it_with)
+{
+        struct id process = first_worker(), id = running(&process);
+        struct pool_stats stats;
+
+        reply(REPLY_EXITED, &id, &process, 1, 1);
+        for (uint64_t epoch = 2; epoch < 30; epoch++) {
+                acts();
+                wait_until(now + 3000);
+                acts();
+                ck_assert_uint_eq(agent_at(&id)->epoch, epoch);
+                stored(&id, 0);
+                reserved(&id, &process);
+                exhausted(&id, &process, epoch);
+                ck_assert_int_eq(agent_at(&id)->state, AGENT_STARTING);
+                wait_until(now + 999);
+                ck_assert_uint_eq(agent_at(&id)->epoch, epoch);
+        }
+        ck_assert_uint_eq(agent_at(&id)->restarts, 1);
+        ck_assert_str_eq(agent_at(&id)->last_exit->reason, "no process for it");
+        pool_stats(pool, &stats);
+        ck_assert(!stats.degraded);
+}
+END_TEST
+
 START_TEST(test_keeps_first_waiter_when_terminated_twice)
 {
         struct id process = first_worker(), id = running(&process);
@@ -398,6 +439,8 @@ static void add(TCase *tcase)
         tcase_add_test(tcase, test_says_so_when_the_end_takes_too_long);
         tcase_add_loop_test(tcase, test_answers_terminate_when_gone_and_stored, 0, 2);
         tcase_add_test(tcase, test_sends_terminate_again_until_the_worker_answers);
+        tcase_add_test(tcase, test_refuses_a_spawn_when_its_worker_has_nothing_to_start_it_with);
+        tcase_add_test(tcase, test_tries_on_for_an_agent_that_exists_when_nothing_is_left_to_start_it_with);
         tcase_add_test(tcase, test_keeps_first_waiter_when_terminated_twice);
         tcase_add_test(tcase, test_answers_spawn_and_terminate_when_terminated_while_waiting);
         tcase_add_test(tcase, test_succeeds_when_terminated_and_its_row_was_never_written);
