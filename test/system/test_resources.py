@@ -311,7 +311,8 @@ def test_pauses_and_recovers_when_the_master_has_no_descriptors(make_daemon, odd
         wait_for(lambda: time.monotonic() > begin + 2, "two seconds")
         used = (cpu_seconds(master) - before) / (time.monotonic() - begin)
         limit_descriptors(master)
-        assert spawned.result().status_code == 200
+        assert spawned.result().status_code in (200, 503)  # the pool's breaker may have opened
+    wait_for(lambda: daemon.post("/agents/spawn", daemon.spawn_body("odd")).status_code == 200, "a spawn to succeed")
     assert used < 0.5, used  # 1 % when nothing else runs
     assert daemon.log().count("http.accept_paused") == 1
     for connection in waiting:
