@@ -94,7 +94,7 @@ $(BUILD)/example-agent: $(BUILD)/etc/examples/agent.o
 $(BUILD)/example-module.so: etc/examples/module.c worker/agentpool_module.h
 	@mkdir -p $(@D)
 	$(call SAY,LINK)
-	$(Q)$(CC) $(filter-out -fPIE -pie,$(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS)) -fPIC -Iworker -shared -o $@ $<
+	$(Q)$(CC) $(filter-out -fPIE -pie,$(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS)) -fPIC -iquote worker -shared -o $@ $<
 $(BUILD)/loadgen: $(call objects,$(wildcard test/load/*.c)) $(BUILD)/libagentpool.a
 	$(call SAY,LINK)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LIBS)
@@ -128,7 +128,7 @@ check-valgrind: tests
 lint:
 	scripts/lint
 lint-flags: # what scripts/lint compiles with, quoted for a shell
-	$(info $(ALL_CPPFLAGS) -Iworker)
+	$(info $(ALL_CPPFLAGS) -iquote worker)
 	@:
 FUZZ_DIR ?= $(BUILD)/fuzz
 # libFuzzer wants clang and every source instrumented: CORE_SRC is compiled again below $(BUILD)/fuzz/obj.
