@@ -10,6 +10,8 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 /* Written by the thread that opens, read by all. path is touched by log_open and log_reopen only. */
@@ -25,14 +27,33 @@ static const char *const level_names[LOG_LEVEL_COUNT] = {
         [LOG_DEBUG] = "debug", [LOG_INFO] = "info", [LOG_WARN] = "warn", [LOG_ERROR] = "error"
 };
 
+#define JOURNAL_SOCKET "/run/systemd/journal/socket"
+
 struct line {
         char bytes[1 + LOG_LINE_MAX + 1]; /* bytes[0] is a newline, for a target that ends in half a line */
         size_t len;
 };
 
-static int open_target(const char *name)
+static int connect_journal(const char *name)
 {
-        int fd = open(name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
+        int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), error;
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+        if (fd < 0)
+                return -1;
+        snprintf(address.sun_path, sizeof address.sun_path, "%s", name);
+        if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
+                return fd;
+        error = errno;
+        close(fd);
+        errno = error;
+        return -1;
+}
+
+static int open_target(const char *name, enum log_format format)
+{
+        int fd = format == LOG_JOURNAL ? connect_journal(name)
+                                       : open(name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
         int old = atomic_load(&target);
 
         if (fd < 0)
@@ -56,10 +77,12 @@ int log_open(const char *name, enum log_level level, enum log_format format)
 {
         int r = 0;
 
+        if (format == LOG_JOURNAL && (!name || !*name))
+                name = JOURNAL_SOCKET;
         if (name && strlen(name) >= sizeof path)
                 return -ENAMETOOLONG;
         if (name && *name)
-                r = open_target(name);
+                r = open_target(name, format);
         if (r < 0)
                 return r;
         if (!name || !*name) {
@@ -70,6 +93,7 @@ int log_open(const char *name, enum log_level level, enum log_format format)
         }
         if (name != path)
                 snprintf(path, sizeof path, "%s", name ? name : "");
+        atomic_store(&line_format, (int)format);
         log_set(level, format);
         return 0;
 }
@@ -77,12 +101,14 @@ int log_open(const char *name, enum log_level level, enum log_format format)
 void log_set(enum log_level level, enum log_format format)
 {
         atomic_store(&min_level, (int)level);
-        atomic_store(&line_format, (int)format);
+        /* From or to the journal it takes another target. */
+        if ((format == LOG_JOURNAL) == (atomic_load(&line_format) == LOG_JOURNAL))
+                atomic_store(&line_format, (int)format);
 }
 
 int log_reopen(void)
 {
-        return *path ? open_target(path) : 0;
+        return *path ? open_target(path, (enum log_format)atomic_load(&line_format)) : 0;
 }
 
 int log_fd(void)
@@ -245,12 +271,49 @@ static void append_pairs(struct line *line, const char *text, size_t len)
                 append_text(line, "\"");
 }
 
+/* A value without its quotes; its escapes stay, so that it is one line. */
+static void append_field(struct line *line, const struct word *word)
+{
+        const char *value = word->text + word->key_len + 1;
+        size_t len = word->len - word->key_len - 1;
+        bool quoted = len >= 2 && *value == '"' && value[len - 1] == '"';
+
+        append_text(line, "AGENTPOOL_");
+        for (size_t i = 0; i < word->key_len; i++)
+                append(line, isalnum((unsigned char)word->text[i]) ? &(char){ (char)toupper((unsigned char)word->text[i]) } : "_", 1);
+        append_text(line, "=");
+        append(line, value + quoted, len - (quoted ? 2 : 0));
+        append_text(line, "\n");
+}
+
+static void compose_journal(struct line *line, enum log_level level, const char *event, const char *text, size_t len)
+{
+        static const char *const priorities[LOG_LEVEL_COUNT] = { [LOG_DEBUG] = "7", [LOG_INFO] = "6", [LOG_WARN] = "4", [LOG_ERROR] = "3" };
+        const char *end = text + len, *at = text;
+        struct word word;
+        char head[256];
+        int n = snprintf(head, sizeof head, "PRIORITY=%s\nSYSLOG_IDENTIFIER=agentpoold\nAGENTPOOL_ROLE=%s\nAGENTPOOL_EVENT=%s\nMESSAGE=%s ",
+                priorities[level], atomic_load(&role), event, event);
+
+        line->len = 0;
+        append(line, head, (size_t)n < sizeof head ? (size_t)n : sizeof head - 1);
+        append(line, text, utf8_cut(text, len, LOG_LINE_MAX / 2));
+        append_text(line, "\n");
+        while (next_word(&at, end, &word))
+                if (word.key_len && word.key_len < 48 && room(line) > word.len + 16)
+                        append_field(line, &word);
+}
+
 static void compose(struct line *line, enum log_level level, const char *event, const char *text, size_t len)
 {
         bool json = atomic_load(&line_format) == LOG_JSON;
         char head[256];
         int n;
 
+        if (atomic_load(&line_format) == LOG_JOURNAL) {
+                compose_journal(line, level, event, text, len);
+                return;
+        }
         n = snprintf(head, sizeof head,
                 json ? "{\"time\":\"%s\",\"level\":\"%s\",\"role\":\"%s\",\"role_pid\":%d,\"event\":\"%s\"" :
                        "%s %s %s[%d] %s",
@@ -268,19 +331,26 @@ static void compose(struct line *line, enum log_level level, const char *event, 
         line->bytes[1 + line->len++] = '\n';
 }
 
+/* The journal was started again. */
+static bool is_gone(int error)
+{
+        return error == ECONNREFUSED || error == ENOTCONN || error == ECONNRESET;
+}
+
 static bool emit(const struct line *line)
 {
-        bool mend = atomic_exchange(&torn, false);
+        bool journal = atomic_load(&line_format) == LOG_JOURNAL, mend = !journal && atomic_exchange(&torn, false);
         const char *bytes = line->bytes + !mend;
         size_t len = line->len + mend;
+        unsigned again = 0;
         ssize_t n;
 
         do
                 n = write(atomic_load(&target), bytes, len);
-        while (n < 0 && errno == EINTR);
+        while (n < 0 && (errno == EINTR || (journal && !again++ && is_gone(errno) && log_reopen() == 0)));
         if (n == (ssize_t)len)
                 return true;
-        if (n > 0 || mend)
+        if (!journal && (n > 0 || mend))
                 atomic_store(&torn, true);
         atomic_fetch_add(&dropped, 1);
         return false;

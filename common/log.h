@@ -11,9 +11,12 @@
 #define LOG_LINE_MAX 4096 /* bytes with the newline; what is longer is cut */
 
 enum log_level { LOG_DEBUG = 1, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_LEVEL_COUNT };
-enum log_format { LOG_TEXT = 1, LOG_JSON, LOG_FORMAT_COUNT };
+/* LOG_JOURNAL: systemd's journal, by its own protocol: each pair is a field AGENTPOOL_KEY, the event AGENTPOOL_EVENT. Source:
+ * systemd.io/JOURNAL_NATIVE_PROTOCOL. */
+enum log_format { LOG_TEXT = 1, LOG_JSON, LOG_JOURNAL, LOG_FORMAT_COUNT };
 
-/* path NULL or "" is stderr; the file is appended to and created 0640. 0 or -errno: the old target then stays. */
+/* path NULL or "" is stderr; the file is appended to and created 0640. For LOG_JOURNAL path is its socket, unless the usual one.
+ * 0 or -errno: the old target then stays. */
 int log_open(const char *path, enum log_level level, enum log_format format);
 void log_set(enum log_level level, enum log_format format);
 /* Opens the same path again (after rotation). 0 or -errno: the old file then stays. */

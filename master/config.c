@@ -40,7 +40,7 @@ struct draft {
         { .name = #field, .type = SCHEMA_INTEGER, .offset = at(field), .min = (low), .max = (high), .fallback = (text) }
 
 static const char *const level_words[] = { "debug", "info", "warn", "error", NULL };
-static const char *const format_words[] = { "text", "json", NULL };
+static const char *const format_words[] = { "text", "json", "journal", NULL };
 static const char *const agents_words[] = { "both", "files", "log", "none", NULL };
 
 static const struct schema_field tls_fields[] = {

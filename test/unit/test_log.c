@@ -10,7 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define SIZE_KEPT (256 * 1024)
@@ -377,6 +379,51 @@ START_TEST(test_write_keeps_lines_whole_when_threads_share_the_log)
 }
 END_TEST
 
+/* A journal of the test's own. */
+static int listen_as_journal(void)
+{
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+        snprintf(address.sun_path, sizeof address.sun_path, "%s", file);
+        ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+        return fd;
+}
+
+static void check_record(int fd, const char *expected)
+{
+        char record[2 * LOG_LINE_MAX];
+        ssize_t n = recv(fd, record, sizeof record - 1, 0);
+
+        ck_assert_int_gt(n, 0);
+        record[n] = '\0';
+        ck_assert_str_eq(record, expected);
+}
+
+START_TEST(test_sends_fields_to_the_journal_also_when_it_was_started_again)
+{
+        int fd = listen_as_journal();
+
+        ck_assert_int_eq(log_open(file, LOG_INFO, LOG_JOURNAL), 0);
+        log_set_role("master");
+        log_warn("worker.exited", "process=%s pid=7 status=%s", "abc", LOG_Q("killed \n by it"));
+        check_record(fd, "PRIORITY=4\nSYSLOG_IDENTIFIER=agentpoold\nAGENTPOOL_ROLE=master\nAGENTPOOL_EVENT=worker.exited\n"
+                         "MESSAGE=worker.exited process=abc pid=7 status=\"killed \\n by it\"\n"
+                         "AGENTPOOL_PROCESS=abc\nAGENTPOOL_PID=7\nAGENTPOOL_STATUS=killed \\n by it\n");
+        close(fd);
+        unlink(file);
+        fd = listen_as_journal();
+        log_error("x", "words only");
+        check_record(fd, "PRIORITY=3\nSYSLOG_IDENTIFIER=agentpoold\nAGENTPOOL_ROLE=master\nAGENTPOOL_EVENT=x\nMESSAGE=x words only\n");
+        log_set(LOG_INFO, LOG_TEXT); /* would be lines that no journal understands */
+        log_info("y", "%s", "");
+        check_record(fd, "PRIORITY=6\nSYSLOG_IDENTIFIER=agentpoold\nAGENTPOOL_ROLE=master\nAGENTPOOL_EVENT=y\nMESSAGE=y \n");
+        close(fd);
+        ck_assert_int_eq(log_open(NULL, LOG_INFO, LOG_TEXT), 0);
+        log_set_role("agentpool");
+}
+END_TEST
+
 int main(void)
 {
         Suite *suite = suite_create("log");
@@ -387,6 +434,7 @@ int main(void)
         suite_add_tcase(suite, tcase);
         tcase_set_timeout(tcase, 60);
         tcase_add_checked_fixture(tcase, set_up, tear_down);
+        tcase_add_test(tcase, test_sends_fields_to_the_journal_also_when_it_was_started_again);
         tcase_add_test(tcase, test_write_makes_one_line_when_text);
         tcase_add_test(tcase, test_write_stays_one_line_when_text_has_controls);
         tcase_add_test(tcase, test_write_has_no_blank_end_when_text_is_empty);
