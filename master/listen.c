@@ -2,6 +2,7 @@
 
 #include "common/fd.h"
 #include "master/config.h"
+#include "master/listen_holder.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -126,14 +127,19 @@ static int open_unix(const char *path, const struct listen_owner *owner)
 
 static void explain(const struct config_listen *where, int error, int gai, char *remedy, size_t size)
 {
+        char name[LISTEN_HOLDER_NAME];
+        pid_t holder;
+
         if (gai != 0)
                 snprintf(remedy, size, "%s: use an address of this host in server.listen", gai_strerror(gai));
         else if (error == -EADDRINUSE && where->is_unix)
                 snprintf(remedy, size, "another program listens there, or the file is no socket: end it or change "
                         "server.listen");
+        else if (error == -EADDRINUSE && listen_holder_find(where->port, &holder, name) == 0)
+                snprintf(remedy, size, "%s, pid %d, listens there: end it or change server.listen", name, (int)holder);
         else if (error == -EADDRINUSE)
-                snprintf(remedy, size, "another program listens there (ss -ltnp 'sport = :%u' says which): end it or "
-                        "change server.listen", where->port);
+                snprintf(remedy, size, "another program listens there (ss -ltnp 'sport = :%u' says which to root): end it "
+                        "or change server.listen", where->port);
         else if (error == -EADDRNOTAVAIL)
                 snprintf(remedy, size, "this host does not have that address: change server.listen");
         else if (error == -EPERM && where->is_unix)

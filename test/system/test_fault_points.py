@@ -148,7 +148,6 @@ def test_holds_its_promises_when_struck(make_daemon, faulty_program, run_base, p
         if action == "stop":
             wake(pid)
         wait_for(lambda: is_up(daemon), "the daemon to be ready", timeout=60)
-        clients.url = daemon.url
         clients.flow(50)
     assert not clients.book.problems, clients.book.problems
     seven_checks(daemon, clients.book, run_base)
