@@ -40,11 +40,13 @@ static double rate_of(const struct top *top, const char *name, const char *label
         return rate(top, samples_sum(top->now, name, label), samples_sum(top->before, name, label));
 }
 
-/* "<2.5 ms", "-" when nothing happened. */
+/* "<2.5 ms" of this interval, or since the master began when nothing happened in it; "-": never. */
 static const char *quantile(const struct top *top, const char *name, const char *label, double q, char text[16])
 {
         double seconds = samples_quantile(top->now, top->before, name, label, q);
 
+        if (seconds < 0)
+                seconds = samples_quantile(top->now, NULL, name, label, q);
         if (seconds < 0)
                 return "-";
         if (isinf(seconds))
