@@ -9,6 +9,7 @@
 #include <event2/event.h>
 
 struct auth;
+struct degraded;
 struct http_server;
 struct messages;
 struct pools;
@@ -28,6 +29,7 @@ struct master {
         struct ssl_ctx_st *tls;    /* of the listeners that want it; NULL: none does, or the certificate is unusable */
         struct pools *pools;       /* pools' rules and the carrying out of their actions */
         struct workers *workers;   /* control sockets */
+        struct degraded *degraded; /* whether Redis is used */
         struct streams *streams;   /* who listens to events */
         struct messages *messages; /* messages to agents that wait for their answer */
         struct id master_id;       /* of this run_dir, kept over restarts */

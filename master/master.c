@@ -7,6 +7,7 @@
 #include "common/log.h"
 #include "master/api/api.h"
 #include "master/api/auth.h"
+#include "master/degraded.h"
 #include "master/http/http.h"
 #include "master/http/http_tls.h"
 #include "master/life.h"
@@ -50,7 +51,7 @@ static void on_registry_up(void *arg)
         life->master.registry_up = true;
         log_info("registry.up", "url=%s", life->master.redis_url_masked);
         life_announce(life);
-        pools_registry_up(life->master.pools);
+        degraded_link_up(life->master.degraded);
 }
 
 static void on_registry_down(void *arg, int error, const char *why)
@@ -58,38 +59,18 @@ static void on_registry_down(void *arg, int error, const char *why)
         struct life *life = arg;
 
         life->master.registry_up = false;
-        log_warn("registry.down", "url=%s why=%s", life->master.redis_url_masked, LOG_Q(why));
+        degraded_link_down(life->master.degraded, why);
         /* What the operator must change before anything can work: said at the start, by an end. Agents that run already
          * are not given up for it. */
         if (life->first && !life->registry_was_up && (error == -EPERM || error == -EACCES) && pools_empty(life->master.pools))
                 life_end(life, EX_CONFIG);
 }
 
-static void tell_emitted(const struct life *life, const struct reply *reply)
-{
-        char *text = json_print(reply->message);
-
-        if (text)
-                streams_emitted(life->master.streams, &reply->agent_id, text);
-        free(text);
-}
-
 static void on_registry_message(void *arg, const char *data, size_t len)
 {
         struct life *life = arg;
-        struct reply reply;
 
-        if (reply_decode(data, len, &reply) < 0) {
-                log_warn("reply.bad", "text=%s", LOG_Q(data));
-                return;
-        }
-        if (reply.type == REPLY_ANSWER || reply.type == REPLY_MESSAGE_FAILED)
-                messages_reply(life->master.messages, &reply);
-        else if (reply.type == REPLY_EVENT)
-                tell_emitted(life, &reply);
-        else
-                pools_reply(life->master.pools, &reply);
-        reply_done(&reply);
+        pools_reply_text(life->master.pools, data, len);
 }
 
 static int open_registry(struct life *life)
@@ -314,8 +295,10 @@ static int start(struct life *life)
         master->pools = pools_new(master);
         master->workers = workers_new(master);
         master->messages = messages_new(master);
+        master->degraded = degraded_new(master);
         master->streams = streams_new();
-        if (!master->streams || !master->pools || !master->workers || !master->messages)
+        if (!master->streams || !master->pools || !master->workers || !master->messages ||
+                !master->degraded)
                 return -ENOMEM;
         r = add_timer(&life->announce, life, on_announce, ANNOUNCE_INTERVAL_S);
         r = r ? r : add_timer(&life->alive, life, on_alive, ALIVE_INTERVAL_S);
@@ -341,6 +324,7 @@ static void life_done(struct life *life)
         SSL_CTX_free(master->tls);
         workers_free(master->workers);
         registry_free(master->registry);
+        degraded_free(master->degraded);
         store_close(master->store, 1000);
         restore_free(life->restore);
         backlog_done(&life->backlog);

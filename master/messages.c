@@ -4,6 +4,7 @@
 #include "common/fault.h"
 #include "common/json.h"
 #include "common/log.h"
+#include "master/degraded.h"
 #include "master/pools.h"
 #include "master/workers.h"
 #include "registry/registry_redis.h"
@@ -233,8 +234,9 @@ static void on_posted(void *arg, int error)
 static int post(struct messages *messages, const struct agent *agent, const struct id *command_id, char *take_command)
 {
         struct master *master = messages->master;
-        struct posted *posted = malloc(sizeof *posted);
-        int r = -ENOMEM;
+        bool away = degraded_reason(master->degraded);
+        struct posted *posted = away ? NULL : malloc(sizeof *posted);
+        int r = away ? -EAGAIN : -ENOMEM;
 
         if (posted) {
                 *posted = (struct posted){ .messages = messages, .command_id = *command_id,

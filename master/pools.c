@@ -3,11 +3,15 @@
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/fd.h"
+#include "common/json.h"
 #include "common/log.h"
+#include "master/degraded.h"
 #include "master/messages.h"
 #include "master/pools_act.h"
 #include "master/rollback.h"
 #include "master/stale_cgroups.h"
+#include "master/streams.h"
+#include "master/sweep.h"
 #include "master/workers.h"
 #include "registry/agent_exit.h"
 #include "registry/registry_redis.h"
@@ -127,64 +131,21 @@ void pools_wake(struct pools *pools, struct master_pool *pool)
         event_active(pools->settle, 0, 0);
 }
 
-/* What the registry's sweep says of one worker. */
-static void take_swept(struct master_pool *pool, const struct registry_swept *swept)
-{
-        struct pools *pools = pool->pools;
-        struct pool_worker *worker = pool_worker(pool->rules, &swept->process_id);
-        int64_t lease = pool->config->worker_lease_ms;
-
-        for (size_t i = 0; i < swept->ended_count; i++)
-                pools_reply_text(pools, swept->ended[i], strlen(swept->ended[i]));
-        if (!worker) {
-                /* Left behind by an earlier life of this daemon: nobody else ends it. Or by a daemon that is no more: one
-                 * that lives and finds itself reaped ends its agents. */
-                if (swept->result == 0 && (id_equal(&swept->master_id, &pools->master->master_id) ||
-                                           swept->heartbeat_age_ms > lease))
-                        registry_reap(pools->master->registry, pool->config->pool_name, &swept->process_id, NULL, NULL);
-                return;
-        }
-        worker->rss_bytes = swept->rss_bytes;
-        worker->cpu_ms = swept->cpu_ms;
-        histogram_add(&pool->metrics.heartbeat_ages, swept->heartbeat_age_ms * 1000);
-        /* Both must lapse: a slow Redis alone, or a busy loop alone, is no death. */
-        if (worker->state == WORKER_READY && swept->heartbeat_age_ms > lease &&
-                workers_silent_ms(pools->master->workers, &swept->process_id) > lease)
-                pool_worker_suspect(pool->rules, &swept->process_id, clock_mono_ms());
-}
-
-static void on_swept(void *arg, int error, const struct registry_swept *swept, size_t count)
-{
-        struct master_pool *pool = arg;
-
-        if (error < 0)
-                return; /* the next sweep says */
-        for (size_t i = 0; i < count; i++)
-                take_swept(pool, &swept[i]);
-        /* Not before: slots of workers that are no more would be taken. */
-        if (!pool->placing)
-                pool_restored(pool->rules, clock_mono_ms());
-        pool->placing = true;
-        pools_wake(pool->pools, pool);
-}
-
-static void sweep_pool(struct pools *pools, struct master_pool *pool)
-{
-        if (registry_sweep(pools->master->registry, pool->config->pool_name, pool->confirms, pool->confirm_count,
-                    on_swept, pool) == 0)
-                pool->confirm_count = 0;
-}
-
 static void on_sweep(evutil_socket_t fd, short what, void *arg)
 {
         struct pools *pools = arg;
+        bool away = degraded_reason(pools->master->degraded);
 
         (void)fd;
         (void)what;
         if (pools->synced && pools->stale_cgroups)
                 pools->stale_cgroups = stale_cgroups_remove(pools->master);
-        for (size_t i = 0; pools->synced && pools->master->registry_up && i < pools->count; i++)
-                sweep_pool(pools, &pools->list[i]);
+        for (size_t i = 0; pools->synced && i < pools->count; i++) {
+                if (away)
+                        sweep_without_registry(&pools->list[i]);
+                else if (pools->master->registry_up)
+                        sweep_pool(&pools->list[i]);
+        }
 }
 
 static void on_snapshot(evutil_socket_t fd, short what, void *arg)
@@ -226,7 +187,7 @@ static int add_pool(struct pools *pools, const struct pool_config *config)
         uint64_t random;
 
         memcpy(&random, seed.b, sizeof random);
-        *pool = (struct master_pool){ .config = config, .pools = pools, .created_at = clock_wall_ms() };
+        *pool = (struct master_pool){ .config = config, .pools = pools, .master = pools->master, .created_at = clock_wall_ms() };
         pool->rules = pool_new(config, random, clock_mono_ms());
         if (!pool->rules)
                 return -ENOMEM;
@@ -465,7 +426,17 @@ static void confirm_end(struct master_pool *pool, const struct reply *reply)
                 .agent_id = reply->agent_id, .epoch = reply->epoch };
 }
 
-void pools_reply(struct pools *pools, const struct reply *reply)
+static void tell_emitted(const struct pools *pools, const struct reply *reply)
+{
+        char *text = json_print(reply->message);
+
+        if (text)
+                streams_emitted(pools->master->streams, &reply->agent_id, text);
+        free(text);
+}
+
+/* SPAWNED, SPAWN_FAILED, EXITED. */
+static void take_acknowledgement(struct pools *pools, const struct reply *reply)
 {
         struct master_pool *pool = pool_of_worker(pools, &reply->process_id);
         const struct agent *agent = pool ? pool_agent(pool->rules, &reply->agent_id) : NULL;
@@ -480,6 +451,16 @@ void pools_reply(struct pools *pools, const struct reply *reply)
         pools_wake(pools, pool);
 }
 
+void pools_reply(struct pools *pools, const struct reply *reply)
+{
+        if (reply->type == REPLY_ANSWER || reply->type == REPLY_MESSAGE_FAILED)
+                messages_reply(pools->master->messages, reply);
+        else if (reply->type == REPLY_EVENT)
+                tell_emitted(pools, reply);
+        else
+                take_acknowledgement(pools, reply);
+}
+
 void pools_reply_text(struct pools *pools, const char *text, size_t len)
 {
         struct reply reply;
@@ -492,27 +473,37 @@ void pools_reply_text(struct pools *pools, const char *text, size_t len)
         reply_done(&reply);
 }
 
-void pools_registry_up(struct pools *pools)
+void pools_use_registry(struct pools *pools, bool up)
 {
         for (size_t i = 0; i < pools->count; i++) {
                 struct master_pool *pool = &pools->list[i];
 
-                registry_pool_add(pools->master->registry, pool->config->pool_name);
-                if (pools->synced)
-                        sweep_pool(pools, pool);
+                if (up && pools->synced)
+                        sweep_pool(pool);
+                else if (pools->synced)
+                        sweep_without_registry(pool);
+                pool_registry(pool->rules, up, clock_mono_ms());
+                pools_wake(pools, pool);
         }
 }
 
 void pools_synced(struct pools *pools)
 {
+        const struct degraded *degraded = pools->master->degraded;
+
         pools->synced = pools->stale_cgroups = true;
-        if (pools->master->registry_up)
-                pools_registry_up(pools);
+        if (degraded_decided(degraded))
+                pools_use_registry(pools, !degraded_reason(degraded));
+}
+
+bool pools_are_synced(const struct pools *pools)
+{
+        return pools->synced;
 }
 
 bool pools_known(const struct pools *pools)
 {
-        if (!pools->synced || !pools->master->registry_up)
+        if (!pools->synced || !degraded_decided(pools->master->degraded))
                 return false;
         for (size_t i = 0; i < pools->count; i++)
                 if (!pool_known(pools->list[i].rules))

@@ -20,6 +20,7 @@ struct master_pool {
         struct pool *rules;
         const struct pool_config *config;
         struct pools *pools;
+        struct master *master;
         int64_t created_at; /* wall ms */
         bool dirty;         /* actions may wait */
         bool rolling_out;   /* a rollout runs; looked at by rollback_if_halted */
@@ -55,17 +56,18 @@ void pools_worker_exited(struct pools *pools, const struct id *process_id, int s
 /* From its control socket. */
 void pools_worker_ready(struct pools *pools, const struct id *process_id, unsigned max_agents,
         const struct pool_hosted *hosted, size_t count);
-/* From master:<id>:replies: SPAWNED, SPAWN_FAILED, EXITED. */
+/* What a worker says of an agent, however it came: to the rules, to who waits for its answer, to who listens to its events. */
 void pools_reply(struct pools *pools, const struct reply *reply);
 /* The same as an envelope; one that is no reply is logged. */
 void pools_reply_text(struct pools *pools, const char *text, size_t len);
 /* Every worker from before this master was handed over: what the registry knows besides is left behind, what the store
  * wants besides is placed. */
 void pools_synced(struct pools *pools);
-/* What runs here is known, and the registry answers. */
+bool pools_are_synced(const struct pools *pools); /* that was so */
+/* What runs here is known, and whether the registry is used. */
 bool pools_known(const struct pools *pools);
 /* No worker from before this master is left, and it has none of its own. */
 bool pools_empty(const struct pools *pools);
-/* The registry answers again. */
-void pools_registry_up(struct pools *pools);
+/* It is decided whether the registry is used (master/degraded.h); also when that is as before. */
+void pools_use_registry(struct pools *pools, bool up);
 #endif

@@ -4,6 +4,7 @@
 #include "common/fault.h"
 #include "common/json.h"
 #include "common/log.h"
+#include "master/degraded.h"
 #include "master/forker.h"
 #include "master/streams.h"
 #include "master/workers.h"
@@ -33,16 +34,24 @@ struct stored {
         uint64_t epoch;
 };
 
-static void on_reserved(void *arg, int error, const struct registry_placed *placed, size_t count)
+static void take_placed(struct master_pool *pool, int error, const struct registry_placed *placed, size_t count)
 {
-        struct master_pool *pool = arg;
         int64_t now = clock_mono_ms();
 
-        error = error ? error : FAULT_POINT("spawn.reserved");
         for (size_t i = 0; i < count; i++)
                 pool_reserved(pool->rules, &placed[i].agent_id, placed[i].epoch, error ? error : placed[i].result,
                         &placed[i].process_id, now);
         pools_wake(pool->pools, pool);
+}
+
+static void on_reserved(void *arg, int error, const struct registry_placed *placed, size_t count)
+{
+        struct master_pool *pool = arg;
+
+        if (error < 0)
+                degraded_failed(pool->master->degraded, error);
+        error = error ? error : FAULT_POINT("spawn.reserved");
+        take_placed(pool, error, placed, count);
 }
 
 static void flush_batch(struct master *master, struct master_pool *pool, struct batch *batch)
@@ -59,7 +68,7 @@ static void flush_batch(struct master *master, struct master_pool *pool, struct 
                 failed = (struct registry_placed){ .agent_id = batch->items[i].agent_id,
                         .epoch = batch->items[i].epoch };
                 if (r < 0)
-                        on_reserved(pool, r, &failed, 1);
+                        take_placed(pool, r, &failed, 1);
                 free(batch->commands[i]);
         }
         batch->count = 0;
@@ -71,7 +80,7 @@ static void reserve(struct master *master, struct master_pool *pool, struct batc
         struct registry_placed failed = { .agent_id = agent->agent_id, .epoch = agent->epoch };
 
         if (!command) {
-                on_reserved(pool, -ENOMEM, &failed, 1);
+                take_placed(pool, -ENOMEM, &failed, 1);
                 return;
         }
         batch->commands[batch->count] = command;
@@ -178,6 +187,10 @@ static void send_command(struct master *master, const struct pool_action *action
                                                       : agent_terminate_command(agent, &master->master_id) };
         if (!sent->command) {
                 free(sent);
+                return;
+        }
+        if (degraded_reason(master->degraded)) {
+                on_sent(sent, -EAGAIN);
                 return;
         }
         r = FAULT_POINT("command.send");

@@ -4,7 +4,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/oom.h"
-#include "master/messages.h"
+#include "master/degraded.h"
 #include "master/pools.h"
 #include "registry/agent_exit.h"
 
@@ -73,17 +73,28 @@ static void take_hosted(struct workers_entry *entry, const struct control *contr
         entry->hosted_count = count;
 }
 
+/* Of an earlier generation, or for an earlier master: void. */
+static void take_ready(struct workers_entry *entry, const struct control *control)
+{
+        const struct master *master = entry->workers->master;
+
+        if (control->generation >= degraded_since(master->degraded) &&
+                control->generation <= degraded_generation(master->degraded))
+                pools_worker_ready(master->pools, &entry->process_id, (unsigned)control->number, entry->hosted,
+                        entry->hosted_count);
+        entry->hosted_count = 0;
+        if (control->away)
+                degraded_distrust(master->degraded);
+}
+
 static void handle_control(struct workers_entry *entry, const struct control *control)
 {
-        struct pools *pools = entry->workers->master->pools;
-
         switch (control->type) {
         case CONTROL_HOSTED:
                 take_hosted(entry, control);
                 break;
         case CONTROL_READY:
-                pools_worker_ready(pools, &entry->process_id, (unsigned)control->number, entry->hosted, entry->hosted_count);
-                entry->hosted_count = 0;
+                take_ready(entry, control);
                 break;
         case CONTROL_FAILED:
                 log_error("worker.failed", "process=%s reason=%s", ID_TEXT(&entry->process_id), LOG_Q(control->reason));
@@ -94,13 +105,14 @@ static void handle_control(struct workers_entry *entry, const struct control *co
                 entry->unanswered = 0;
                 break;
         case CONTROL_REPLY:
-                messages_reply(entry->workers->master->messages, &control->reply);
+                pools_reply(entry->workers->master->pools, &control->reply);
                 break;
         case CONTROL_WELCOME:
         case CONTROL_COMMAND:
         case CONTROL_STOP:
         case CONTROL_PING:
         case CONTROL_REOPEN_LOGS:
+        case CONTROL_REGISTRY:
         case CONTROL_TYPE_COUNT:
                 log_warn("worker.unexpected_control", "process=%s", ID_TEXT(&entry->process_id));
                 break;
@@ -197,6 +209,8 @@ static cJSON *welcome_settings(const struct master *master, const struct pool_co
         r = r ? r : json_add_integer(settings, "redis_connect_timeout_ms", all->redis.connect_timeout_ms);
         r = r ? r : json_add_integer(settings, "redis_request_timeout_ms", all->redis.request_timeout_ms);
         r = r ? r : json_add_integer(settings, "redis_ping_interval_ms", all->redis.ping_interval_ms);
+        r = r ? r : json_add_bool(settings, "registry_up", !degraded_reason(master->degraded));
+        r = r ? r : json_add_integer(settings, "registry_generation", (int64_t)degraded_generation(master->degraded));
         r = r ? r : json_add_string(settings, "log_file", all->log.file ? all->log.file : "");
         r = r ? r : json_add_integer(settings, "log_level", all->log.level);
         r = r ? r : json_add_bool(settings, "agents_to_log", all->log.agents == CONFIG_AGENT_LOG_BOTH || all->log.agents == CONFIG_AGENT_LOG_LOG);
@@ -280,13 +294,25 @@ int workers_send_command(struct workers *workers, const struct id *process_id, c
         return r;
 }
 
-void workers_reopen_logs(struct workers *workers)
+static void send_all(struct workers *workers, const struct control *control)
 {
-        struct control reopen = { .type = CONTROL_REOPEN_LOGS };
         struct workers_entry *entry, *next;
 
         HASH_ITER(hh, workers->entries, entry, next)
-                send_control(entry, &reopen);
+                send_control(entry, control);
+}
+
+void workers_reopen_logs(struct workers *workers)
+{
+        send_all(workers, &(struct control){ .type = CONTROL_REOPEN_LOGS });
+}
+
+void workers_tell_registry(struct workers *workers)
+{
+        const struct degraded *degraded = workers->master->degraded;
+
+        send_all(workers, &(struct control){ .type = CONTROL_REGISTRY, .up = !degraded_reason(degraded),
+                                  .generation = degraded_generation(degraded) });
 }
 
 void workers_explain(const struct workers *workers, const struct id *process_id, const struct pool_worker *worker, int status,

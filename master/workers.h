@@ -19,6 +19,8 @@ int workers_send(struct workers *workers, const struct id *process_id, const str
 /* A command envelope, for when Redis cannot carry it. Likewise, or -EINVAL. */
 int workers_send_command(struct workers *workers, const struct id *process_id, const char *command);
 void workers_reopen_logs(struct workers *workers);
+/* What master->degraded has decided. */
+void workers_tell_registry(struct workers *workers);
 /* How it ended, in words: what it said itself, else its wait status, and whether memory was the reason. worker: NULL when
  * it has no pool. */
 void workers_explain(const struct workers *workers, const struct id *process_id, const struct pool_worker *worker, int status,

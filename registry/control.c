@@ -13,6 +13,7 @@ static const char *const names[CONTROL_TYPE_COUNT] = {
         [CONTROL_STOP] = "stop",
         [CONTROL_PING] = "ping",
         [CONTROL_REOPEN_LOGS] = "reopen_logs",
+        [CONTROL_REGISTRY] = "registry",
         [CONTROL_HOSTED] = "hosted",
         [CONTROL_READY] = "ready",
         [CONTROL_FAILED] = "failed",
@@ -90,6 +91,7 @@ static int add_envelope(cJSON *tree, const char *name, char *take_envelope)
 /* Adds what this type carries besides its name. */
 static int print_body(cJSON *tree, const struct control *control)
 {
+        int r;
 
         switch (control->type) {
         case CONTROL_WELCOME:
@@ -102,10 +104,16 @@ static int print_body(cJSON *tree, const struct control *control)
                 return json_add_item(tree, "hosted", print_hosted(control->hosted, control->hosted_count));
         case CONTROL_FAILED:
                 return json_add_string(tree, "reason", control->reason);
+        case CONTROL_REGISTRY:
+                r = json_add_bool(tree, "up", control->up);
+                return r ? r : json_add_integer(tree, "generation", (int64_t)control->generation);
+        case CONTROL_READY:
+                r = json_add_bool(tree, "away", control->away);
+                r = r ? r : json_add_integer(tree, "generation", (int64_t)control->generation);
+                return r ? r : json_add_integer(tree, "number", control->number);
         case CONTROL_STOP:
         case CONTROL_PING:
         case CONTROL_PONG:
-        case CONTROL_READY:
                 return json_add_integer(tree, "number", control->number);
         case CONTROL_REOPEN_LOGS:
         case CONTROL_TYPE_COUNT:
@@ -128,6 +136,7 @@ char *control_encode(const struct control *control)
 static int read_body(cJSON *tree, struct control *control)
 {
         const char *reason;
+        int64_t generation;
         char *envelope;
         int r;
 
@@ -151,10 +160,19 @@ static int read_body(cJSON *tree, struct control *control)
                 reason = json_string(tree, "reason");
                 control->reason = reason ? strdup(reason) : NULL;
                 return control->reason ? 0 : -EINVAL;
+        case CONTROL_REGISTRY:
+        case CONTROL_READY:
+                if (json_integer(tree, "generation", &generation) < 0 || generation < 0)
+                        return -EINVAL;
+                control->generation = (uint64_t)generation;
+                control->up = json_bool(tree, "up", false);
+                control->away = json_bool(tree, "away", false);
+                if (control->type == CONTROL_REGISTRY)
+                        return 0;
+                return json_integer(tree, "number", &control->number) == 0 ? 0 : -EINVAL;
         case CONTROL_STOP:
         case CONTROL_PING:
         case CONTROL_PONG:
-        case CONTROL_READY:
                 return json_integer(tree, "number", &control->number) == 0 ? 0 : -EINVAL;
         case CONTROL_REOPEN_LOGS:
         case CONTROL_TYPE_COUNT:

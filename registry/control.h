@@ -12,12 +12,16 @@ enum control_type {
         CONTROL_STOP,        /* number: enum control_stop */
         CONTROL_PING,        /* number                               -> PONG with the same number */
         CONTROL_REOPEN_LOGS,
+        CONTROL_REGISTRY,    /* up, generation: let go of the registry -> HOSTED…, READY; or use it (again) -> the same, once
+                                registered */
         /* worker to master */
         CONTROL_HOSTED,      /* hosted: agents it runs, in portions, before READY */
-        CONTROL_READY,       /* subscribed and registered; number: how many agents it takes */
+        CONTROL_READY,       /* takes agents, number of them; generation: of the last WELCOME or REGISTRY. When that said up:
+                                subscribed and registered; else nothing comes by the registry any more. away: it had let go
+                                of it before this WELCOME */
         CONTROL_FAILED,      /* reason: cannot serve its pool; it exits */
         CONTROL_PONG,
-        CONTROL_REPLY,       /* a reply envelope that could not be published, as Redis is away: ANSWER, MESSAGE_FAILED */
+        CONTROL_REPLY,       /* a reply envelope: all of them while the registry is let go of, else what could not be published */
         CONTROL_TYPE_COUNT
 };
 
@@ -32,6 +36,8 @@ enum control_stop {
 struct control {
         enum control_type type;
         int64_t number;
+        uint64_t generation;        /* REGISTRY, READY: exact in JSON */
+        bool up, away;              /* REGISTRY; READY */
         char *reason;               /* FAILED */
         cJSON *settings;            /* WELCOME: see worker/welcome.c */
         struct command command;     /* COMMAND */

@@ -148,6 +148,7 @@ enum pool_placement pool_placement(const struct pool *pool);
  * the start it is to be used. Away: every worker is asked to let go of it and to say then what it runs; until it has,
  * pool_worker_ready is not called for it. */
 void pool_registry(struct pool *pool, bool up, int64_t now);
+bool pool_degraded(const struct pool *pool); /* it is away */
 /* Closes both breakers. */
 void pool_reset(struct pool *pool, int64_t now);
 /* Ends everything: workers are shut down, nothing is placed again; agents stay wanted in the store. */

@@ -23,6 +23,11 @@ void pool_registry(struct pool *pool, bool up, int64_t now)
         pool_pump(pool, now);
 }
 
+bool pool_degraded(const struct pool *pool)
+{
+        return pool->degraded;
+}
+
 bool pool_may_place(const struct agent *agent)
 {
         const struct pool *pool = agent->pool;

@@ -68,7 +68,7 @@ struct registry_beat {
 struct registry_listed_agent {
         struct id agent_id;
         uint64_t epoch;
-        const char *command; /* NULL: none recorded */
+        const char *command; /* NULL: none recorded; then epoch 0: its record was deleted, a registration writes it again */
         size_t command_len;
 };
 struct registry_listing {

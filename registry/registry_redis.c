@@ -75,6 +75,13 @@ static void call_free(struct call *call)
 
 static void on_answer(void *arg, int error, const redisReply *reply);
 
+/* Without an answer the registry may be gone. */
+static void keep_reason(struct registry *registry, int error, const redisReply *reply)
+{
+        if (error && reply)
+                snprintf(registry->reason, sizeof registry->reason, "%s", reply->str);
+}
+
 /* The server has lost its scripts (SCRIPT FLUSH) and did nothing: load this one and call it again, once. */
 static bool call_reload(struct call *call)
 {
@@ -93,8 +100,7 @@ static void on_answer(void *arg, int error, const redisReply *reply)
 
         if (error == -ENOEXEC && call_reload(call))
                 return;
-        if (error && reply)
-                snprintf(call->registry->reason, sizeof call->registry->reason, "%s", reply->str);
+        keep_reason(call->registry, error, reply);
         call->finish(call, error == -ENOEXEC ? -EAGAIN : error, reply);
         call_free(call);
 }
@@ -458,6 +464,16 @@ static int send_plain(struct registry *registry, const char *verb, const char *k
         return r;
 }
 
+static void on_added(void *arg, int error, const redisReply *reply)
+{
+        struct call *call = arg;
+
+        keep_reason(call->registry, error, reply);
+        if (call->cb.done)
+                call->cb.done(call->arg, error);
+        free(call);
+}
+
 static void on_published(void *arg, int error, const redisReply *reply)
 {
         struct call *call = arg;
@@ -509,9 +525,18 @@ int registry_publish_reply(struct registry *registry, const struct id *master_id
         return publish(registry, "master:", ID_TEXT(master_id), ":replies", reply, cb, arg);
 }
 
-int registry_pool_add(struct registry *registry, const char *pool_name)
+int registry_pool_add(struct registry *registry, const char *pool_name, registry_cb cb, void *arg)
 {
-        return send_plain(registry, "SADD", "pools", pool_name, NULL, NULL);
+        struct call *call = malloc(sizeof *call);
+        int r;
+
+        if (!call)
+                return -ENOMEM;
+        *call = (struct call){ .registry = registry, .cb.done = cb, .arg = arg };
+        r = send_plain(registry, "SADD", "pools", pool_name, on_added, call);
+        if (r < 0)
+                free(call);
+        return r; /* NOLINT(clang-analyzer-unix.Malloc): on_added frees call */
 }
 
 int registry_pool_remove(struct registry *registry, const char *pool_name)

@@ -87,8 +87,8 @@ struct registry_confirm {
 /* Every registered worker of the pool, known to this master or not. A worker that is missing must register again. */
 int registry_sweep(struct registry *registry, const char *pool_name, const struct registry_confirm *confirms, size_t count,
         registry_swept_cb cb, void *arg);
-/* The set `pools`. Removing drops the name only. */
-int registry_pool_add(struct registry *registry, const char *pool_name);
+/* The set `pools`. Adding is refused by a full Redis (-ENOSPC), also when the name is there. Removing drops the name only. */
+int registry_pool_add(struct registry *registry, const char *pool_name, registry_cb cb, void *arg);
 int registry_pool_remove(struct registry *registry, const char *pool_name);
 /* Writes master:<id>; it lapses after ttl_ms without another call. */
 struct registry_master {
@@ -97,7 +97,7 @@ struct registry_master {
 };
 int registry_announce(struct registry *registry, const struct registry_master *master, uint32_t ttl_ms);
 /* Removes all that this master's workers left in the pool, their tombstones too, and the name from `pools` when
- * nobody else has workers there; only after all its workers are gone. */
+ * nobody else has workers there; only while none of its workers uses it. */
 int registry_clear(struct registry *registry, const char *pool_name, registry_cb cb, void *arg);
 /* Removes master:<id>. */
 int registry_withdraw(struct registry *registry, registry_cb cb, void *arg);

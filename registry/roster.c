@@ -456,6 +456,13 @@ void roster_undrain(struct roster *roster)
 
 /* --- looking ------------------------------------------------------------------------------------------------------ */
 
+const struct command *roster_spawn(const struct hosted *hosted)
+{
+        if (hosted->next)
+                return hosted->next;
+        return hosted->state == HOSTED_ENDED || hosted->fenced ? NULL : hosted->spawn;
+}
+
 struct hosted *roster_find(const struct roster *roster, const struct id *agent_id)
 {
         struct hosted *hosted;

@@ -80,6 +80,8 @@ void roster_drain(struct roster *roster, bool end_agents);
 /* Takes agents again, unless it is fenced or has ended already: a new master knows nothing of its predecessor's reasons. */
 void roster_undrain(struct roster *roster);
 
+/* What runs here, or will as soon as what runs has ended (hosted->next); NULL: neither, or it is not ours any more. */
+const struct command *roster_spawn(const struct hosted *hosted);
 struct hosted *roster_find(const struct roster *roster, const struct id *agent_id);
 struct hosted *roster_first(const struct roster *roster); /* then hosted->hh.next */
 unsigned roster_count(const struct roster *roster);       /* slots taken: all but ENDED and reported */

@@ -17,7 +17,8 @@ struct worker {
         struct event_base *base;
         struct channel *control;
         struct welcome *welcome;  /* NULL until the master's first word */
-        struct registry *registry;
+        struct registry *registry; /* NULL: let go of, the control socket carries everything */
+        uint64_t generation;      /* of the master's last word on that */
         struct runtime_host host;
         char *cgroup;             /* owned; host.cgroup */
         struct runtime *runtime;
@@ -30,6 +31,7 @@ struct worker {
         int64_t started_at;       /* wall ms */
         bool registered, registering;
         bool announcing;          /* READY follows from the next listing */
+        bool was_away;            /* it was let go of before the last WELCOME; said with the next READY */
         bool ending;              /* told to end its agents and itself */
         bool now;                 /* … without grace */
         int status;
@@ -40,6 +42,8 @@ void worker_wake(struct worker *worker);
 void worker_end(struct worker *worker, int status);
 /* 0, -ENOMEM or as channel_send; -EPIPE when nobody is left to hear it. */
 int worker_send(struct worker *worker, const struct control *control);
+/* Its connection to the registry is there. */
+bool worker_registry_up(const struct worker *worker);
 /* Tells the master what runs here and that it may place more. */
 void worker_send_ready(struct worker *worker);
 #endif

@@ -33,17 +33,26 @@ struct said {
         char *text; /* owned */
 };
 
+/* By the control socket. */
+static int tell_master(struct worker *worker, const struct reply *reply)
+{
+        struct control control = { .type = CONTROL_REPLY, .reply = *reply };
+        int r = worker_send(worker, &control);
+
+        if (r < 0)
+                log_warn("reply.not_sent", "type=%s agent=%s error=%s", reply_type_name(reply->type), ID_TEXT(&reply->agent_id),
+                        LOG_Q(strerror(-r)));
+        return r;
+}
+
 static void say_by_control(struct worker *worker, const char *text)
 {
-        struct control control = { .type = CONTROL_REPLY };
-        int r = reply_decode(text, strlen(text), &control.reply);
+        struct reply reply;
 
-        if (r == 0) {
-                r = worker_send(worker, &control);
-                reply_done(&control.reply);
-        }
-        if (r < 0)
-                log_warn("reply.not_sent", "error=%s", LOG_Q(strerror(-r)));
+        if (reply_decode(text, strlen(text), &reply) < 0)
+                return; /* out of memory: who waits hears that time is over */
+        tell_master(worker, &reply);
+        reply_done(&reply);
 }
 
 /* Repeating an answer is no harm: when nobody knows whether it came, it goes the other way, too. */
@@ -51,7 +60,7 @@ static void on_said(void *arg, int error)
 {
         struct said *said = arg;
 
-        if (error < 0 && error != -ECANCELED)
+        if (error < 0)
                 say_by_control(said->worker, said->text);
         free(said->text);
         free(said);
@@ -60,9 +69,13 @@ static void on_said(void *arg, int error)
 /* An answer that somebody waits for: by the control socket when Redis is away, or its master not subscribed. */
 static void send_reply(struct worker *worker, const struct id *master_id, const struct reply *reply)
 {
-        struct said *said = malloc(sizeof *said);
+        struct said *said = worker->registry ? malloc(sizeof *said) : NULL;
         int r = -ENOMEM;
 
+        if (!worker->registry) {
+                tell_master(worker, reply);
+                return;
+        }
         if (said) {
                 *said = (struct said){ .worker = worker, .text = reply_encode(reply) };
                 if (said->text)
@@ -117,8 +130,13 @@ static void flush_reports(struct worker *worker, struct batch *batch)
 
 static void report(struct worker *worker, struct batch *batch, const struct reply *reply)
 {
-        char *text = reply_encode(reply);
+        char *text;
 
+        if (!worker->registry) {
+                roster_reported(worker->roster, &reply->agent_id, reply->epoch, tell_master(worker, reply));
+                return;
+        }
+        text = reply_encode(reply);
         if (!text) {
                 roster_reported(worker->roster, &reply->agent_id, reply->epoch, -ENOMEM);
                 return;
@@ -235,8 +253,11 @@ static void on_agent_event(void *arg, const cJSON *message)
         struct reply reply = { .type = REPLY_EVENT, .agent_id = placed->hosted->agent_id, .process_id = worker->process_id,
                 .epoch = placed->hosted->epoch, .message = &holder };
         char *text = may_emit(placed) ? reply_encode(&reply) : NULL;
+        int r = !text ? -EAGAIN
+                : !worker->registry ? tell_master(worker, &reply)
+                : registry_publish_reply(worker->registry, &worker->welcome->master_id, text, NULL, NULL);
 
-        if (text && registry_publish_reply(worker->registry, &worker->welcome->master_id, text, NULL, NULL) == 0)
+        if (text && r == 0)
                 placed->emitted += strlen(text);
         else
                 placed->events_dropped++;
@@ -314,7 +335,7 @@ static bool may_leave_untold(const struct worker *worker)
 
         while (hosted && hosted->state == HOSTED_ENDED)
                 hosted = hosted->hh.next;
-        return worker->ending && !hosted && !registry_up(worker->registry);
+        return worker->ending && !hosted && !worker_registry_up(worker);
 }
 
 void hosting_act(struct worker *worker)
@@ -395,7 +416,7 @@ void hosting_tell_states(struct worker *worker)
                 items[count++] = (struct registry_status){ .agent_id = h->agent_id, .epoch = h->epoch,
                         .state = placed->in_flight > 0 ? AGENT_BUSY : AGENT_IDLE };
         }
-        if (count == 0 || registry_agent_status(worker->registry, &worker->process_id, items, count) < 0)
+        if (count == 0 || !worker->registry || registry_agent_status(worker->registry, &worker->process_id, items, count) < 0)
                 return; /* the rest, or all, with the next heartbeat */
         for (size_t i = 0; i < count; i++)
                 told[i]->busy_told = told[i]->in_flight > 0;

@@ -11,6 +11,25 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+static void beat(struct worker *worker);
+
+/* The whole list first: a master that knew less than it would place again what is about to start here. */
+static void announce(struct worker *worker)
+{
+        worker->revision = 0;
+        worker->announcing = true;
+        beat(worker);
+}
+
+/* Should that be lost, the next registration says it. */
+static void tell_draining(struct worker *worker)
+{
+        if (roster_draining(worker->roster))
+                registry_drain(worker->registry, &worker->process_id, NULL, NULL);
+        else
+                registry_undrain(worker->registry, &worker->process_id, NULL, NULL);
+}
+
 static void on_registered(void *arg, int error, const struct registry_reported *reported, size_t count)
 {
         struct worker *worker = arg;
@@ -18,6 +37,8 @@ static void on_registered(void *arg, int error, const struct registry_reported *
         worker->registering = false;
         if (error == -ESTALE) {
                 roster_fence(worker->roster);
+        } else if (error == -ECANCELED) {
+                return; /* let go of, or this worker ends */
         } else if (error < 0) {
                 log_warn("worker.not_registered", "error=%s", LOG_Q(strerror(-error)));
         } else {
@@ -26,7 +47,8 @@ static void on_registered(void *arg, int error, const struct registry_reported *
                 for (size_t i = 0; i < count; i++)
                         if (reported[i].result == -ESTALE)
                                 roster_reported(worker->roster, &reported[i].agent_id, reported[i].epoch, -ESTALE);
-                registration_announce(worker);
+                tell_draining(worker); /* a new one is ready, an old one as it was */
+                announce(worker);
         }
         worker_wake(worker);
 }
@@ -40,6 +62,8 @@ static void describe_self(const struct worker *worker, struct registry_process *
 
 static enum agent_state state_of(const struct hosted *hosted)
 {
+        if (hosted->next)
+                return AGENT_STARTING;
         if (hosted->state == HOSTED_RUNNING)
                 return AGENT_IDLE;
         return hosted->state == HOSTED_STOPPING ? AGENT_STOPPING : AGENT_STARTING;
@@ -51,12 +75,14 @@ static ssize_t list_agents(const struct worker *worker, struct registry_agent *a
         size_t count = 0;
 
         for (struct hosted *h = roster_first(worker->roster); h && count < size; h = h->hh.next) {
-                if (h->state == HOSTED_ENDED || h->fenced)
+                const struct command *spawn = roster_spawn(h);
+
+                if (!spawn)
                         continue;
-                commands[count] = command_encode(h->spawn);
+                commands[count] = command_encode(spawn);
                 if (!commands[count])
                         return -ENOMEM;
-                agents[count] = (struct registry_agent){ .agent_id = h->agent_id, .epoch = h->epoch,
+                agents[count] = (struct registry_agent){ .agent_id = h->agent_id, .epoch = spawn->epoch,
                         .command = commands[count], .state = state_of(h) };
                 count++;
         }
@@ -93,6 +119,10 @@ static void take_listing(struct worker *worker, const struct registry_listing *l
                 for (size_t i = 0; i < listing->count; i++) {
                         ids[i] = listing->agents[i].agent_id;
                         epochs[i] = listing->agents[i].epoch;
+                        if (epochs[i] == 0) { /* nobody but us knows of it */
+                                epochs[i] = UINT64_MAX;
+                                worker->registered = false;
+                        }
                         if (listing->agents[i].command)
                                 hosting_command_text(worker, listing->agents[i].command, listing->agents[i].command_len);
                 }
@@ -101,6 +131,8 @@ static void take_listing(struct worker *worker, const struct registry_listing *l
         }
         free(ids);
         free(epochs);
+        if (!worker->registered)
+                register_self(worker);
 }
 
 static void on_listing(void *arg, const struct registry_listing *listing)
@@ -150,7 +182,7 @@ static void beat(struct worker *worker)
         struct registry_beat beat = { .revision = worker->revision, .rss_bytes = read_rss(), .cpu_ms = read_cpu_ms(),
                 .agent_count = roster_count(worker->roster) };
 
-        if (!registry_up(worker->registry) || FAULT_POINT("worker.heartbeat") < 0)
+        if (!worker_registry_up(worker) || FAULT_POINT("worker.heartbeat") < 0)
                 return;
         if (worker->registered)
                 registry_heartbeat(worker->registry, &worker->process_id, &beat, on_listing, worker);
@@ -165,17 +197,6 @@ static void on_heartbeat(evutil_socket_t fd, short what, void *arg)
         beat(arg);
         oom_look(&((struct worker *)arg)->host.oom);
         hosting_tell_states(arg);
-}
-
-/* The whole list first: a master that knew less than it would place again what is about to start here. */
-void registration_announce(struct worker *worker)
-{
-        worker->revision = 0;
-        worker->announcing = true;
-        if (registry_up(worker->registry))
-                beat(worker);
-        else
-                worker_send_ready(worker);
 }
 
 static void on_registry_up(void *arg)
@@ -226,7 +247,54 @@ static int start_heartbeat(struct worker *worker)
 
 int registration_start(struct worker *worker, char *reason, size_t size)
 {
-        int r = connect_registry(worker, reason, size);
+        int r = worker->welcome->registry_up ? connect_registry(worker, reason, size) : 0;
 
-        return r ? r : start_heartbeat(worker);
+        r = r ? r : start_heartbeat(worker);
+        if (r == 0 && !worker->registry)
+                worker_send_ready(worker);
+        return r;
+}
+
+/* Replies that Redis may have published without saying so go the other way, too: ends before the list without them. */
+static void let_go(struct worker *worker)
+{
+        struct registry *registry = worker->registry;
+
+        worker->registry = NULL;
+        worker->registered = worker->announcing = false;
+        registry_free(registry);
+        worker->registering = false;
+        roster_retry(worker->roster);
+        hosting_act(worker);
+        worker_send_ready(worker);
+}
+
+int registration_use(struct worker *worker, bool up)
+{
+        char reason[160];
+
+        if (up && !worker->registry)
+                return connect_registry(worker, reason, sizeof reason);
+        if (up && worker_registry_up(worker))
+                announce(worker);
+        else if (!up && worker->registry)
+                let_go(worker);
+        else if (!up)
+                worker_send_ready(worker);
+        return 0;
+}
+
+void registration_drain(struct worker *worker, bool draining)
+{
+        if (draining)
+                roster_drain(worker->roster, false);
+        else
+                roster_undrain(worker->roster);
+        if (worker_registry_up(worker) && worker->registered)
+                tell_draining(worker);
+}
+
+bool worker_registry_up(const struct worker *worker)
+{
+        return worker->registry && registry_up(worker->registry);
 }

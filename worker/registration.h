@@ -3,8 +3,11 @@
 #define WORKER_REGISTRATION_H
 #include "worker/context.h"
 
-/* Connects, registers and starts to beat. 0 or -errno with a reason. */
+/* Connects and registers, or is ready without the registry, as the welcome says; starts to beat. 0 or -errno with a reason. */
 int registration_start(struct worker *worker, char *reason, size_t size);
-/* Tells the master what runs here, once what the registry has placed here is known (at once while Redis is away). */
-void registration_announce(struct worker *worker);
+/* Uses the registry, or lets go of it: nothing comes by it any more, and what it was not told goes to the master. READY
+ * follows. 0 or -ENOMEM. */
+int registration_use(struct worker *worker, bool up);
+/* Takes no more agents; or again. Tells the registry, too. */
+void registration_drain(struct worker *worker, bool draining);
 #endif

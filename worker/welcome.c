@@ -10,9 +10,9 @@ struct settings {
         cJSON *pool;
         struct id master_id;
         char *host, *run_dir, *redis_url, *log_file, *agents_dir;
-        bool agents_to_log;
-        int64_t agents_max_bytes;
-        int64_t redis_connect_timeout_ms, redis_request_timeout_ms, redis_ping_interval_ms, log_level, log_format;
+        int64_t redis_connect_timeout_ms, redis_request_timeout_ms, redis_ping_interval_ms, registry_generation;
+        int64_t agents_max_bytes, log_level, log_format;
+        bool registry_up, agents_to_log;
 };
 
 #define FIELD(field, kind) { .name = #field, .type = (kind), .offset = offsetof(struct settings, field), .required = true }
@@ -25,6 +25,8 @@ static const struct schema_field settings_fields[] = {
         FIELD(redis_connect_timeout_ms, SCHEMA_INTEGER),
         FIELD(redis_request_timeout_ms, SCHEMA_INTEGER),
         FIELD(redis_ping_interval_ms, SCHEMA_INTEGER),
+        FIELD(registry_up, SCHEMA_BOOL),
+        FIELD(registry_generation, SCHEMA_INTEGER),
         FIELD(log_file, SCHEMA_STRING),
         FIELD(log_level, SCHEMA_INTEGER),
         FIELD(log_format, SCHEMA_INTEGER),
@@ -55,6 +57,8 @@ static int take_settings(struct settings *settings, struct welcome *welcome, str
         welcome->redis_connect_timeout_ms = (uint32_t)settings->redis_connect_timeout_ms;
         welcome->redis_request_timeout_ms = (uint32_t)settings->redis_request_timeout_ms;
         welcome->redis_ping_interval_ms = (uint32_t)settings->redis_ping_interval_ms;
+        welcome->registry_up = settings->registry_up;
+        welcome->registry_generation = (uint64_t)settings->registry_generation;
         welcome->log_level = (enum log_level)settings->log_level;
         welcome->log_format = (enum log_format)settings->log_format;
         welcome->host = settings->host;

@@ -12,6 +12,8 @@ struct welcome {
         struct id master_id;
         char *host, *log_file;
         struct agent_log_target agents; /* where what they print goes */
+        bool registry_up;             /* use it, or do without … */
+        uint64_t registry_generation; /* … as decided under this number */
         uint32_t redis_connect_timeout_ms, redis_request_timeout_ms, redis_ping_interval_ms;
         enum log_level log_level;
         enum log_format log_format;

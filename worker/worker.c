@@ -75,10 +75,13 @@ void worker_send_ready(struct worker *worker)
         struct control message = { .type = CONTROL_HOSTED, .hosted = portion };
 
         for (struct hosted *h = roster_first(worker->roster); h; h = h->hh.next) {
-                if (h->state == HOSTED_ENDED || h->fenced)
+                const struct command *spawn = roster_spawn(h);
+
+                if (!spawn)
                         continue;
-                portion[message.hosted_count++] = (struct pool_hosted){ .agent_id = h->agent_id, .epoch = h->epoch,
-                        .start_reason = agent_start_reason(h->spawn->start_reason), .starting = h->state == HOSTED_STARTING };
+                portion[message.hosted_count++] = (struct pool_hosted){ .agent_id = h->agent_id, .epoch = spawn->epoch,
+                        .start_reason = agent_start_reason(spawn->start_reason),
+                        .starting = h->next || h->state == HOSTED_STARTING };
                 if (message.hosted_count < CONTROL_HOSTED_MAX)
                         continue;
                 send_control(worker, &message);
@@ -86,8 +89,9 @@ void worker_send_ready(struct worker *worker)
         }
         if (message.hosted_count > 0)
                 send_control(worker, &message);
-        send_control(worker, &(struct control){ .type = CONTROL_READY,
-                .number = worker->welcome->pool->max_agents_per_worker });
+        send_control(worker, &(struct control){ .type = CONTROL_READY, .generation = worker->generation,
+                .away = worker->was_away, .number = worker->welcome->pool->max_agents_per_worker });
+        worker->was_away = false;
 }
 
 /* ---- the control socket ---- */
@@ -143,6 +147,14 @@ static void begin(struct worker *worker)
                 send_failed(worker, reason);
 }
 
+/* What the master has decided for all: to use the registry, or to do without. */
+static void take_registry(struct worker *worker, bool up, uint64_t generation)
+{
+        worker->generation = generation;
+        if (worker->roster && registration_use(worker, up) < 0)
+                send_failed(worker, "out of memory");
+}
+
 static void take_welcome(struct worker *worker, const cJSON *settings)
 {
         struct welcome *welcome = welcome_read(settings);
@@ -151,6 +163,7 @@ static void take_welcome(struct worker *worker, const cJSON *settings)
                 send_failed(worker, "the master's settings make no sense to this worker");
         } else if (!worker->welcome) {
                 worker->welcome = welcome;
+                worker->generation = welcome->registry_generation;
                 begin(worker);
         } else { /* a new master: whom to answer changes, and the log; what runs does not */
                 struct agent_log_target agents = worker->welcome->agents;
@@ -159,9 +172,15 @@ static void take_welcome(struct worker *worker, const cJSON *settings)
                 worker->welcome->agents = welcome->agents;
                 welcome->agents = agents;
                 worker->welcome->master_id = welcome->master_id;
+                if (!worker->ending)
+                        registration_drain(worker, false);
+                worker->was_away = !worker->registry;
+                if (welcome->registry_up && !worker_registry_up(worker)) {
+                        worker->generation = welcome->registry_generation;
+                        worker_send_ready(worker);
+                }
+                take_registry(worker, welcome->registry_up, welcome->registry_generation);
                 welcome_free(welcome);
-                if (worker->registry)
-                        registration_announce(worker);
         }
 }
 
@@ -182,6 +201,7 @@ static void stop(struct worker *worker, enum control_stop how)
                 return;
         }
         worker->ending |= how != CONTROL_STOP_DRAIN;
+        registration_drain(worker, true);
         roster_drain(worker->roster, worker->ending);
         if (how == CONTROL_STOP_NOW)
                 hosting_kill(worker);
@@ -208,6 +228,9 @@ static void handle_control(struct worker *worker, struct control *control)
                 break;
         case CONTROL_REOPEN_LOGS:
                 log_reopen();
+                break;
+        case CONTROL_REGISTRY:
+                take_registry(worker, control->up, control->generation);
                 break;
         case CONTROL_HOSTED:
         case CONTROL_READY:

@@ -1,6 +1,7 @@
 /* Agents, pools and workers as the API shows them. */
 #include "common/clock.h"
 #include "master/api/api.h"
+#include "master/degraded.h"
 #include "registry/agent_exit.h"
 
 #include <errno.h>
@@ -48,6 +49,8 @@ cJSON *api_agent_summary(const struct agent *agent)
         r = r ? r : json_add_string(tree, "state", agent_state_name(agent->state));
         r = r ? r : json_add_integer(tree, "epoch", (int64_t)agent->epoch);
         r = r ? r : json_add_time(tree, "created_at", agent->created_at);
+        if (pool_degraded(agent->pool))
+                r = r ? r : json_add_bool(tree, "degraded", true);
         return finished(tree, r);
 }
 
@@ -138,6 +141,7 @@ static int add_breakers(cJSON *tree, const struct pool *pool)
 
 cJSON *api_pool_print(const struct master *master, const struct master_pool *pool)
 {
+        const char *away = degraded_reason(master->degraded);
         cJSON *tree = cJSON_CreateObject();
         struct pool_stats stats;
         unsigned live;
@@ -163,9 +167,9 @@ cJSON *api_pool_print(const struct master *master, const struct master_pool *poo
         r = r ? r : json_add_item(tree, "manager_uptime_seconds",
                             cJSON_CreateNumber((double)((clock_wall_ms() - pool->created_at) / 1000)));
         r = r ? r : json_add_bool(tree, "draining", stats.held);
-        r = r ? r : json_add_bool(tree, "degraded", stats.degraded || !master->registry_up);
-        if (stats.degraded)
-                r = r ? r : json_add_string(tree, "degraded_reason", stats.reason);
+        r = r ? r : json_add_bool(tree, "degraded", stats.degraded || away);
+        if (stats.degraded || away)
+                r = r ? r : json_add_string(tree, "degraded_reason", stats.degraded ? stats.reason : away);
         r = r ? r : add_breakers(tree, pool->rules);
         if (stats.rollout.state != ROLLOUT_NONE)
                 r = r ? r : add_rollout(tree, &stats.rollout);

@@ -1,6 +1,7 @@
 /* Health and counters of the whole service. */
 #include "common/clock.h"
 #include "master/api/api.h"
+#include "master/degraded.h"
 #include "master/messages.h"
 #include "sql/store.h"
 
@@ -23,8 +24,8 @@ static const char *not_ready(struct master *master, struct store_status *status)
                 return status->reason;
         if (master->restoring)
                 return "the agents are being loaded";
-        if (!master->registry_up)
-                return "Redis is away";
+        if (!degraded_decided(master->degraded))
+                return "Redis has not answered yet";
         return admission_refusal(&master->admission, clock_mono_ms());
 }
 
@@ -42,22 +43,33 @@ bool api_refuse(struct http_request *request, void *arg)
 
 void api_readyz(struct http_request *request, void *arg)
 {
+        const struct master *master = arg;
         struct store_status status;
-        const char *why = not_ready(arg, &status);
+        const char *why = not_ready(master, &status), *away = degraded_reason(master->degraded);
+        cJSON *tree;
 
-        if (!why) {
-                http_answer(request, 200, "application/json", "{\"status\":\"ready\"}", strlen("{\"status\":\"ready\"}"));
+        if (why) {
+                api_retry_after(request, 1);
+                http_answer_problem(request, 503, "%s", why);
                 return;
         }
-        api_retry_after(request, 1);
-        http_answer_problem(request, 503, "%s", why);
+        tree = cJSON_CreateObject();
+        json_add_string(tree, "status", "ready");
+        if (away) { /* everything is served all the same; whoever asks is told */
+                json_add_bool(tree, "degraded", true);
+                json_add_string(tree, "reason", away);
+        }
+        api_answer(request, 200, tree);
 }
 
 static cJSON *print_redis(const struct master *master)
 {
+        const char *away = degraded_reason(master->degraded);
         cJSON *tree = cJSON_CreateObject();
 
-        json_add_bool(tree, "available", master->registry_up);
+        json_add_bool(tree, "available", !away && master->registry_up);
+        if (away)
+                json_add_string(tree, "reason", away);
         return tree;
 }
 
@@ -85,7 +97,7 @@ static cJSON *print_pools(const struct master *master)
                 pool_stats(pool->rules, &stats);
                 json_add_integer(item, "agents", stats.agents);
                 json_add_integer(item, "workers", stats.workers_ready);
-                json_add_bool(item, "degraded", stats.degraded);
+                json_add_bool(item, "degraded", stats.degraded || degraded_reason(master->degraded));
                 json_add_item(tree, pool->config->pool_name, item);
         }
         return tree;
@@ -96,14 +108,15 @@ void api_health(struct http_request *request, void *arg)
         struct master *master = arg;
         cJSON *tree = cJSON_CreateObject();
         struct store_status status;
-        const char *why = not_ready(master, &status);
+        const char *why = not_ready(master, &status), *away = degraded_reason(master->degraded);
         struct http_stats http;
         int r = tree ? 0 : -ENOMEM;
 
         http_server_stats(master->http, &http);
-        r = r ? r : json_add_string(tree, "status", why ? "degraded" : "healthy");
-        if (why)
-                r = r ? r : json_add_string(tree, "reason", why);
+        r = r ? r : json_add_string(tree, "status", why || away ? "degraded" : "healthy");
+        if (why || away)
+                r = r ? r : json_add_string(tree, "reason", why ? why : away);
+        r = r ? r : json_add_bool(tree, "degraded", away);
         r = r ? r : json_add_integer(tree, "connections", http.connections);
         r = r ? r : json_add_item(tree, "redis", print_redis(master));
         r = r ? r : json_add_item(tree, "database", print_database(&status));
@@ -209,6 +222,7 @@ void api_stats(struct http_request *request, void *arg)
         r = r ? r : json_add_item(tree, "agents", print_agents(&total));
         r = r ? r : json_add_item(tree, "workers", print_workers(&total));
         r = r ? r : json_add_item(tree, "queue", print_queue(master, &total));
+        r = r ? r : json_add_bool(tree, "degraded", degraded_reason(master->degraded));
         r = r ? r : json_add_integer(tree, "uptime_seconds", (clock_wall_ms() - master->started_at) / 1000);
         if (r < 0) {
                 cJSON_Delete(tree);

@@ -6,7 +6,7 @@
 --         project_id, role_type, created_at, heartbeat_interval, max_idle_time, restarts, command
 -- returns "ESTALE" (reaped), or per agent "OK" or "ESTALE" (a higher epoch, or the same one elsewhere)
 -- What the registry has placed here besides stays: the next heartbeat lists it, and the worker starts it or reports its
--- end. A draining worker stays draining. The first revision is the time in microseconds: it grows across a FLUSHALL.
+-- end; but for what has lost its record, or has it elsewhere. A draining worker stays draining. The first revision is the time in microseconds: it grows across a FLUSHALL.
 local process_id, pool, time = ARGV[1], ARGV[2], now()
 
 local function adopt(agent_id, epoch, status, fields)
@@ -38,6 +38,10 @@ redis.call('SADD', 'pools', pool)
 local results = {}
 for i = 9, #ARGV, 10 do
   results[#results + 1] = adopt(ARGV[i], ARGV[i + 1], ARGV[i + 2], { unpack(ARGV, i + 3, i + 9) })
+end
+for _, agent_id in ipairs(redis.call('SMEMBERS', KEYS[1] .. ':agents')) do
+  local placed = placement(agent_id)
+  if not placed or placed.process_id ~= process_id then redis.call('SREM', KEYS[1] .. ':agents', agent_id) end
 end
 settle(process_id)
 return results

@@ -2,6 +2,7 @@
 #include "master/messages.h"
 
 #include "common/json.h"
+#include "master/degraded.h"
 #include "master/pools.h"
 #include "master/workers.h"
 #include "registry/registry_redis.h"
@@ -21,6 +22,13 @@ static void *published;
 static unsigned publishes, controls, records;
 static char recorded[64];
 static struct id last_command;
+static const char *away;
+
+const char *degraded_reason(const struct degraded *degraded)
+{
+        (void)degraded;
+        return away;
+}
 
 int registry_publish_command(struct registry *registry, const char *pool_name, const struct id *process_id,
         const char *command, registry_cb cb, void *arg)
@@ -112,6 +120,7 @@ static void setup(void)
         master = (struct master){ .base = event_base_new() };
         master.messages = messages_new(&master);
         publish_result = control_result = 0;
+        away = NULL;
         publishes = controls = records = 0;
         published = NULL;
 }
@@ -250,6 +259,18 @@ START_TEST(test_takes_the_control_socket_when_redis_is_away)
 }
 END_TEST
 
+START_TEST(test_does_not_ask_redis_when_the_master_does_without)
+{
+        static struct answer answer;
+
+        away = "closed the connection";
+        ck_assert_int_eq(ask(&answer, 10000), 0);
+        ck_assert_uint_eq(publishes, 0);
+        ck_assert_uint_eq(controls, 1);
+        ck_assert_uint_eq(messages_waiting(master.messages), 1);
+}
+END_TEST
+
 START_TEST(test_takes_the_control_socket_when_nobody_was_subscribed)
 {
         static struct answer answer;
@@ -316,6 +337,7 @@ int main(void)
         tcase_add_test(all, test_sends_nothing_twice_when_nobody_knows_whether_it_came);
         tcase_add_test(all, test_waits_for_nothing_when_it_is_a_notification);
         tcase_add_test(all, test_refuses_when_the_agent_has_no_worker);
+        tcase_add_test(all, test_does_not_ask_redis_when_the_master_does_without);
         suite_add_tcase(suite, all);
         srunner_run_all(runner, CK_NORMAL);
         failed = srunner_ntests_failed(runner);

@@ -403,7 +403,7 @@ START_TEST(test_leaves_no_key_when_cleared)
 
         harness_begin(&h);
         ck_assert_int_eq(registry_announce(h.registry, &master, 60000), 0);
-        ck_assert_int_eq(registry_pool_add(h.registry, "empty_pool"), 0);
+        ck_assert_int_eq(registry_pool_add(h.registry, "empty_pool", NULL, NULL), 0);
         add_worker(0, 1);
         add_worker(1, 1);
         ck_assert_int_eq(place(&agent, 1), 0);

@@ -1,0 +1,101 @@
+#include "master/sweep.h"
+
+#include "common/clock.h"
+#include "master/degraded.h"
+#include "master/workers.h"
+#include "registry/registry_redis.h"
+
+#include <string.h>
+
+/* What the registry's sweep says of one worker. */
+static void take_swept(struct master_pool *pool, const struct registry_swept *swept)
+{
+        struct master *master = pool->master;
+        struct pool_worker *worker = pool_worker(pool->rules, &swept->process_id);
+        int64_t lease = pool->config->worker_lease_ms;
+
+        for (size_t i = 0; i < swept->ended_count; i++)
+                pools_reply_text(pool->pools, swept->ended[i], strlen(swept->ended[i]));
+        if (!worker) {
+                /* Left behind by an earlier life of this daemon: nobody else ends it. Or by a daemon that is no more: one
+                 * that lives and finds itself reaped ends its agents. */
+                if (swept->result == 0 && (id_equal(&swept->master_id, &master->master_id) ||
+                                           swept->heartbeat_age_ms > lease))
+                        registry_reap(master->registry, pool->config->pool_name, &swept->process_id, NULL, NULL);
+                return;
+        }
+        worker->rss_bytes = swept->rss_bytes;
+        worker->cpu_ms = swept->cpu_ms;
+        histogram_add(&pool->metrics.heartbeat_ages, swept->heartbeat_age_ms * 1000);
+}
+
+static bool beats(const struct pool_worker *worker, const struct registry_swept *swept, size_t count)
+{
+        int64_t lease = pool_config(worker->pool)->worker_lease_ms;
+
+        for (size_t i = 0; i < count; i++)
+                if (id_equal(&swept[i].process_id, &worker->process_id))
+                        return swept[i].heartbeat_age_ms <= lease;
+        return false;
+}
+
+/* PINGs unanswered for a lease, and no heartbeat in the registry (none is known while it is away): a slow Redis alone, or a
+ * busy loop alone, is no death. */
+static void suspect_silent(struct master_pool *pool, const struct registry_swept *swept, size_t count)
+{
+        const struct workers *workers = pool->master->workers;
+        struct pool_worker *worker;
+
+        for (worker = pool_first_worker(pool->rules); worker; worker = worker->hh.next)
+                if (worker->state == WORKER_READY &&
+                        workers_silent_ms(workers, &worker->process_id) > pool->config->worker_lease_ms &&
+                        !beats(worker, swept, count))
+                        pool_worker_suspect(pool->rules, &worker->process_id, clock_mono_ms());
+        pools_wake(pool->pools, pool);
+}
+
+/* What earlier lives left in the registry is gone, or counts for nothing. */
+static void begin_placing(struct master_pool *pool)
+{
+        if (!pool->placing)
+                pool_restored(pool->rules, clock_mono_ms());
+        pool->placing = true;
+        pools_wake(pool->pools, pool);
+}
+
+static void on_swept(void *arg, int error, const struct registry_swept *swept, size_t count)
+{
+        struct master_pool *pool = arg;
+
+        if (error < 0) {
+                degraded_failed(pool->master->degraded, error);
+                return;
+        }
+        for (size_t i = 0; i < count; i++)
+                take_swept(pool, &swept[i]);
+        suspect_silent(pool, swept, count);
+        begin_placing(pool); /* not before: slots of workers that are no more would be taken */
+}
+
+static void on_pool_added(void *arg, int error)
+{
+        struct master_pool *pool = arg;
+
+        if (error < 0)
+                degraded_failed(pool->master->degraded, error);
+}
+
+/* A full Redis sweeps; it is the name that it does not take. */
+void sweep_pool(struct master_pool *pool)
+{
+        registry_pool_add(pool->master->registry, pool->config->pool_name, on_pool_added, pool);
+        if (registry_sweep(pool->master->registry, pool->config->pool_name, pool->confirms, pool->confirm_count,
+                    on_swept, pool) == 0)
+                pool->confirm_count = 0;
+}
+
+void sweep_without_registry(struct master_pool *pool)
+{
+        suspect_silent(pool, NULL, 0);
+        begin_placing(pool);
+}

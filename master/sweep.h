@@ -1,0 +1,11 @@
+/* A pool's rules and the registry, compared: ends that were not heard of, workers that are silent, workers that nobody knows.
+ * After the first time agents may be placed. */
+#ifndef MASTER_SWEEP_H
+#define MASTER_SWEEP_H
+#include "master/pools.h"
+
+/* Asks the registry. Every worker from before this master has been handed over by then. */
+void sweep_pool(struct master_pool *pool);
+/* The registry is away: only the control sockets tell. */
+void sweep_without_registry(struct master_pool *pool);
+#endif
