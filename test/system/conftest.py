@@ -7,6 +7,7 @@ import pytest
 
 from daemon import Cli, Daemon, command_pool
 from postgres import Postgres
+from proxy import Proxy
 from servers import RedisServer, node_package
 
 ODD_AGENT = pathlib.Path(__file__).parent / "agents" / "odd_agent.py"
@@ -72,6 +73,20 @@ def make_redis(run_base):
     yield make
     for server in servers:
         server.stop()
+
+
+@pytest.fixture
+def make_proxy():
+    """make_proxy(port) -> a Proxy to it, ended after the daemons that use it."""
+    proxies = []
+
+    def make(port):
+        proxies.append(Proxy(port))
+        return proxies[-1]
+
+    yield make
+    for proxy in proxies:
+        proxy.stop()
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@ import fcntl
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import subprocess
 
@@ -46,6 +47,10 @@ class RedisServer:
 
     def url(self, database):
         return f"redis://:{self.password.replace(' ', '%20')}@127.0.0.1:{self.port}/{database}"
+
+    def pause(self, on=True):
+        """It hangs: takes what it is sent and answers nothing; or goes on."""
+        self.process.send_signal(signal.SIGSTOP if on else signal.SIGCONT)
 
     def stop(self):
         if self.process:
