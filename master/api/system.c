@@ -43,7 +43,7 @@ bool api_refuse(struct http_request *request, void *arg)
 
 void api_readyz(struct http_request *request, void *arg)
 {
-        const struct master *master = arg;
+        struct master *master = arg;
         struct store_status status;
         const char *why = not_ready(master, &status), *away = degraded_reason(master->degraded);
         cJSON *tree;
