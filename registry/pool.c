@@ -143,16 +143,27 @@ static void free_shown(struct pool *pool)
         pool->shown = NULL;
 }
 
+/* Its reply came between the action and its turn. */
+static bool is_done(const struct pool_action *action)
+{
+        const struct agent *agent = action->agent;
+
+        return action->type == POOL_SEND && agent->phase != PHASE_SENT && agent->phase != PHASE_WITHDRAWN
+                && agent->state != AGENT_STOPPING;
+}
+
 bool pool_next_action(struct pool *pool, struct pool_action *ret_action)
 {
         struct pool_action *action;
 
-        free_shown(pool);
-        pool->shown = STAILQ_FIRST(&pool->actions);
-        if (!pool->shown)
-                return false;
-        STAILQ_REMOVE_HEAD(&pool->actions, link);
-        action = &pool->shown->action;
+        do {
+                free_shown(pool);
+                pool->shown = STAILQ_FIRST(&pool->actions);
+                if (!pool->shown)
+                        return false;
+                STAILQ_REMOVE_HEAD(&pool->actions, link);
+                action = &pool->shown->action;
+        } while (is_done(action));
         if (action->type == POOL_ANSWER)
                 action->agent->waiter = action->waiter;
         if (action->type <= POOL_STORE_STATE) /* a row never says "stopping": a restore must not bring it back */

@@ -288,17 +288,27 @@ static void evict(struct sim *sim, const struct pool_action *action)
         free(text);
 }
 
+static void send_command(struct sim *sim, unsigned pool, const struct agent *agent)
+{
+        bool spawn = agent->phase == PHASE_SENT;
+        struct ask *ask = ask_for(sim, pool, agent, spawn);
+
+        if (!spawn && agent->phase != PHASE_WITHDRAWN && agent->state != AGENT_STOPPING)
+                sim_fail(sim, "agent %s runs, should, and is told to end", ID_TEXT(&agent->agent_id));
+        if (sim->degraded)
+                sim_master_command(sim, &ask->process_id, ask->command);
+        else
+                ask_registry(sim, ask, do_send, on_sent);
+}
+
 static void act_on_agent(struct sim *sim, unsigned pool, const struct pool_action *action)
 {
         struct ask *ask;
 
         if (action->type == POOL_RESERVE) {
                 ask_registry(sim, ask_for(sim, pool, action->agent, true), do_reserve, on_reserved);
-        } else if (action->type == POOL_SEND && action->agent->worker && sim->degraded) {
-                ask = ask_for(sim, pool, action->agent, action->agent->phase == PHASE_SENT);
-                sim_master_command(sim, &ask->process_id, ask->command);
         } else if (action->type == POOL_SEND && action->agent->worker) {
-                ask_registry(sim, ask_for(sim, pool, action->agent, action->agent->phase == PHASE_SENT), do_send, on_sent);
+                send_command(sim, pool, action->agent);
         } else if (action->type == POOL_RELEASE) {
                 ask = ask_new(sim, pool);
                 ask->reservation = (struct registry_reservation){ .agent_id = action->agent_id, .epoch = action->epoch };
@@ -384,7 +394,7 @@ void sim_master_wake(struct sim *sim)
         if (sim->act_pending)
                 return;
         sim->act_pending = true;
-        sim_at(sim, sim->now + (sim_chance(sim, 200) ? 1 : 0), NULL, sim->master, act, NULL);
+        sim_at(sim, sim->now + (sim_chance(sim, 200) ? 1 + (int64_t)sim_below(sim, 5) : 0), NULL, sim->master, act, NULL);
 }
 
 /* --- what comes back ------------------------------------------------------------------------------------------------ */
