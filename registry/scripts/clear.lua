@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- At a clean end: removes all that one master's workers left in a pool, and the pool when nobody else has workers there.
+-- At a clean end, or when the registry was away and nothing in it is true any more: removes all that one master's workers
+-- left in a pool, and the pool when nobody else has workers there.
 -- KEYS[1] pool:<name>:heartbeats
 -- KEYS[2] pool:<name>:exited
 -- ARGV    pool name, master id
