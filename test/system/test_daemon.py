@@ -173,7 +173,7 @@ def test_redis_comes_back_when_killed(daemon):
 
     def is_back():
         now = [pid for pid, command in descendants(daemon.process.pid).items() if command.startswith("redis-server")]
-        return now and now != before and daemon.is_ready()
+        return now and now != before and daemon.health()["redis"]["available"]
     wait_for(is_back, "another redis-server")
     wait_for(lambda: daemon.redis.exists(f"agent:{agent['agent_id']}"), "the registry to be rebuilt")
 
