@@ -175,7 +175,7 @@ INSTALLED := 755:$(BUILD)/agentpoold:$(PREFIX)/sbin/agentpoold 755:$(BUILD)/agen
   $(foreach f,$(MANUALS),644:$(f):$(MANDIR)/man$(subst .,,$(suffix $(f)))/$(notdir $(f))) \
   $(foreach f,$(wildcard etc/bash-completion/agentpool),644:$(f):$(COMPLETIONDIR)/agentpool) \
   $(foreach f,README.md MULTIPROCESSING.md LICENSE,644:$(f):$(DOCDIR)/$(f)) \
-  $(foreach f,$(wildcard etc/examples/* etc/prometheus/* etc/grafana/*),644:$(f):$(DOCDIR)/$(f:etc/%=%))
+  $(foreach f,$(wildcard etc/examples/* etc/prometheus/* etc/grafana/* etc/systemd/*.conf),644:$(f):$(DOCDIR)/$(f:etc/%=%))
 each_installed = for entry in $(INSTALLED); do IFS=: read -r mode file where <<<"$$entry"; $(1) || exit 1; done
 
 install uninstall: SHELL := /bin/bash

@@ -54,7 +54,7 @@ static int set_owner(const char *path, const struct listen_owner *owner)
         return chmod(path, owner->mode) < 0 || lchown(path, owner->uid, owner->gid) < 0 ? -errno : 0;
 }
 
-/* owner: of a socket file. */
+/* owner: of a socket file; NULL when it is none. */
 static int open_socket(const union address *address, socklen_t size, bool only_v6, const struct listen_owner *owner)
 {
         int family = address->any.sa_family, on = 1, off = 0, r;
@@ -67,7 +67,7 @@ static int open_socket(const union address *address, socklen_t size, bool only_v
         if (family == AF_INET6)
                 setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, only_v6 ? &on : &off, sizeof on);
         r = bind(fd, &address->any, size) < 0 ? -errno : 0;
-        if (r == 0 && family == AF_UNIX)
+        if (r == 0 && owner)
                 r = set_owner(address->un.sun_path, owner);
         if (r == 0 && listen(fd, SOMAXCONN) < 0)
                 r = -errno;

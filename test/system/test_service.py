@@ -256,6 +256,25 @@ def test_is_started_by_its_first_client_when_activated_by_socket(service):
     service.runs(agent, 2)
 
 
+def test_runs_a_pools_agents_as_its_user_when_the_drop_in_lets_it(service):
+    service.drop_in(service.host.path("/usr/share/doc/agentpool/systemd/pool-users.conf").read_text())
+    service.configure(pools={"developer_pool": {**POOL, "user": "games"}})
+    service.start()
+    agent = service.spawn()
+    assert service.host.run("ps", "-o", "user=", "-C", "example-agent") == "games"
+    pid, main = service.host.run("pgrep", "example-agent"), service.main_pid()
+    assert service.host.run("grep", "CapEff", f"/proc/{pid}/status").endswith("\t0000000000000000")
+    service.kill("KILL", service.master_pid())
+    wait_for(service.is_ready, "the next master")
+    service.runs(agent, 1)
+    service.kill("USR2", main)
+    service.says("upgrade.done")
+    wait_for(service.is_ready, "the next program")
+    service.runs(agent, 1)
+    service.systemctl("stop", "agentpoold")
+    assert service.host.run("pgrep", "-u", "games", check=False) == ""
+
+
 # ---- upkeep ----
 
 def test_writes_to_a_new_file_when_its_log_is_rotated(service):
