@@ -79,8 +79,10 @@ static void kill_hung_master(struct forker *f, int64_t now)
         if (late < 0)
                 return;
         f->alive_by = now + f->config->master_lease_ms;
-        if (late > LATE_MS)
+        if (late > LATE_MS) {
+                log_warn("forker.held_up", "late_ms=%lld detail=\"the master has another lease\"", (long long)late);
                 return;
+        }
         log_error("master.hung", "pid=%d silent_ms=%lld", f->master.pid, (long long)f->config->master_lease_ms);
         kill(f->master.pid, SIGKILL);
 }

@@ -296,8 +296,8 @@ START_TEST(test_blames_no_master_when_it_was_stopped_itself)
         master = accept_synced_master();
         kill(daemon_.pid, SIGSTOP);
         usleep(4000000);
-        kill(daemon_.pid, SIGCONT);
-        usleep(500000);
+        kill(daemon_.pid, SIGCONT); /* it waits for what was left of its time, then knows that that took too long */
+        wait_for_log("forker.held_up");
         say(&master, FORKER_ALIVE);
         fork_worker(&master, "exit0");
         hear(&master, FORKER_EXITED, NULL);
