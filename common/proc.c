@@ -9,6 +9,7 @@ int proc_stat(pid_t pid, struct proc_stat *ret_stat)
         char path[64], line[1024];
         const char *p = NULL;
         struct proc_stat stat = { 0 };
+        unsigned long long cpu[4];
         FILE *file;
         int n = 0;
 
@@ -19,11 +20,13 @@ int proc_stat(pid_t pid, struct proc_stat *ret_stat)
         if (fgets(line, sizeof line, file))
                 p = strrchr(line, ')');
         fclose(file);
-        /* After the name: state parent group session, then 15 more, then the start. */
+        /* After the name: state parent group session, 7 more, 4 times, 4 more, start, size, resident. */
         if (!p || sscanf(p, ") %c %d %*d %d%n", &stat.state, &stat.parent, &stat.session, &n) != 3)
                 return -ESRCH;
-        if (sscanf(p + n, "%*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu", &stat.started) != 1)
+        if (sscanf(p + n, "%*s %*s %*s %*s %*s %*s %*s %llu %llu %llu %llu %*s %*s %*s %*s %llu %*s %llu", &cpu[0], &cpu[1],
+                    &cpu[2], &cpu[3], &stat.started, &stat.rss_pages) != 6)
                 return -ESRCH;
+        stat.cpu_ticks = cpu[0] + cpu[1] + cpu[2] + cpu[3];
         *ret_stat = stat;
         return 0;
 }

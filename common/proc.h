@@ -6,6 +6,8 @@
 struct proc_stat {
         char state;                 /* 'R', 'S', 'Z', … */
         pid_t parent, session;
+        unsigned long long cpu_ticks; /* its own and of its children that it has reaped */
+        unsigned long long rss_pages;
         unsigned long long started; /* clock ticks after boot: with the pid, this process and no other */
 };
 

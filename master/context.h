@@ -16,6 +16,7 @@ struct pools;
 struct registry;
 struct store;
 struct streams;
+struct usages;
 struct workers;
 
 struct master {
@@ -31,6 +32,7 @@ struct master {
         struct workers *workers;   /* control sockets */
         struct degraded *degraded; /* whether Redis is used */
         struct streams *streams;   /* who listens to events */
+        struct usages *usages;     /* what agents use, asked for */
         struct messages *messages; /* messages to agents that wait for their answer */
         struct id master_id;       /* of this run_dir, kept over restarts */
         char *redis_url, *redis_url_masked; /* effective: never "embedded:" */

@@ -16,6 +16,7 @@
 #include "master/pools_act.h"
 #include "master/restore.h"
 #include "master/streams.h"
+#include "master/usages.h"
 #include "master/workers.h"
 #include "registry/registry_redis.h"
 #include "sql/store.h"
@@ -297,7 +298,8 @@ static int start(struct life *life)
         master->messages = messages_new(master);
         master->degraded = degraded_new(master);
         master->streams = streams_new();
-        if (!master->streams || !master->pools || !master->workers || !master->messages ||
+        master->usages = usages_new(master);
+        if (!master->usages || !master->streams || !master->pools || !master->workers || !master->messages ||
                 !master->degraded)
                 return -ENOMEM;
         r = add_timer(&life->announce, life, on_announce, ANNOUNCE_INTERVAL_S);
@@ -318,6 +320,7 @@ static void life_done(struct life *life)
 
         if (master->messages)
                 messages_free(master->messages);
+        usages_free(master->usages);
         streams_free(master->streams);
         http_server_free(master->http);
         auth_free(master->auth);

@@ -6,6 +6,7 @@
 #include "common/oom.h"
 #include "master/degraded.h"
 #include "master/pools.h"
+#include "master/usages.h"
 #include "registry/agent_exit.h"
 
 #include <errno.h>
@@ -107,6 +108,10 @@ static void handle_control(struct workers_entry *entry, const struct control *co
         case CONTROL_REPLY:
                 pools_reply(entry->workers->master->pools, &control->reply);
                 break;
+        case CONTROL_USED:
+                usages_take(entry->workers->master->usages, &entry->process_id, control);
+                break;
+        case CONTROL_USAGE:
         case CONTROL_WELCOME:
         case CONTROL_COMMAND:
         case CONTROL_STOP:

@@ -4,6 +4,7 @@
 #include "common/id.h"
 #include "registry/command.h"
 #include "registry/state.h"
+#include "registry/usage.h"
 
 #include <bsd/sys/tree.h>
 #include <stdint.h>
@@ -52,6 +53,9 @@ struct agent {
         uint32_t restarts;          /* all, ever */
         uint32_t restarts_in_window;
         uint32_t restart_delay_tries; /* doublings so far */
+        struct usage usage;         /* of its processes, as its worker last told; the shell's */
+        uint64_t usage_epoch;       /* which of its lives that was */
+        int64_t usage_at;           /* wall ms; 0: never told */
         uint32_t in_flight;         /* messages being worked on */
         int32_t heartbeat_interval, max_idle_time; /* seconds */
         enum agent_state state;

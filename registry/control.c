@@ -14,11 +14,13 @@ static const char *const names[CONTROL_TYPE_COUNT] = {
         [CONTROL_PING] = "ping",
         [CONTROL_REOPEN_LOGS] = "reopen_logs",
         [CONTROL_REGISTRY] = "registry",
+        [CONTROL_USAGE] = "usage",
         [CONTROL_HOSTED] = "hosted",
         [CONTROL_READY] = "ready",
         [CONTROL_FAILED] = "failed",
         [CONTROL_PONG] = "pong",
         [CONTROL_REPLY] = "reply",
+        [CONTROL_USED] = "used",
 };
 
 /* False when out of memory. take_item is consumed even then. */
@@ -79,6 +81,60 @@ static int read_hosted(const cJSON *list, struct control *control)
         return 0;
 }
 
+/* [[agent id, epoch, cpu_ms, rss_bytes, processes], …] */
+static cJSON *print_used(const struct control_used *used, size_t count)
+{
+        cJSON *list = cJSON_CreateArray();
+        bool complete = list;
+
+        for (size_t i = 0; complete && i < count; i++) {
+                const double numbers[] = { (double)used[i].epoch, (double)used[i].usage.cpu_ms,
+                        (double)used[i].usage.rss_bytes, used[i].usage.processes };
+                cJSON *row = cJSON_CreateArray();
+
+                complete = add_element(row, cJSON_CreateString(ID_TEXT(&used[i].agent_id)));
+                for (size_t j = 0; j < sizeof numbers / sizeof *numbers; j++)
+                        complete = complete && add_element(row, cJSON_CreateNumber(numbers[j]));
+                complete = add_element(list, row) && complete;
+        }
+        if (complete)
+                return list;
+        cJSON_Delete(list);
+        return NULL;
+}
+
+static int read_used_row(const cJSON *row, struct control_used *ret_used)
+{
+        const char *id = cJSON_GetStringValue(cJSON_GetArrayItem(row, 0));
+        int64_t numbers[4];
+
+        if (!id || id_parse(id, &ret_used->agent_id) < 0)
+                return -EINVAL;
+        for (int i = 0; i < 4; i++)
+                if (json_item_integer(cJSON_GetArrayItem(row, i + 1), &numbers[i]) < 0 || numbers[i] < 0)
+                        return -EINVAL;
+        ret_used->epoch = (uint64_t)numbers[0];
+        ret_used->usage = (struct usage){ .cpu_ms = (uint64_t)numbers[1], .rss_bytes = (uint64_t)numbers[2],
+                .processes = numbers[3] > UINT32_MAX ? UINT32_MAX : (uint32_t)numbers[3] };
+        return 0;
+}
+
+static int read_used(const cJSON *list, struct control *control)
+{
+        int count = cJSON_GetArraySize(list);
+        const cJSON *row;
+
+        if (!cJSON_IsArray(list) || count > CONTROL_HOSTED_MAX)
+                return -EINVAL;
+        control->used = calloc((size_t)count + 1, sizeof *control->used);
+        if (!control->used)
+                return -ENOMEM;
+        cJSON_ArrayForEach(row, list)
+                if (read_used_row(row, &control->used[control->used_count++]) < 0)
+                        return -EINVAL;
+        return 0;
+}
+
 /* take_envelope: text as command_encode or reply_encode made it; NULL: they were out of memory. */
 static int add_envelope(cJSON *tree, const char *name, char *take_envelope)
 {
@@ -114,7 +170,12 @@ static int print_body(cJSON *tree, const struct control *control)
         case CONTROL_STOP:
         case CONTROL_PING:
         case CONTROL_PONG:
+        case CONTROL_USAGE:
                 return json_add_integer(tree, "number", control->number);
+        case CONTROL_USED:
+                if (json_add_integer(tree, "number", control->number) < 0 || json_add_bool(tree, "more", control->more) < 0)
+                        return -ENOMEM;
+                return json_add_item(tree, "used", print_used(control->used, control->used_count));
         case CONTROL_REOPEN_LOGS:
         case CONTROL_TYPE_COUNT:
                 break;
@@ -173,7 +234,13 @@ static int read_body(cJSON *tree, struct control *control)
         case CONTROL_STOP:
         case CONTROL_PING:
         case CONTROL_PONG:
+        case CONTROL_USAGE:
                 return json_integer(tree, "number", &control->number) == 0 ? 0 : -EINVAL;
+        case CONTROL_USED:
+                control->more = json_bool(tree, "more", false);
+                if (json_integer(tree, "number", &control->number) < 0)
+                        return -EINVAL;
+                return read_used(cJSON_GetObjectItemCaseSensitive(tree, "used"), control);
         case CONTROL_REOPEN_LOGS:
         case CONTROL_TYPE_COUNT:
                 break;
@@ -221,5 +288,6 @@ void control_done(struct control *control)
         if (control->type == CONTROL_REPLY)
                 reply_done(&control->reply);
         free(control->hosted);
+        free(control->used);
         *control = (struct control){ 0 };
 }

@@ -4,6 +4,7 @@
 #define REGISTRY_CONTROL_H
 #include "registry/command.h"
 #include "registry/pool.h"
+#include "registry/usage.h"
 
 enum control_type {
         /* master to worker */
@@ -14,6 +15,7 @@ enum control_type {
         CONTROL_REOPEN_LOGS,
         CONTROL_REGISTRY,    /* up, generation: let go of the registry -> HOSTED…, READY; or use it (again) -> the same, once
                                 registered */
+        CONTROL_USAGE,       /* number: what do its programs use?    -> USED… with the same number */
         /* worker to master */
         CONTROL_HOSTED,      /* hosted: agents it runs, in portions, before READY */
         CONTROL_READY,       /* takes agents, number of them; generation: of the last WELCOME or REGISTRY. When that said up:
@@ -22,6 +24,7 @@ enum control_type {
         CONTROL_FAILED,      /* reason: cannot serve its pool; it exits */
         CONTROL_PONG,
         CONTROL_REPLY,       /* a reply envelope: all of them while the registry is let go of, else what could not be published */
+        CONTROL_USED,        /* used: in portions; more: another follows */
         CONTROL_TYPE_COUNT
 };
 
@@ -32,6 +35,12 @@ enum control_stop {
 };
 
 #define CONTROL_HOSTED_MAX 500 /* agents per HOSTED packet */
+
+struct control_used {
+        struct id agent_id;
+        uint64_t epoch;
+        struct usage usage;
+};
 
 struct control {
         enum control_type type;
@@ -44,6 +53,9 @@ struct control {
         struct reply reply;         /* REPLY */
         struct pool_hosted *hosted; /* HOSTED */
         size_t hosted_count;
+        struct control_used *used;  /* USED */
+        size_t used_count;
+        bool more;
 };
 
 /* Compact text, the caller's to free(); NULL when out of memory. Borrows everything. */

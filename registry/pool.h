@@ -26,6 +26,8 @@ struct pool_worker {
         int64_t deadline;           /* mono ms by which it must be ready or gone; 0: none */
         int64_t look_at;            /* mono ms when to see whether it is still needed; 0: hosts something */
         int64_t timer_at;           /* when its pool looks at it next; 0: not among the timers */
+        struct usage agents_usage;  /* of its agents' processes, as it last told; the shell's */
+        int64_t usage_number;       /* which telling that was; 0: none */
         uint64_t rss_bytes, cpu_ms; /* as of its last heartbeat; the shell's */
         int64_t forked_us;          /* mono µs when its fork was asked for; 0: not by this master, or measured; the shell's */
         TAILQ_HEAD(, agent) agents; /* by agent.on_worker */

@@ -3,6 +3,7 @@
 #include "common/cgroup.h"
 #include "common/kernel_file.h"
 #include "common/log.h"
+#include "worker/process_tree.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -95,6 +96,24 @@ bool agent_cgroup_out_of_memory(const struct agent_cgroup *cgroup)
         if (cgroup->path && (cgroup->controllers & CGROUP_MEMORY))
                 kernel_file_number(cgroup->path, "memory.events", "oom_kill", &kills);
         return kills > 0;
+}
+
+int agent_cgroup_usage(const struct agent_cgroup *cgroup, struct usage *ret_usage)
+{
+        char text[65536], *rest = text, *line;
+        struct usage usage = { 0 };
+        uint64_t cpu_us = 0;
+        int r = cgroup->path ? kernel_file_read(cgroup->path, "cgroup.procs", text, sizeof text) : -ENOENT;
+
+        r = r ? r : kernel_file_number(cgroup->path, "cpu.stat", "usage_usec", &cpu_us);
+        if (r < 0)
+                return r;
+        while ((line = strsep(&rest, "\n")))
+                if (*line)
+                        process_usage_add(atoi(line), &usage);
+        usage.cpu_ms = cpu_us / 1000; /* of those that are gone, too */
+        *ret_usage = usage;
+        return 0;
 }
 
 int agent_cgroup_end(struct agent_cgroup *cgroup)

@@ -4,6 +4,7 @@
 #define WORKER_AGENT_CGROUP_H
 #include "common/id.h"
 #include "registry/pool_config.h"
+#include "registry/usage.h"
 
 /* Where a worker's agents have theirs, below base; the caller's to free(). NULL when that cannot be made (logged). */
 char *agent_cgroup_parent(const char *base, const struct id *process_id);
@@ -20,6 +21,8 @@ int agent_cgroup_init(struct agent_cgroup *cgroup, const char *parent, const str
 int agent_cgroup_enter(const struct agent_cgroup *cgroup);
 /* The kernel killed something in it that wanted more memory than it may have. */
 bool agent_cgroup_out_of_memory(const struct agent_cgroup *cgroup);
+/* What is in it uses now, and has used. -ENOENT: it has none. */
+int agent_cgroup_usage(const struct agent_cgroup *cgroup, struct usage *ret_usage);
 /* Kills all that is in it, and removes it once that is gone: 0; -EBUSY: not yet. */
 int agent_cgroup_end(struct agent_cgroup *cgroup);
 void agent_cgroup_done(struct agent_cgroup *cgroup); /* forgets it as it is */

@@ -295,6 +295,13 @@ static void start_agent(struct worker *worker, struct hosted *hosted)
         roster_ended(worker->roster, hosted, &exit);
 }
 
+const struct runtime_agent *hosting_agent(const struct hosted *hosted)
+{
+        const struct placed *placed = hosted->runtime;
+
+        return placed ? placed->agent : NULL;
+}
+
 static void stop_agent(const struct worker *worker, const struct hosted *hosted, bool graceful)
 {
         const struct placed *placed = hosted->runtime;

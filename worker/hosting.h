@@ -8,6 +8,8 @@ void hosting_act(struct worker *worker);
 /* A command envelope, from whatever it came by; one that is none is logged. */
 void hosting_command_text(struct worker *worker, const char *text, size_t len);
 void hosting_command(struct worker *worker, struct command *command);
+/* The agent of what is hosted; NULL: it does not run (any more). */
+const struct runtime_agent *hosting_agent(const struct hosted *hosted);
 /* Ends all agents without grace, also those that are ending gracefully already. */
 void hosting_kill(struct worker *worker);
 /* Tells the registry which agents became busy or idle since it was last told. */

@@ -250,6 +250,46 @@ int process_tree_kill(struct process_tree *tree, const struct process_trees *tre
         return look.left + look.reaped == 0 && look.refused > 0 ? -EPERM : look.left + look.reaped;
 }
 
+void process_usage_add(pid_t pid, struct usage *usage)
+{
+        struct proc_stat stat;
+
+        if (proc_stat(pid, &stat) < 0)
+                return;
+        usage->processes += stat.state != 'Z';
+        usage->cpu_ms += stat.cpu_ticks * 1000 / (unsigned long)sysconf(_SC_CLK_TCK);
+        usage->rss_bytes += stat.rss_pages * (unsigned long)sysconf(_SC_PAGESIZE);
+}
+
+/* list: grows while it is walked. */
+static void add_usage_below(struct pid_list *list, struct usage *usage)
+{
+        for (size_t i = 0; i < list->count; i++) {
+                process_usage_add(list->pids[i], usage);
+                add_children(list->pids[i], list);
+        }
+}
+
+int process_tree_usage(const struct process_tree *tree, const struct process_trees *trees, struct usage *ret_usage)
+{
+        struct pid_list children = { 0 }, found = { 0 };
+        const struct process_tree *owner;
+        struct usage usage = { 0 };
+        int r = pid_list_add(&found, tree->leader);
+
+        r = r ? r : add_children(getpid(), &children);
+        for (size_t i = 0; i < children.count && r == 0; i++)
+                if (!leads_a_tree(trees, children.pids[i]) && find_owner(trees, children.pids[i], &owner) == 0 && owner == tree)
+                        r = pid_list_add(&found, children.pids[i]);
+        if (r == 0) {
+                add_usage_below(&found, &usage);
+                *ret_usage = usage;
+        }
+        free(children.pids);
+        free(found.pids);
+        return r;
+}
+
 int process_trees_reap(const struct process_trees *trees)
 {
         struct pid_list children = { 0 };

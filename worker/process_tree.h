@@ -6,6 +6,7 @@
 #ifndef WORKER_PROCESS_TREE_H
 #define WORKER_PROCESS_TREE_H
 #include "common/id.h"
+#include "registry/usage.h"
 
 #include <stddef.h>
 #include <sys/types.h>
@@ -37,6 +38,10 @@ void process_tree_terminate(struct process_tree *tree);
  * ones too (0: nothing but the leader; while that lives, what is below it is not counted); -EPERM: only some of another
  * user, which we cannot end; or another -errno when /proc could not be read (no descriptor left?): try again. */
 int process_tree_kill(struct process_tree *tree, const struct process_trees *trees);
+/* What all of it that can be found uses now. 0 or -errno as above. */
+int process_tree_usage(const struct process_tree *tree, const struct process_trees *trees, struct usage *ret_usage);
+/* Adds what pid uses, if it is there. */
+void process_usage_add(pid_t pid, struct usage *usage);
 /* Reaps the dead children of this process that lead no tree: what agents left behind. 0 or -errno as above. */
 int process_trees_reap(const struct process_trees *trees);
 #endif

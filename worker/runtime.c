@@ -68,6 +68,11 @@ void runtime_agent_free(struct runtime_agent *agent)
         agent->runtime->kind->free(agent);
 }
 
+int runtime_usage(const struct runtime_agent *agent, struct usage *ret_usage)
+{
+        return agent->runtime->kind->usage(agent, ret_usage);
+}
+
 int runtime_agent_pid(const struct runtime_agent *agent)
 {
         return agent->runtime->kind->pid(agent);

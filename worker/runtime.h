@@ -4,6 +4,7 @@
 #include "common/oom.h"
 #include "registry/command.h"
 #include "registry/pool_config.h"
+#include "registry/usage.h"
 #include "worker/limits.h"
 
 #include <event2/event.h>
@@ -50,5 +51,7 @@ void runtime_stop(struct runtime_agent *agent, bool graceful);
 void runtime_hold(struct runtime_agent *agent, bool hold);
 /* Frees it; from on_ended only. */
 void runtime_agent_free(struct runtime_agent *agent);
+/* What it and all below it use. 0; -ENOTSUP: it lives in this process; -errno when that cannot be seen now. */
+int runtime_usage(const struct runtime_agent *agent, struct usage *ret_usage);
 int runtime_agent_pid(const struct runtime_agent *agent); /* 0: it has no process of its own */
 #endif

@@ -292,6 +292,17 @@ static void fail(struct runtime_agent *base, const char *reason)
         command_agent_fail((struct command_agent *)base, reason);
 }
 
+static int usage_of(const struct runtime_agent *base, struct usage *ret_usage)
+{
+        const struct command_agent *agent = (const struct command_agent *)base;
+
+        if (agent->phase >= COMMAND_DEAD)
+                return -ESRCH;
+        if (agent->cgroup.path)
+                return agent_cgroup_usage(&agent->cgroup, ret_usage);
+        return process_tree_usage(&agent->tree, &((const struct command_runtime *)base->runtime)->trees, ret_usage);
+}
+
 static int pid_of(const struct runtime_agent *base)
 {
         return (int)((const struct command_agent *)base)->tree.leader;
@@ -345,4 +356,4 @@ no_memory:
         return -ENOMEM;
 }
 
-const struct runtime_kind runtime_command = { runtime_open, runtime_close, start, send_message, stop, hold, free_ended, pid_of, fail };
+const struct runtime_kind runtime_command = { runtime_open, runtime_close, start, send_message, stop, hold, free_ended, usage_of, pid_of, fail };

@@ -16,6 +16,7 @@ struct runtime_kind {
         void (*stop)(struct runtime_agent *agent, bool graceful);
         void (*hold)(struct runtime_agent *agent, bool hold);
         void (*free)(struct runtime_agent *agent);
+        int (*usage)(const struct runtime_agent *agent, struct usage *ret_usage);
         int (*pid)(const struct runtime_agent *agent);
         void (*fail)(struct runtime_agent *agent, const char *reason); /* ends it at once, for that reason */
 };

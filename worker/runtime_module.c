@@ -355,5 +355,12 @@ static int runtime_open(struct event_base *base, const struct pool_config *confi
         return 0;
 }
 
+static int usage_of(const struct runtime_agent *base, struct usage *ret_usage)
+{
+        (void)base;
+        (void)ret_usage;
+        return -ENOTSUP;
+}
+
 const struct runtime_kind runtime_module = { runtime_open, runtime_close, start, send_message, stop, hold, agent_free,
-        pid_of, fail };
+        usage_of, pid_of, fail };

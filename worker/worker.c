@@ -11,6 +11,7 @@
 #include "worker/context.h"
 #include "worker/hosting.h"
 #include "worker/registration.h"
+#include "worker/usage.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -232,11 +233,16 @@ static void handle_control(struct worker *worker, struct control *control)
         case CONTROL_REGISTRY:
                 take_registry(worker, control->up, control->generation);
                 break;
+        case CONTROL_USAGE:
+                if (worker->roster)
+                        usage_tell(worker, control->number);
+                break;
         case CONTROL_HOSTED:
         case CONTROL_READY:
         case CONTROL_FAILED:
         case CONTROL_PONG:
         case CONTROL_REPLY:
+        case CONTROL_USED:
         case CONTROL_TYPE_COUNT:
                 log_warn("control.unexpected", "type=%d", (int)control->type);
                 break;

@@ -2,6 +2,7 @@
 #include "common/clock.h"
 #include "master/api/api.h"
 #include "master/api/idempotency.h"
+#include "master/usages.h"
 #include "master/restore.h"
 #include "sql/store.h"
 
@@ -253,26 +254,40 @@ static void on_row(void *arg, int error, const struct store_agent *agents, size_
         free(lookup);
 }
 
+/* arg is a lookup, owned. */
+static void answer_lookup(void *arg)
+{
+        struct lookup *lookup = arg;
+        const struct agent *agent = pools_agent(lookup->master->pools, &lookup->agent_id);
+
+        if (!agent && store_agent_get(lookup->master->store, &lookup->agent_id, on_row, lookup) == 0)
+                return;
+        if (agent)
+                answer_found(lookup, agent);
+        else
+                api_answer_pool_error(lookup->request, POOL_E_STORE, "the store is not available; try again");
+        free(lookup);
+}
+
 static void look_up(struct http_request *request, struct master *master,
         cJSON *(*print)(const struct master *master, const struct agent *agent))
 {
-        struct lookup found = { .request = request, .master = master, .print = print }, *lookup;
+        struct lookup *lookup = malloc(sizeof *lookup);
         const struct agent *agent;
 
-        if (!api_path_agent_id(request, &found.agent_id))
-                return;
-        agent = pools_agent(master->pools, &found.agent_id);
-        if (agent) {
-                answer_found(&found, agent);
+        if (lookup)
+                *lookup = (struct lookup){ .request = request, .master = master, .print = print };
+        if (!lookup || !api_path_agent_id(request, &lookup->agent_id)) {
+                if (!lookup)
+                        http_answer_problem(request, 503, "out of memory; try again");
+                free(lookup);
                 return;
         }
-        lookup = malloc(sizeof *lookup);
-        if (lookup)
-                *lookup = found;
-        if (lookup && store_agent_get(master->store, &found.agent_id, on_row, lookup) == 0)
-                return;
-        free(lookup);
-        api_answer_pool_error(request, POOL_E_STORE, "the store is not available; try again");
+        agent = pools_agent(master->pools, &lookup->agent_id);
+        if (agent && agent->worker)
+                usages_ask(master->usages, pools_of(master->pools, agent), &agent->worker->process_id, answer_lookup, lookup);
+        else
+                answer_lookup(lookup);
 }
 
 void api_agents_get(struct http_request *request, void *arg)
@@ -403,6 +418,7 @@ static void answer_list(struct http_request *request, const struct master *maste
                 http_answer_problem(request, 400, "\"cursor\" is none of ours; start again without it");
                 return;
         }
+        usages_refresh(master->usages); /* for the next one who asks */
         list = page(master, filter, pool, agent, &last);
         if (last) {
                 snprintf(cursor, sizeof cursor, "%s.%lld.%s", pool_config(last->pool)->pool_name,

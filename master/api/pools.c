@@ -2,6 +2,7 @@
 #include "common/clock.h"
 #include "master/api/api.h"
 #include "master/rollback.h"
+#include "master/usages.h"
 #include "sql/store.h"
 
 #include <errno.h>
@@ -174,25 +175,47 @@ static void add_workers(cJSON *list, const struct master *master, const struct m
                 cJSON_AddItemToArray(list, api_worker_print(master, w));
 }
 
+/* Workers of one pool or of all, once they have told what their agents use. */
+struct processes {
+        struct http_request *request;
+        struct master *master;
+        struct master_pool *pool; /* NULL: all */
+};
+
+static void answer_processes(void *arg)
+{
+        struct processes *processes = arg;
+        const struct master *master = processes->master;
+        cJSON *list = cJSON_CreateArray();
+
+        for (size_t i = 0; list && i < pools_count(master->pools); i++)
+                if (!processes->pool || processes->pool == pools_at(master->pools, i))
+                        add_workers(list, master, pools_at(master->pools, i));
+        api_answer(processes->request, 200, list);
+        free(processes);
+}
+
+static void look_at_processes(struct http_request *request, struct master *master, struct master_pool *pool)
+{
+        struct processes *processes = malloc(sizeof *processes);
+
+        if (!processes) {
+                http_answer_problem(request, 503, "out of memory; try again");
+                return;
+        }
+        *processes = (struct processes){ .request = request, .master = master, .pool = pool };
+        usages_ask(master->usages, pool, NULL, answer_processes, processes);
+}
+
 void api_pools_processes(struct http_request *request, void *arg)
 {
         struct master_pool *pool = api_path_pool(request, arg);
-        cJSON *list;
 
-        if (!pool)
-                return;
-        list = cJSON_CreateArray();
-        if (list)
-                add_workers(list, arg, pool);
-        api_answer(request, 200, list);
+        if (pool)
+                look_at_processes(request, arg, pool);
 }
 
 void api_processes(struct http_request *request, void *arg)
 {
-        const struct master *master = arg;
-        cJSON *list = cJSON_CreateArray();
-
-        for (size_t i = 0; list && i < pools_count(master->pools); i++)
-                add_workers(list, master, pools_at(master->pools, i));
-        api_answer(request, 200, list);
+        look_at_processes(request, arg, NULL);
 }

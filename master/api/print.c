@@ -54,6 +54,17 @@ cJSON *api_agent_summary(const struct agent *agent)
         return finished(tree, r);
 }
 
+/* null: it has no process of its own, or that was not asked for yet in this life of it. */
+static int add_usage(cJSON *tree, const struct agent *agent)
+{
+        bool known = agent->usage_at && agent->usage_epoch == agent->epoch && agent->worker;
+        int r = json_add_item(tree, "cpu_ms", known ? cJSON_CreateNumber((double)agent->usage.cpu_ms) : cJSON_CreateNull());
+
+        r = r ? r : json_add_item(tree, "rss_bytes",
+                            known ? cJSON_CreateNumber((double)agent->usage.rss_bytes) : cJSON_CreateNull());
+        return r ? r : json_add_item(tree, "processes", known ? cJSON_CreateNumber(agent->usage.processes) : cJSON_CreateNull());
+}
+
 cJSON *api_agent_print(const struct master *master, const struct agent *agent)
 {
         cJSON *tree = api_agent_summary(agent);
@@ -64,6 +75,7 @@ cJSON *api_agent_print(const struct master *master, const struct agent *agent)
         r = r ? r : json_add_integer(tree, "max_idle_time", agent->max_idle_time);
         r = r ? r : json_add_integer(tree, "restarts", agent->restarts);
         r = r ? r : json_add_integer(tree, "messages_in_flight", agent->in_flight);
+        r = r ? r : add_usage(tree, agent);
         r = r ? r : json_add_item(tree, "labels", cJSON_CreateRaw(agent->labels ? agent->labels : "{}"));
         r = r ? r : json_add_item(tree, "args", cJSON_CreateRaw(agent->args ? agent->args : "{}"));
         r = r ? r : json_add_item(tree, "last_exit",
@@ -191,6 +203,9 @@ cJSON *api_worker_print(const struct master *master, const struct pool_worker *w
         r = r ? r : json_add_integer(tree, "capacity", worker->max_agents);
         r = r ? r : json_add_integer(tree, "rss_bytes", (int64_t)worker->rss_bytes);
         r = r ? r : json_add_integer(tree, "cpu_ms", (int64_t)worker->cpu_ms);
+        r = r ? r : json_add_integer(tree, "agents_rss_bytes", (int64_t)worker->agents_usage.rss_bytes);
+        r = r ? r : json_add_integer(tree, "agents_cpu_ms", (int64_t)worker->agents_usage.cpu_ms);
+        r = r ? r : json_add_integer(tree, "agents_processes", worker->agents_usage.processes);
         r = r ? r : json_add_time(tree, "started_at", worker->created_at);
         return finished(tree, r);
 }

@@ -40,5 +40,6 @@ def states(daemon):
 
 def comparable(agent, *without):
     """What of an agent's record survives any restart."""
-    moving = {"process_id", "process", "epoch", "updated_at", "state", "messages_in_flight", "history", *without}
+    moving = {"process_id", "process", "epoch", "updated_at", "state", "messages_in_flight", "history", "cpu_ms", "rss_bytes",
+              "processes", *without}
     return json.dumps({key: value for key, value in agent.items() if key not in moving}, sort_keys=True)

@@ -11,7 +11,7 @@ import time
 import pytest
 import requests
 
-from daemon import Daemon, processes, wait_for
+from daemon import Daemon, module_pool, processes, wait_for
 
 CONTROLLERS = pathlib.Path("/sys/fs/cgroup")
 MIB = 1 << 20
@@ -160,6 +160,44 @@ def test_says_so_when_the_cgroup_cannot_be_used(run_base):
     assert f"cannot use the cgroup {run_base}: Operation not supported" in daemon.log()
 
 
+# --- accounting ---
+
+def test_tells_what_agents_and_their_workers_use(make_daemon, odd_pool):
+    daemon = make_daemon(pools={"odd": odd_pool(), "module": module_pool()})
+    eater, idler = daemon.spawn("odd"), daemon.spawn("odd")
+    daemon.call_odd(eater, "eat", bytes=100 * MIB)
+    daemon.call_odd(eater, "fork_daemons", number=3)
+    before = daemon.agent(idler["agent_id"])
+    now = daemon.agent(eater["agent_id"])
+    assert now["processes"] == 4 and before["processes"] == 1
+    assert 0 < before["rss_bytes"] and 100 * MIB < now["rss_bytes"] < 1000 * MIB
+    assert 0 < before["cpu_ms"] < now["cpu_ms"] + 1000
+    worker, = daemon.workers("odd")
+    assert worker["agents_processes"] == 5 and worker["agents_rss_bytes"] > 100 * MIB
+    assert worker["agents_cpu_ms"] >= now["cpu_ms"]
+    listed = {agent["agent_id"]: agent for agent in daemon.agents(pool_name="odd")}
+    assert listed[eater["agent_id"]]["processes"] == 4  # as of the last time that anybody asked
+    module = daemon.agent(daemon.spawn("module")["agent_id"])
+    assert (module["cpu_ms"], module["rss_bytes"], module["processes"]) == (None, None, None)
+    assert daemon.workers("module")[0]["agents_processes"] == 0
+    daemon.message(eater["agent_id"], "exit", {"status": 1})
+    wait_for(lambda: daemon.agent(eater["agent_id"])["epoch"] == 2 and daemon.agent(eater["agent_id"])["processes"] == 1,
+             "its next life")
+
+
+def test_answers_when_a_worker_does_not_say_what_its_agents_use(make_daemon, odd_pool):
+    daemon = make_daemon(pools={"odd": odd_pool()})
+    agent = daemon.spawn("odd")
+    worker, = daemon.worker_pids("odd").values()
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        assert daemon.agent(agent["agent_id"])["processes"] is None
+        assert daemon.workers("odd")[0]["agents_processes"] == 0
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    wait_for(lambda: daemon.agent(agent["agent_id"])["processes"] == 1, "its answer")
+
+
 # --- out of memory ---
 
 def test_names_memory_when_the_kernel_kills_an_agent(controlled, make_daemon, odd_pool):
@@ -266,7 +304,7 @@ def test_refuses_and_recovers_when_a_worker_cannot_be_forked(controlled, make_da
     (pids / "pids.max").write_text("1")
     answer = daemon.post("/agents/spawn", daemon.spawn_body("odd"))
     assert answer.status_code == 503
-    assert "workers do not start: fork: Resource temporarily unavailable" in answer.json()["detail"]
+    assert "fork: Resource temporarily unavailable" in answer.json()["detail"]
     assert int(answer.headers["Retry-After"]) > 0
     assert daemon.pool("odd")["used_capacity"] == daemon.pool("odd")["agent_count"] == 1
     (pids / "pids.max").write_text("max")

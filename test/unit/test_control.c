@@ -95,6 +95,33 @@ START_TEST(test_carries_a_full_portion_when_hosted)
 }
 END_TEST
 
+START_TEST(test_carries_a_full_portion_when_used)
+{
+        struct control_used used[CONTROL_HOSTED_MAX];
+        struct control ask = { .type = CONTROL_USAGE, .number = 9 }, back = again(&ask);
+        struct control control = { .type = CONTROL_USED, .number = 9, .more = _i, .used = used,
+                .used_count = _i ? CONTROL_HOSTED_MAX : 0 };
+
+        ck_assert_int_eq(back.number, 9);
+        control_done(&back);
+        for (size_t i = 0; i < CONTROL_HOSTED_MAX; i++)
+                used[i] = (struct control_used){ .agent_id = id_new(), .epoch = i + 1,
+                        .usage = { .cpu_ms = i * 1000, .rss_bytes = JSON_INTEGER_MAX, .processes = UINT32_MAX } };
+        back = again(&control);
+        ck_assert_int_eq(back.number, 9);
+        ck_assert(back.more == control.more);
+        ck_assert_uint_eq(back.used_count, control.used_count);
+        for (size_t i = 0; i < back.used_count; i++) {
+                ck_assert(id_equal(&back.used[i].agent_id, &used[i].agent_id));
+                ck_assert_uint_eq(back.used[i].epoch, i + 1);
+                ck_assert_uint_eq(back.used[i].usage.cpu_ms, i * 1000);
+                ck_assert_uint_eq(back.used[i].usage.rss_bytes, JSON_INTEGER_MAX);
+                ck_assert_uint_eq(back.used[i].usage.processes, UINT32_MAX);
+        }
+        control_done(&back);
+}
+END_TEST
+
 static int until_failure;
 
 static void *failing_malloc(size_t size)
@@ -188,6 +215,7 @@ int main(void)
         tcase_add_test(all, test_is_the_same_when_encoded_and_decoded);
         tcase_add_test(all, test_carries_settings_commands_and_replies_when_encoded);
         tcase_add_test(all, test_carries_a_full_portion_when_hosted);
+        tcase_add_loop_test(all, test_carries_a_full_portion_when_used, 0, 2);
         tcase_add_test(all, test_is_whole_or_nothing_when_memory_runs_out);
         tcase_add_test(all, test_refuses_when_it_is_no_control);
         tcase_add_test(all, test_refuses_when_an_epoch_is_no_number_of_ours);

@@ -166,6 +166,47 @@ START_TEST(test_leaves_nothing_in_its_cgroup_though_a_neighbour_lives)
 }
 END_TEST
 
+/* With _i in a cgroup of its own. */
+START_TEST(test_tells_what_all_of_an_agent_uses)
+{
+        static struct subject other;
+        struct usage usage, alone;
+        char root[PATH_MAX];
+
+        if (_i && !cgroup_fixture_make(root))
+                return;
+        h.host.cgroup = _i ? root : NULL;
+        use("/usr/bin/python3", "-Sc",
+                "import os, sys, time\n"
+                "kept = b'x' * (32 << 20)\n"
+                "end = time.process_time() + 0.3\n"
+                "while time.process_time() < end: pass\n"
+                "if os.fork() == 0:\n"
+                "  os.setsid()\n"
+                "  if os.fork() == 0: os.execv('/bin/sleep', ['sleep', '1000'])\n"
+                "  os._exit(0)\n"
+                "os.wait()\n"
+                "print('{\"jsonrpc\":\"2.0\",\"method\":\"ready\"}', flush=True)\n"
+                "sys.stdin.read()\n");
+        begin();
+        ck_assert_int_eq(subject_start(&other, &h, NULL), 0);
+        RUN_UNTIL(&h, s.events == 1 && other.events == 1);
+        RUN_UNTIL(&h, runtime_usage(s.agent, &usage) == 0 && usage.processes == 2);
+        ck_assert_uint_ge(usage.rss_bytes, 32 * MIB);
+        ck_assert_uint_lt(usage.rss_bytes, 64 * MIB); /* not the neighbour's */
+        ck_assert_uint_ge(usage.cpu_ms, 250);
+        subject_stop(&other, &h, false);
+        ck_assert_int_eq(runtime_usage(s.agent, &alone), 0);
+        ck_assert_uint_eq(alone.processes, 2);
+        subject_stop(&s, &h, false);
+        subject_done(&s);
+        subject_done(&other);
+        h.runtime = runtime_free(h.runtime);
+        if (_i)
+                cgroup_fixture_remove(root);
+}
+END_TEST
+
 START_TEST(test_leaves_no_cgroup_when_the_program_does_not_start)
 {
         char root[PATH_MAX];
@@ -196,6 +237,7 @@ static Suite *suite(void)
         tcase_add_loop_test(c, test_names_the_memory_limit_when_it_is_likely, 0, sizeof hungry / sizeof *hungry);
         tcase_add_test(c, test_says_nothing_of_memory_when_it_was_killed_by_hand);
         tcase_add_test(c, test_leaves_nothing_in_its_cgroup_though_a_neighbour_lives);
+        tcase_add_loop_test(c, test_tells_what_all_of_an_agent_uses, 0, 2);
         tcase_add_test(c, test_leaves_no_cgroup_when_the_program_does_not_start);
         return all;
 }
