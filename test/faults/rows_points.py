@@ -142,3 +142,35 @@ def each_point(scene):
         scene.absorb(part)
     scene.figures.append(f"{len(names)} points")
     assert not problems, "; ".join(str(problem).splitlines()[0] for problem in problems)
+
+
+# ---- 30 ----
+
+def crashes(log):
+    """What ended masters and workers, if not their own exit; what the allocator complained about."""
+    return (re.findall(r" master\.died .*?signal=([1-9]\d*)", log) + re.findall(r" worker_exited .*killed by signal (\d+)", log)
+            + re.findall(r"malloc\(\)|free\(\)|double free|Assertion .* failed", log))
+
+
+def allocations_fail(scene):
+    marks = scene.directory / "marks"
+    marks.mkdir()
+    library, server = scene.compile("malloc_fail.c"), scene.redis()  # an embedded one would bring an allocator of its own
+    daemon = scene.start(redis={"url": server.url(0)}, env={"LD_PRELOAD": str(library), "MALLOC_FAIL_DIR": str(marks)})
+    targets = scene.spawn(daemon, "programs", 6)
+    with scene.clients(daemon, ["modules", "programs"], targets, number=3, errors=(422, 503, 504)) as clients:
+        for nth in (997, 211, 53, 17, 7):
+            for role in ("master", "worker"):
+                scene.injected(f"every {nth}th of a {role}'s")
+                end = time.monotonic() + 1
+                while time.monotonic() < end:
+                    pid = daemon.find_master() if role == "master" else next(iter(daemon.worker_pids("programs").values()), None)
+                    if pid and not (marks / str(pid)).exists():
+                        (marks / str(pid)).write_text(str(nth))
+                    time.sleep(0.01)
+                for mark in marks.iterdir():
+                    mark.unlink()
+                scene.clock()
+                scene.recovered(lambda: scene.is_ready(daemon), "the daemon to be ready")
+                clients.flow()
+    assert not crashes(daemon.log()), f"crashed: {crashes(daemon.log())}"

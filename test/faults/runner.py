@@ -183,11 +183,13 @@ def run_rows(rows, base, seed, table):
             end_row(process)
 
 
-def build(needs_faults):
-    """The build that is tested; output only when it fails."""
+def build(needs_faults, needs_fuzzers=False):
+    """The builds that are tested; output only when one fails."""
     builds = [["make", "-s", "-j2", "all"]] if "AGENTPOOL_BUILD" not in os.environ else []
     if needs_faults:
         builds.append(["make", "-s", "-j2", "FAULTS=1", f"BUILD={FAULTS_BUILD.relative_to(TOP)}", "all"])
+    if needs_fuzzers:
+        builds.append(["make", "-s", "-j2", "fuzz"])
     for command in builds:
         done = subprocess.run(command, cwd=TOP, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         if done.returncode:
@@ -197,7 +199,7 @@ def build(needs_faults):
 def run_table(options, base):
     from table import ROWS
     wanted = [row for row in ROWS if not options.row or row.number in options.row]
-    build(any(row.needs_faults for row in wanted))
+    build(any(row.needs_faults for row in wanted), any(row.needs_fuzzers for row in wanted))
     begin, table = time.monotonic(), Table(wanted)
     run_rows(wanted, base, options.seed, table)
     results = table.results

@@ -4,6 +4,7 @@ import typing
 
 import rows_agents
 import rows_clients
+import rows_hostile
 import rows_machine
 import rows_master
 import rows_points
@@ -19,6 +20,7 @@ class Row:
     run: typing.Callable
     budget: int
     needs_faults: bool = False  # the build with fault points
+    needs_fuzzers: bool = False
 
 
 ROWS = [
@@ -51,6 +53,8 @@ ROWS = [
     Row(27, "slow header, slow body, idle and half-open connections", rows_clients.slow_clients, 25),
     Row(28, "out of file descriptors", rows_machine.no_descriptors, 40),
     Row(29, "wall clock jumps by an hour; whole machine paused for a minute", rows_machine.clock_jumps, 120),
+    Row(30, "every Nth allocation fails", rows_points.allocations_fail, 60),
     Row(31, "100 reloads and 20 upgrades under load", rows_master.reloads_and_upgrades, 90),
     Row(32, "log's disk full", rows_machine.log_disk_full, 30),
+    Row(33, "hostile HTTP, JSON, Redis replies, agent output, configuration", rows_hostile.hostile_input, 90, needs_fuzzers=True),
 ]
