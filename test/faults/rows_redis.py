@@ -10,6 +10,9 @@ from daemon import PATIENCE, wait_for
 from proxy import MessageSpoiler
 
 
+LOST_MS = 5000  # a message that Redis took along is answered with 504 then
+
+
 def is_rebuilt(daemon, agents):
     """Redis answers, and knows these again."""
     try:
@@ -51,7 +54,7 @@ def pids_of(daemon, agents):
 def gone(scene):
     server, _, daemon, targets = with_redis(scene)
     pids = pids_of(daemon, targets)
-    with scene.clients(daemon, ["modules"], targets) as clients:
+    with scene.clients(daemon, ["modules"], targets, message_timeout_ms=LOST_MS) as clients:
         for _ in range(3):
             scene.injected("kill -9, and started again empty")
             server.stop()
@@ -72,7 +75,7 @@ def gone(scene):
 def hung(scene):
     server, _, daemon, targets = with_redis(scene)
     pids = pids_of(daemon, targets)
-    with scene.clients(daemon, ["modules"], targets) as clients:
+    with scene.clients(daemon, ["modules"], targets, message_timeout_ms=LOST_MS) as clients:
         for _ in range(3):
             scene.injected("SIGSTOP")
             server.process.send_signal(signal.SIGSTOP)
@@ -91,7 +94,7 @@ def cut_off(scene):
     pids = pids_of(daemon, targets)
     scene.run_tool("nft", "add table inet faults")
     scene.run_tool("nft", "add chain inet faults in { type filter hook input priority 0; }")
-    with scene.clients(daemon, ["modules"], targets) as clients:
+    with scene.clients(daemon, ["modules"], targets, message_timeout_ms=LOST_MS) as clients:
         for what, verdict in (("black hole", "drop"), ("resets", "reject with tcp reset")) * 2:
             scene.injected(what)
             scene.run_tool("nft", f"add rule inet faults in tcp dport {server.port} counter {verdict}")
@@ -147,7 +150,7 @@ def slow_subscriber(scene):
 
     def listens(channel):
         return dict(server.client(0).pubsub_numsub(channel))[channel] == 1
-    with scene.clients(daemon, ["modules"], targets) as clients:
+    with scene.clients(daemon, ["modules"], targets, message_timeout_ms=LOST_MS) as clients:
         for turn in range(6):
             worker = scene.dice.choice(daemon.workers("programs"))
             pid = worker["pid"] if turn % 2 else daemon.master_pid()

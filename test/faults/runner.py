@@ -66,7 +66,7 @@ def measure(scene, run):
         number, found = next((number, found) for number, found in scene.checks.items() if found)
         result |= {"verdict": "FAILED", "why": f"check {number}: {found[0].splitlines()[0]}"[:300]}
     return result | {"injected": scene.injections, "recovered_ms": scene.recoveries, "checks": scene.checks,
-                     "figures": scene.figures}
+                     "figures": scene.figures + scene.refusals()}
 
 
 def inside(name, directory, seed, limit):

@@ -1,5 +1,6 @@
 """What a row of the table works with: a directory, daemons, servers, clients, dice, a clock for recoveries, and the seven checks."""
 import argparse
+import collections
 import contextlib
 import ctypes
 import dataclasses
@@ -251,6 +252,13 @@ class Scene:
             if daemon.process is not None and daemon.process.poll() is None:
                 self.check(daemon)
         assert self.checked, "no daemon was checked"
+
+    def refusals(self):
+        """How many requests were answered with a clear error, as a figure."""
+        sums = collections.Counter()
+        for book in self.books.values():
+            sums.update({status: times for status, times in book.statuses.items() if status not in ("200", "202")})
+        return [f"{times} answers {status}" for status, times in sorted(sums.items())]
 
     def finish(self):
         """Ends everything; what was left behind fails check 4."""
