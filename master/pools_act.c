@@ -288,8 +288,7 @@ static void put_member(struct json_text *text, const char *name, const char *val
         json_text_string(text, value);
 }
 
-/* {"event":…, "at":…, …} for pool:<name>:events. */
-static char *event_text(const struct store_event *event)
+char *pools_event_text(const struct store_event *event)
 {
         struct json_text text = { 0 };
         char epoch[32];
@@ -307,6 +306,10 @@ static char *event_text(const struct store_event *event)
                 put_member(&text, "process_id", ID_TEXT(&event->process_id));
         if (event->detail)
                 put_member(&text, "detail", event->detail);
+        if (event->who) {
+                put_member(&text, "who", event->who);
+                put_member(&text, "request_id", ID_TEXT(&event->request_id));
+        }
         json_text_put(&text, "}", 1);
         return json_text_take(&text);
 }
@@ -340,7 +343,7 @@ static void tell_event(struct master *master, struct master_pool *pool, const st
         log_event(&event);
         pool_metrics_event(&pool->metrics, action->event);
         store_event_add(master->store, &event);
-        text = event_text(&event);
+        text = pools_event_text(&event);
         if (text) {
                 registry_publish_event(master->registry, pool->config->pool_name, text);
                 streams_event(master->streams, event.event, &event.agent_id, text);

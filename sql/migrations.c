@@ -11,11 +11,13 @@
 #include <string.h>
 
 EMBED(migration_1, "sql/migrations/0001_initial.sql");
+EMBED(migration_2, "sql/migrations/0002_audit.sql");
 
 static const struct migration {
         const char *name, *sql, *end;
 } migrations[] = {
         { "0001_initial", migration_1, migration_1_end },
+        { "0002_audit", migration_2, migration_2_end },
 };
 #define SUM_SIZE (2 * SHA256_DIGEST_LENGTH + 1)
 #define KNOWN (sizeof migrations / sizeof migrations[0])

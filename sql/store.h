@@ -108,6 +108,8 @@ struct store_event {
         const char *pool_name, *event, *detail; /* detail: words or NULL */
         struct id agent_id, process_id;         /* zero: NULL */
         uint64_t epoch;
+        const char *who;                        /* asked for it; NULL: nobody did */
+        struct id request_id;                   /* … with this request; zero: NULL */
 };
 /* Added again with the same id when it has ended: status, error, completed_at and duration_ms are then written. */
 struct store_execution {
@@ -128,6 +130,7 @@ int store_metric_add(struct store *store, const struct store_metric *metric);
 /* Queries for the API. NULL or zero filters mean any. -EINVAL: a cursor that is none of ours, an unknown metric_type. */
 struct store_query {
         const char *pool_name, *status, *metric_type;
+        const char *event, *not_event;
         struct id agent_id, project_id, execution_id;
         int64_t since, until; /* wall ms; 0: open; until is exclusive */
         int64_t bucket_ms;    /* timeseries; 0: one minute */

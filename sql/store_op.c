@@ -69,9 +69,10 @@ static const struct store_kind kinds[KIND_COUNT] = {
         [KEY_UNDO] = { .index = KEY_UNDO, .name = "key_undo", .columns = "scope, key, request_id", .types = "ttu", .key_values = 2,
                 .sql = "DELETE FROM idempotency_keys WHERE (scope, key, request_id) IN "
                        "(SELECT scope, key, request_id FROM %s)" },
-        [EVENT_ADD] = { .index = EVENT_ADD, INSERT("agent_events", "event_id, at, pool_name, event, detail, agent_id, process_id, epoch")
+        [EVENT_ADD] = { .index = EVENT_ADD, INSERT("agent_events", "event_id, at, pool_name, event, detail, agent_id, process_id, epoch, who, "
+                                                       "request_id")
                         "ON CONFLICT (event_id) DO NOTHING",
-                .name = "event_add", .types = "uitttuui", .history = true },
+                .name = "event_add", .types = "uitttuuitu", .history = true },
         [EXECUTION_ADD] = { .index = EXECUTION_ADD, INSERT("agent_executions", "execution_id, agent_id, project_id, pool_name, method, status, "
                                                        "error, started_at, completed_at, duration_ms")
                             "ON CONFLICT (execution_id) DO UPDATE SET status = excluded.status, error = excluded.error, "
@@ -235,7 +236,7 @@ int store_event_add(struct store *store, const struct store_event *event)
         return write(store, EVENT_ADD,
                 (const struct store_value[]){ UUID(&event_id), NUMBER(event->at), TEXT(event->pool_name),
                         TEXT(event->event), TEXT(event->detail), UUID(&event->agent_id), UUID(&event->process_id),
-                        NUMBER(event->epoch) },
+                        NUMBER(event->epoch), TEXT(event->who), UUID(&event->request_id) },
                 NULL, NULL);
 }
 

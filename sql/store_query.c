@@ -162,7 +162,8 @@ int store_executions(struct store *store, const struct store_query *query, store
 
 static const struct field event_fields[] = {
         { "event_id", 's' }, { "at", 't' }, { "pool_name", 's' }, { "event", 's' }, { "detail", 's' },
-        { "agent_id", 's' }, { "process_id", 's' }, { "epoch", 'i' }, { NULL, 0 },
+        { "agent_id", 's' }, { "process_id", 's' }, { "epoch", 'i' }, { "who", 's' },
+        { "request_id", 's' }, { NULL, 0 },
 };
 
 static int run_events(struct store_op *op, struct store_backend *backend)
@@ -184,10 +185,12 @@ int store_events(struct store *store, const struct store_query *query, store_jso
         if (query->cursor && id_parse(query->cursor, &cursor) < 0)
                 return -EINVAL;
         store_draft_add(&draft,
-                "SELECT event_id, at, pool_name, event, detail, agent_id, process_id, epoch, event_id "
+                "SELECT event_id, at, pool_name, event, detail, agent_id, process_id, epoch, who, request_id, event_id "
                 "FROM agent_events WHERE 1 = 1");
         store_draft_id(&draft, "agent_id =", &query->agent_id);
         store_draft_text(&draft, "pool_name =", query->pool_name);
+        store_draft_text(&draft, "event =", query->event);
+        store_draft_text(&draft, "event <>", query->not_event);
         store_draft_id(&draft, "event_id >=", &since);
         store_draft_id(&draft, "event_id <", &until);
         store_draft_id(&draft, "event_id <", &cursor);

@@ -1,6 +1,7 @@
 /* Agents: looking, ending, restarting. Spawning is in spawn.c, messages are in message.c. */
 #include "common/clock.h"
 #include "master/api/api.h"
+#include "master/api/audit.h"
 #include "master/api/idempotency.h"
 #include "master/usages.h"
 #include "master/restore.h"
@@ -61,6 +62,8 @@ static void on_terminated(struct waiter *waiter, const struct agent *agent, enum
         struct terminate *terminate = (struct terminate *)waiter;
 
         (void)agent;
+        audit_change(terminate->request, terminate->master, "terminate", terminate->body.pool_name, &terminate->body.agent_id,
+                api_pool_error_status(error));
         if (error == POOL_OK)
                 answer_terminated(terminate->request, &terminate->body);
         else
@@ -152,6 +155,7 @@ void api_agents_restart(struct http_request *request, void *arg)
                         agent_state_name(agent->state));
                 return;
         }
+        audit_change(request, master, "restart", pool_config(agent->pool)->pool_name, &agent->agent_id, 200);
         pools_wake(master->pools, pools_of(master->pools, agent));
         api_answer(request, 200, api_agent_print(master, agent));
 }
@@ -219,7 +223,8 @@ struct lookup {
 
 static void answer_found(const struct lookup *lookup, const struct agent *agent)
 {
-        api_answer_with_history(lookup->request, lookup->master, &agent->agent_id, lookup->print(lookup->master, agent));
+        api_answer_with_history(lookup->request, lookup->master, &agent->agent_id, lookup->print == print_why,
+                lookup->print(lookup->master, agent));
 }
 
 /* Terminated ones are in the store for as long as history is kept. */

@@ -49,8 +49,9 @@ void api_answer_unknown_pool(struct http_request *request, const struct master *
 
 /* A Link header (RFC 8288) to the same list from cursor on: the query as it was, but for its cursor. */
 void api_next_link(struct http_request *request, const char *cursor);
-/* 200 with take_tree and "history": the agent's last 20 events from the store, null when the store is away. */
-void api_answer_with_history(struct http_request *request, struct master *master, const struct id *agent_id,
+/* 200 with take_tree and "history": the last 20 events from the store of what became of the agent, null when the store is
+ * away; asked: and "asked", the last 20 that say who asked for a change. */
+void api_answer_with_history(struct http_request *request, struct master *master, const struct id *agent_id, bool asked,
         cJSON *take_tree);
 
 /* Representations. NULL when out of memory. */

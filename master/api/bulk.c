@@ -1,6 +1,7 @@
 /* POST /agents/bulk/{spawn|terminate|restart}: a list of requests, each with a result of its own, in the same order. */
 #include "common/clock.h"
 #include "master/api/api.h"
+#include "master/api/audit.h"
 #include "master/api/idempotency.h"
 #include "master/api/spawn_body.h"
 
@@ -17,6 +18,7 @@ struct bulk_slot {
         struct waiter waiter; /* first: on_done casts */
         struct bulk *bulk;
         struct id agent_id;   /* terminate: pools forget the agent */
+        const char *pool_name; /* borrowed; once it is known */
         cJSON *result;        /* NULL until there is one */
 };
 
@@ -66,10 +68,16 @@ static void set_result(struct bulk_slot *slot, int status, cJSON *take_agent, co
                 json_add_string(slot->result, "detail", detail);
 }
 
+static void audit(const struct bulk_slot *slot, const char *action, const struct id *agent_id, int status)
+{
+        audit_change(slot->bulk->request, slot->bulk->master, action, slot->pool_name, agent_id, status);
+}
+
 static void on_spawned(struct waiter *waiter, const struct agent *agent, enum pool_error error, const char *detail)
 {
         struct bulk_slot *slot = (struct bulk_slot *)waiter;
 
+        audit(slot, "spawn", error == POOL_OK ? &agent->agent_id : NULL, api_pool_error_status(error));
         set_result(slot, api_pool_error_status(error), error == POOL_OK ? api_agent_summary(agent) : NULL, detail);
         bulk_settled(slot->bulk);
 }
@@ -87,6 +95,7 @@ static void on_terminated(struct waiter *waiter, const struct agent *agent, enum
         struct bulk_slot *slot = (struct bulk_slot *)waiter;
 
         (void)agent;
+        audit(slot, "terminate", &slot->agent_id, api_pool_error_status(error));
         set_result(slot, api_pool_error_status(error), only_id(&slot->agent_id), detail);
         bulk_settled(slot->bulk);
 }
@@ -105,6 +114,7 @@ static void submit_spawn(struct bulk_slot *slot, struct master_pool *pool, const
                 agent_free(agent);
                 return;
         }
+        slot->pool_name = pool->config->pool_name;
         slot->waiter = (struct waiter){ .done = on_spawned, .spawn_us = clock_mono_us() };
         bulk->left++;
         if (agent) {
@@ -115,6 +125,7 @@ static void submit_spawn(struct bulk_slot *slot, struct master_pool *pool, const
                 }
         }
         agent_free(agent);
+        audit(slot, "spawn", NULL, api_pool_error_status(error));
         set_result(slot, api_pool_error_status(error), NULL, detail);
         bulk->left--;
 }
@@ -165,6 +176,7 @@ static void start_terminate(struct bulk_slot *slot, const cJSON *item, size_t in
         if (!agent)
                 return;
         slot->waiter.done = on_terminated;
+        slot->pool_name = pool_config(agent->pool)->pool_name;
         slot->bulk->left++;
         pools_wake(slot->bulk->master->pools, pools_of(slot->bulk->master->pools, agent));
         if (pool_terminate(agent->pool, agent, json_bool(item, "graceful", true), &slot->waiter, clock_mono_ms()) == 0)
@@ -180,10 +192,13 @@ static void start_restart(struct bulk_slot *slot, const cJSON *item, size_t inde
         (void)index;
         if (!agent)
                 return;
-        if (pool_restart_agent(agent->pool, agent, clock_mono_ms()) < 0)
+        if (pool_restart_agent(agent->pool, agent, clock_mono_ms()) < 0) {
                 set_result(slot, 409, only_id(&slot->agent_id), "only a running agent can be restarted");
-        else
+        } else {
+                slot->pool_name = pool_config(agent->pool)->pool_name;
+                audit(slot, "restart", &slot->agent_id, 200);
                 set_result(slot, 200, api_agent_summary(agent), NULL);
+        }
         pools_wake(slot->bulk->master->pools, pools_of(slot->bulk->master->pools, agent));
 }
 

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define EXECUTIONS "executions"
+#define AUDIT "audit" /* the event that says who asked */
 
 static void answer_store_error(struct http_request *request, int error)
 {
@@ -161,20 +162,15 @@ void api_timeseries(struct http_request *request, void *arg)
         }
 }
 
-/* An agent's record that waits for its history. */
+/* An agent's record that waits for what the store knows besides. */
 struct record {
         struct http_request *request;
+        struct master *master;
+        struct id agent_id;
         cJSON *tree;
 };
 
-static void answer_record(struct record *record, cJSON *take_history)
-{
-        json_add_item(record->tree, "history", take_history ? take_history : cJSON_CreateNull());
-        api_answer(record->request, 200, record->tree);
-        free(record);
-}
-
-static void on_history(void *arg, int error, const char *json)
+static void add_events(const struct record *record, const char *name, int error, const char *json)
 {
         struct json_error why;
         cJSON *tree = NULL, *events = NULL;
@@ -182,22 +178,47 @@ static void on_history(void *arg, int error, const char *json)
         if (error == 0 && json_parse(json, strlen(json), JSON_STRICT, &tree, &why) == 0)
                 events = cJSON_DetachItemFromObjectCaseSensitive(tree, "events");
         cJSON_Delete(tree);
-        answer_record(arg, events);
+        json_add_item(record->tree, name, events ? events : cJSON_CreateNull());
 }
 
-void api_answer_with_history(struct http_request *request, struct master *master, const struct id *agent_id, cJSON *take_tree)
+static void on_history(void *arg, int error, const char *json)
 {
-        struct store_query query = { .agent_id = *agent_id, .limit = 20 };
-        struct record *record = malloc(sizeof *record);
+        struct record *record = arg;
 
-        if (!record || !take_tree) {
-                free(record);
+        add_events(record, "history", error, json);
+        api_answer(record->request, 200, record->tree);
+        free(record);
+}
+
+static void ask_history(struct record *record)
+{
+        struct store_query query = { .agent_id = record->agent_id, .not_event = AUDIT, .limit = 20 };
+
+        if (store_events(record->master->store, &query, on_history, record) < 0)
+                on_history(record, -EAGAIN, NULL);
+}
+
+static void on_asked(void *arg, int error, const char *json)
+{
+        add_events(arg, "asked", error, json);
+        ask_history(arg);
+}
+
+void api_answer_with_history(struct http_request *request, struct master *master, const struct id *agent_id, bool asked,
+        cJSON *take_tree)
+{
+        struct store_query query = { .agent_id = *agent_id, .event = AUDIT, .limit = 20 };
+        struct record *record = take_tree ? malloc(sizeof *record) : NULL;
+
+        if (!record) {
                 api_answer(request, 200, take_tree);
                 return;
         }
-        *record = (struct record){ .request = request, .tree = take_tree };
-        if (store_events(master->store, &query, on_history, record) < 0)
-                answer_record(record, NULL);
+        *record = (struct record){ request, master, *agent_id, take_tree };
+        if (!asked)
+                ask_history(record);
+        else if (store_events(master->store, &query, on_asked, record) < 0)
+                on_asked(record, -EAGAIN, NULL);
 }
 
 void api_pools_events(struct http_request *request, void *arg)

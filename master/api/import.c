@@ -1,6 +1,7 @@
 /* POST /agents/import: agents as GET /agents prints them, with their ids and epochs, made to exist here. */
 #include "common/clock.h"
 #include "master/api/api.h"
+#include "master/api/audit.h"
 #include "master/api/spawn_body.h"
 #include "master/pools_act.h"
 #include "registry/agent_exit.h"
@@ -72,6 +73,7 @@ static void on_inserted(void *arg, int error)
                 agent_free(slot->agent);
         } else {
                 import->imported++;
+                audit_change(import->request, import->master, "import", slot->pool->config->pool_name, &slot->agent->agent_id, 200);
                 pool_restore(slot->pool->rules, slot->agent, clock_mono_ms());
                 pool_tick(slot->pool->rules, clock_mono_ms()); /* to place it, if it is time to place agents */
                 pools_wake(import->master->pools, slot->pool);

@@ -1,6 +1,7 @@
 /* Pools and their worker processes. */
 #include "common/clock.h"
 #include "master/api/api.h"
+#include "master/api/audit.h"
 #include "master/rollback.h"
 #include "master/usages.h"
 #include "sql/store.h"
@@ -41,10 +42,11 @@ static const struct schema_field rollout_fields[] = {
 };
 
 /* 202: the pool's record says how it goes on. */
-static void answer_begun(struct http_request *request, const struct master *master, const struct master_pool *pool)
+static void answer_begun(struct http_request *request, struct master *master, const struct master_pool *pool, const char *action)
 {
         char location[128];
 
+        audit_change(request, master, action, pool->config->pool_name, NULL, 202);
         snprintf(location, sizeof location, "/api/v1/agents/pools/%s", pool->config->pool_name);
         http_answer_header(request, "Location", location);
         api_answer(request, 202, api_pool_print(master, pool));
@@ -69,7 +71,7 @@ void api_pools_rollout(struct http_request *request, void *arg)
         }
         pool->rolling_out = true;
         pools_wake(master->pools, pool);
-        answer_begun(request, master, pool);
+        answer_begun(request, master, pool, "rollout");
 }
 
 void api_pools_rollback(struct http_request *request, void *arg)
@@ -82,7 +84,7 @@ void api_pools_rollback(struct http_request *request, void *arg)
                 return;
         r = rollback_begin(master, "asked for");
         if (r == 0) {
-                answer_begun(request, master, pool);
+                answer_begun(request, master, pool, "rollback");
         } else if (r == -ENOENT) {
                 http_answer_problem(request, 409, "there is nothing to go back to: this program was not put in the place of "
                                                   "another, or came back itself");
@@ -99,6 +101,7 @@ void api_pools_reset(struct http_request *request, void *arg)
 
         if (!pool)
                 return;
+        audit_change(request, master, "reset", pool->config->pool_name, NULL, 200);
         pool_reset(pool->rules, clock_mono_ms());
         pools_wake(master->pools, pool);
         api_answer(request, 200, api_pool_print(master, pool));
@@ -120,7 +123,7 @@ static void on_held(void *arg, int error)
                 api_answer_pool_error(hold->request, POOL_E_STORE, "the store is not available; try again");
         } else {
                 pool_hold(hold->pool->rules, hold->held);
-                answer_begun(hold->request, hold->master, hold->pool);
+                answer_begun(hold->request, hold->master, hold->pool, hold->held ? "drain" : "resume");
         }
         free(hold);
 }
@@ -166,7 +169,7 @@ void api_pools_restart(struct http_request *request, void *arg)
                 return;
         pool_restart_all(pool->rules, clock_mono_ms());
         pools_wake(master->pools, pool);
-        answer_begun(request, master, pool);
+        answer_begun(request, master, pool, "restart");
 }
 
 static void add_workers(cJSON *list, const struct master *master, const struct master_pool *pool)

@@ -1,6 +1,7 @@
 /* POST /agents/spawn: one agent or count of them, answered when each is durable and runs. */
 #include "common/clock.h"
 #include "master/api/api.h"
+#include "master/api/audit.h"
 #include "master/api/idempotency.h"
 #include "master/api/spawn_body.h"
 
@@ -92,6 +93,7 @@ static void note_failure(struct spawn *spawn, enum pool_error error, const char 
 {
         cJSON *item = cJSON_CreateObject();
 
+        audit_change(spawn->request, spawn->master, "spawn", spawn->pool->config->pool_name, NULL, api_pool_error_status(error));
         spawn->error = error;
         snprintf(spawn->detail, sizeof spawn->detail, "%s", detail);
         if (item && json_add_string(item, "detail", detail) == 0)
@@ -105,10 +107,13 @@ static void on_spawned(struct waiter *waiter, const struct agent *agent, enum po
         struct spawn_slot *slot = (struct spawn_slot *)waiter; /* its first member */
         struct spawn *spawn = slot->spawn;
 
-        if (error == POOL_OK)
+        if (error == POOL_OK) {
                 cJSON_AddItemToArray(spawn->agents, api_agent_summary(agent));
-        else
+                audit_change(spawn->request, spawn->master, "spawn", spawn->pool->config->pool_name, &agent->agent_id,
+                        spawn->wait ? 200 : 202);
+        } else {
                 note_failure(spawn, error, detail);
+        }
         spawn_settled(spawn);
 }
 

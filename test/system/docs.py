@@ -154,10 +154,11 @@ def welcome_members():
 
 
 def events():
-    """Names of events that pools' rules raise, some by way of a variable."""
+    """Names of events that pools' rules raise, some by way of a variable, and that of what the API records."""
     files = set((TOP / "registry").glob("pool*.c")) - {TOP / "registry/pool_config.c"}
     text = "".join(path.read_text() for path in sorted(files))
-    return set(re.findall(r'"((?:agent|worker|pool|rollout|breaker)_[a-z_]+)"', text))
+    raised = set(re.findall(r'"((?:agent|worker|pool|rollout|breaker)_[a-z_]+)"', text))
+    return raised | set(re.findall(r'\.event = "(\w+)"', source("master/api/audit.c")))
 
 
 def routes():
@@ -326,6 +327,8 @@ def sql_tables():
     found = {}
     for name, body in re.findall(r"CREATE TABLE (\w+) \((.*?)\n\);", text, flags=re.S):
         found[name] = set(re.findall(r"^\s+([a-z]\w*) +[A-Z]", body, flags=re.M))
+    for name, column in re.findall(r"ALTER TABLE (\w+) ADD COLUMN (\w+)", text):
+        found[name].add(column)
     own = re.search(r"CREATE TABLE IF NOT EXISTS (\w+) \((.*?)\)\"\);", source("sql/migrations.c"), flags=re.S)
     found[own.group(1)] = set(re.findall(r"(\w+) (?:BIGINT|TEXT)", own.group(2)))
     return found

@@ -132,7 +132,7 @@ def test_sends_the_token_of_its_environment_when_the_command_line_asks(guarded, 
     assert "tester_pool" in run(AGENTPOOL_TOKEN=TOKENS["dashboard"][1]).stdout
     assert "tester_pool" in run(AGENTPOOL_TOKEN_FILE=str(secret)).stdout
     missing = run(AGENTPOOL_TOKEN_FILE=str(run_base / "none"))
-    assert missing.returncode == 1 and "holds no token" in missing.stderr
+    assert missing.returncode == 2 and f"no token in {run_base / 'none'}" in missing.stderr
 
 
 def test_refuses_to_be_exposed_without_tokens(run_base, tokens):
@@ -343,6 +343,73 @@ def test_answers_429_when_a_token_asks_too_often(guarded, run_base, make_daemon)
                for i in range(60)]
     assert guesses[:20] == [401] * 20 and 429 in guesses and set(guesses) == {401, 429}
     wait_for(lambda: limited.get("/health").status_code == 200, "the token to be let in again")
+
+
+# ---- who asked ----
+
+def audits(daemon, agent_id):
+    answer = daemon.get(f"/agents/{agent_id}/why")
+    assert answer.status_code == 200 and answer.json()["asked"] is not None, answer.text
+    return [(event["detail"], event["who"].rpartition(":")[0], event["request_id"]) for event in answer.json()["asked"]]
+
+
+def test_says_who_asked_for_each_change(guarded):
+    answer = guarded.post("/agents/spawn", guarded.spawn_body("tester_pool"), headers=bearer("scheduler"))
+    agent, spawned = answer.json(), ("spawn: 200", "scheduler@127.0.0.1", answer.headers["X-Request-Id"])
+    assert audits(guarded, agent["agent_id"]) == [spawned]
+    restart = guarded.post(f"/agents/{agent['agent_id']}/restart", headers=bearer("oncall"))
+    assert audits(guarded, agent["agent_id"]) == [("restart: 200", "oncall@127.0.0.1", restart.headers["X-Request-Id"]), spawned]
+    with guarded.session.get(guarded.url + f"/api/v1/agents/{agent['agent_id']}/events", stream=True, timeout=PATIENCE) as events:
+        wait_for(lambda: guarded.agent(agent["agent_id"])["state"] == "idle", "the restarted agent")
+        ended = guarded.terminate(agent)
+        lines = (line.decode() for line in events.iter_lines())
+        watched = json.loads(next(line for line in lines if '"audit"' in line and line.startswith("data: "))[6:])
+    assert watched["detail"] == "terminate: 200" and watched["request_id"] == ended.headers["X-Request-Id"]
+    assert watched["who"].startswith("oncall@127.0.0.1:") and watched["agent_id"] == agent["agent_id"]
+    # What it was asked outlives the agent; what became of it is told apart.
+    assert [what for what, _, _ in audits(guarded, agent["agent_id"])] == ["terminate: 200", "restart: 200", "spawn: 200"]
+    assert "audit" not in {event["event"] for event in guarded.agent(agent["agent_id"])["history"]}
+    line = next(line for line in guarded.log().splitlines() if " audit " in line and "action=spawn" in line)
+    assert 'who="scheduler@127.0.0.1:' in line and f"agent={agent['agent_id']} status=200 request={spawned[2]}" in line
+
+
+def test_says_who_asked_for_many_or_for_a_pool(guarded):
+    bulk = guarded.post("/agents/bulk/spawn", [guarded.spawn_body("tester_pool")] * 3)
+    agents = [item["agent"]["agent_id"] for item in bulk.json()]
+    for path in ("restart", "terminate"):
+        answer = guarded.post(f"/agents/bulk/{path}", agents)
+        wait_for(lambda: all(guarded.agent(agent)["state"] in ("idle", "terminated") for agent in agents), "the agents to settle")
+        for agent in agents:
+            assert audits(guarded, agent)[0] == (f"{path}: 200", "oncall@127.0.0.1", answer.headers["X-Request-Id"])
+    many = guarded.post("/agents/spawn", guarded.spawn_body("tester_pool", count=2)).json()["agents"]
+    records = guarded.agents()
+    for agent in many:
+        guarded.terminate(agent)
+    for record in records:
+        record["agent_id"] = record["agent_id"][:-4] + "0000"
+    imported = guarded.post("/agents/import", {"agents": records[:1]})
+    assert imported.json()["imported"] == 1, imported.text
+    assert audits(guarded, records[0]["agent_id"])[0][:2] == ("import: 200", "oncall@127.0.0.1")
+    with guarded.session.get(guarded.url + "/api/v1/agents/pools/events", stream=True, timeout=PATIENCE) as events:
+        lines = (line.decode() for line in events.iter_lines())
+        for path in ("rollout", "drain", "resume", "restart", "reset"):
+            assert guarded.post(f"/agents/pools/tester_pool/{path}", {} if path == "rollout" else None).status_code in (200, 202), path
+            event = json.loads(next(line for line in lines if '"audit"' in line and line.startswith("data: "))[6:])
+            assert event["detail"].startswith(f"{path}: 20") and event["pool_name"] == "tester_pool", event
+    # Also what was refused.
+    assert guarded.post("/agents/pools/tester_pool/drain").status_code == 202
+    assert guarded.post("/agents/spawn", guarded.spawn_body("tester_pool")).status_code == 503
+    wait_for(lambda: "action=spawn pool=tester_pool agent=- status=503" in guarded.log(), "the refusal in the log")
+
+
+def test_knows_who_asked_over_a_unix_socket(make_daemon, run_base):
+    path = run_base / "http.sock"
+    daemon = make_daemon(server={"listen": ["127.0.0.1:0", f"unix:{path}"]}, pools={"tester_pool": module_pool()})
+    status, text = ask_unix(path, "POST", "/api/v1/agents/spawn", json.dumps(daemon.spawn_body("tester_pool")),
+                            {"Content-Type": "application/json"})
+    assert status == 200, text
+    [(_, _, request)] = audits(daemon, json.loads(text)["agent_id"])
+    assert f'who="unix:uid={os.getuid()},pid={os.getpid()}" action=spawn' in daemon.log() and request in daemon.log()
 
 
 # ---- what comes from the configuration only, and what never leaves it ----

@@ -155,6 +155,10 @@ START_TEST(test_events_are_told_alike_and_in_order_when_of_one_moment)
 
                 if (i % 2)
                         event.agent_id = numbered_id(i % 5);
+                if (i == 299) {
+                        event.who = "ops@[::1]:5";
+                        event.request_id = numbered_id(7);
+                }
                 ck_assert_int_eq(store_event_add(store, &event), 0);
         }
         text = QUERY(store_events, .limit = 100);
@@ -167,12 +171,16 @@ START_TEST(test_events_are_told_alike_and_in_order_when_of_one_moment)
         free(cursor);
         ck_assert_str_eq(strstr(text, ",\"at\":"),
                 format(",\"at\":\"2023-11-14T22:13:20.001Z\",\"pool_name\":\"developer_pool\",\"event\":\"event_199\","
-                       "\"detail\":null,\"agent_id\":\"6f1c8a52-3a55-4f0b-9d3e-000000000004\",\"process_id\":null,\"epoch\":199}],"
+                       "\"detail\":null,\"agent_id\":\"6f1c8a52-3a55-4f0b-9d3e-000000000004\",\"process_id\":null,\"epoch\":199,"
+                       "\"who\":null,\"request_id\":null}],"
                        "\"next_cursor\":%.38s}",
                         strstr(text, "\"event_id\":") + 11));
         ck_assert_uint_eq(count_of(QUERY(store_events, .agent_id = numbered_id(4), .limit = 1000), "\"event\":"), 30);
         ck_assert_uint_eq(count_of(QUERY(store_events, .pool_name = "developer_pool", .limit = 1000), "\"event\":"), 150);
         ck_assert_uint_eq(count_of(QUERY(store_events, .since = AT + 1, .until = AT + 2, .limit = 1000), "\"event\":"), 100);
+        ck_assert_uint_eq(count_of(QUERY(store_events, .event = "event_299"), "\"event\":"), 1);
+        ck_assert_ptr_nonnull(strstr(json, "\"who\":\"ops@[::1]:5\",\"request_id\":\"6f1c8a52-3a55-4f0b-9d3e-000000000007\""));
+        ck_assert_uint_eq(count_of(QUERY(store_events, .not_event = "event_299", .limit = 1000), "\"event\":"), 299);
         ck_assert_int_eq(store_events(store, &(struct store_query){ .cursor = "x" }, on_json, NULL), -EINVAL);
         free(json);
         close_store(store);
