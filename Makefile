@@ -109,7 +109,7 @@ $(BUILD)/sim: $(call objects,$(SIM_SRC)) $(BUILD)/libagentpool.a
 $(BUILD)/llhttp/%.o: $(LLHTTP_SRC)/%.c
 	@mkdir -p $(@D)
 	$(call SAY,CC)
-	$(Q)$(CC) $(PKG_CFLAGS) -O2 -g -fPIE $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(HARDENING) -c -o $@ $<
+	$(Q)$(CC) $(PKG_CFLAGS) -O2 -g -ffile-prefix-map=$(CURDIR)=. -fPIE $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(HARDENING) -c -o $@ $<
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(call SAY,CC)
