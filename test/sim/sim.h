@@ -5,6 +5,7 @@
 #include "registry/pool.h"
 #include "test/sim/registry_memory.h"
 #include "registry/roster.h"
+#include "registry/suspicion.h"
 
 #include <stdarg.h>
 
@@ -97,7 +98,7 @@ struct sim_promise { /* everything known of one agent outside of the system unde
 };
 
 struct sim_faults { /* chances in a thousand */
-        unsigned lose, twice, late, start_fails, exhausted, start_hangs, agent_exits, worker_dies, worker_freezes, worker_fails, fork_fails,
+        unsigned lose, twice, late, start_fails, exhausted, start_hangs, agent_exits, worker_dies, worker_freezes, pause, worker_fails, fork_fails,
                 master_dies, flush, registry_down, registry_cut, registry_flaps, registry_lies, store_down, store_slow;
 };
 
@@ -132,6 +133,8 @@ struct sim {
         unsigned clearing;
         struct pool *pools[SIM_POOLS];
         enum breaker_state breakers[SIM_POOLS][POOL_BREAKERS]; /* as the events that were carried out say */
+        struct suspicion suspicion;
+        int64_t silence_from;   /* silence counts from then, at the earliest */
         unsigned tries[SIM_POOLS];                             /* forks of a half open breaker under way */
         struct sim_link registry_link, store_link;
         int pids;

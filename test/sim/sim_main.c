@@ -9,6 +9,7 @@
 #define FAULTY_MS 12000  /* faults happen for so long … */
 #define SETTLE_MS 45000  /* … and everything has settled after so much more */
 #define CLOSE_MS 15000
+#define LEASE_MS 2500
 
 static int64_t between(struct sim *sim, int64_t least, int64_t most)
 {
@@ -28,7 +29,7 @@ static void configure(struct sim *sim, unsigned i)
                 .queue_max = between(sim, 1, 12), .start_timeout_ms = 800,
                 .spawn_timeout_ms = between(sim, 100, sim_below(sim, 2) ? 800 : 6000),
                 .worker_start_timeout_ms = 2000, .stop_grace_ms = 300, .kill_grace_ms = 300,
-                .worker_idle_timeout_ms = between(sim, 500, 5000), .heartbeat_interval_ms = 500, .worker_lease_ms = 2500 };
+                .worker_idle_timeout_ms = between(sim, 500, 5000), .heartbeat_interval_ms = 500, .worker_lease_ms = LEASE_MS };
         config->restart = (struct pool_restart_config){ .policy = (int)between(sim, POOL_PERMANENT, POOL_TEMPORARY),
                 .intensity = between(sim, 0, 8), .period_seconds = between(sim, 1, 20), .delay_ms = between(sim, 0, 300),
                 .delay_max_ms = 2000, .healthy_seconds = 2 };
@@ -46,7 +47,7 @@ static void choose_faults(struct sim *sim)
 {
         sim->faults = (struct sim_faults){ .lose = some(sim, 300), .twice = some(sim, 300), .late = some(sim, 300),
                 .start_fails = some(sim, 150), .exhausted = some(sim, 150), .start_hangs = some(sim, 60), .agent_exits = some(sim, 400),
-                .worker_dies = some(sim, 30), .worker_freezes = some(sim, 20), .worker_fails = some(sim, 300),
+                .worker_dies = some(sim, 30), .worker_freezes = some(sim, 20), .pause = some(sim, 6), .worker_fails = some(sim, 300),
                 .fork_fails = some(sim, 200), .master_dies = some(sim, 8), .flush = some(sim, 10),
                 .registry_down = some(sim, 30), .registry_cut = some(sim, 20), .registry_flaps = some(sim, 900),
                 .registry_lies = some(sim, 60),
@@ -118,6 +119,20 @@ static void flush(struct sim *sim)
                 p->erased |= p->in_doubt;
 }
 
+/* Nobody but the master runs. */
+static void pause_all(struct sim *sim)
+{
+        int64_t until = sim->now + between(sim, 100, 3 * LEASE_MS);
+
+        sim_trace(sim, "all workers are paused");
+        for (struct sim_worker *w = sim->workers; w; w = w->next) {
+                if (!w->alive || w->frozen_until > sim->now)
+                        continue;
+                w->frozen_at = sim->now;
+                w->frozen_until = until;
+        }
+}
+
 static void disturb(struct sim *sim)
 {
         struct sim_worker *worker = any_worker(sim);
@@ -128,6 +143,8 @@ static void disturb(struct sim *sim)
                 worker->frozen_at = sim->now;
                 worker->frozen_until = sim->now + between(sim, 100, 6000);
         }
+        if (sim_chance(sim, sim->faults.pause))
+                pause_all(sim);
         if (sim_chance(sim, sim->faults.master_dies))
                 sim_master_die(sim);
         if (sim_chance(sim, sim->faults.flush))

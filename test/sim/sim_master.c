@@ -164,20 +164,44 @@ static void on_swept(struct sim *sim, void *arg)
         sim_master_wake(sim);
 }
 
+static bool silent_since(const struct sim *sim, int64_t at, int64_t lease)
+{
+        return sim->now - (at > sim->silence_from ? at : sim->silence_from) > lease;
+}
+
 /* The control socket says whether it hangs; a heartbeat in the registry, that it does not. */
+static bool is_silent(const struct sim *sim, const struct sim_worker *w)
+{
+        const struct memory_process *process = registry_memory_process(sim->registry, &w->process_id);
+        int64_t lease = sim->configs[w->pool].worker_lease_ms;
+
+        return w->alive && w->frozen_until > sim->now && silent_since(sim, w->frozen_at, lease)
+                && (sim->degraded || !process || silent_since(sim, process->beat_at, lease));
+}
+
+static bool is_ready(const struct sim *sim, const struct sim_worker *w)
+{
+        const struct pool_worker *worker = pool_worker(sim->pools[w->pool], &w->process_id);
+
+        return worker && worker->state == WORKER_READY;
+}
+
 static void suspect_hung(struct sim *sim)
 {
-        for (const struct sim_worker *w = sim->workers; w; w = w->next) {
-                const struct memory_process *process = registry_memory_process(sim->registry, &w->process_id);
-                const struct pool_worker *worker = pool_worker(sim->pools[w->pool], &w->process_id);
-                int64_t lease = sim->configs[w->pool].worker_lease_ms;
+        unsigned workers = 0, silent = 0;
 
-                if (!w->alive || w->frozen_until <= sim->now || sim->now - w->frozen_at <= lease || !worker
-                        || worker->state != WORKER_READY)
-                        continue;
-                if (sim->degraded || !process || sim->now - process->beat_at > lease)
-                        pool_worker_suspect(sim->pools[w->pool], &w->process_id, sim->now);
+        for (const struct sim_worker *w = sim->workers; w; w = w->next) {
+                workers += is_ready(sim, w);
+                silent += is_ready(sim, w) && is_silent(sim, w);
         }
+        if (suspicion_of_self(&sim->suspicion, silent, workers, sim->configs[0].worker_lease_ms, sim->now)) {
+                sim_trace(sim, "the master suspects itself: %u of %u are silent", silent, workers);
+                sim->silence_from = sim->now;
+                return;
+        }
+        for (const struct sim_worker *w = sim->workers; w && silent; w = w->next)
+                if (is_ready(sim, w) && is_silent(sim, w))
+                        pool_worker_suspect(sim->pools[w->pool], &w->process_id, sim->now);
         sim_master_wake(sim);
 }
 
@@ -476,6 +500,8 @@ void sim_master_start(struct sim *sim)
         for (unsigned i = 0; i < SIM_POOLS; i++)
                 sim->pools[i] = pool_new(&sim->configs[i], sim_random(sim), sim->now);
         memset(sim->breakers, 0, sizeof sim->breakers);
+        sim->suspicion = (struct suspicion){ 0 };
+        sim->silence_from = sim->now;
         for (struct sim_worker *w = sim->workers; w; w = w->next) {
                 if (!w->alive)
                         continue;

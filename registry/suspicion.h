@@ -1,0 +1,16 @@
+/* Silent workers are hung, or this master did not hear them: when most are silent at once, it suspects itself (its loop or
+ * the machine stood still, its clock jumped) and listens for one more lease. Pure. */
+#ifndef REGISTRY_SUSPICION_H
+#define REGISTRY_SUSPICION_H
+#include <stdbool.h>
+#include <stdint.h>
+
+struct suspicion {
+        int64_t at;     /* mono ms when it suspected itself last; 0: never */
+        uint64_t times;
+};
+
+/* One look at the workers of all pools: so many of them are silent for longer than their lease, the longest of which is
+ * lease_ms. True: end none, and count everybody's silence from now on. */
+bool suspicion_of_self(struct suspicion *suspicion, unsigned silent, unsigned workers, int64_t lease_ms, int64_t now);
+#endif
