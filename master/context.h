@@ -5,6 +5,7 @@
 #include "common/id.h"
 #include "master/admission.h"
 #include "master/config.h"
+#include "registry/suspicion.h"
 
 #include <event2/event.h>
 
@@ -38,6 +39,7 @@ struct master {
         char *redis_url, *redis_url_masked; /* effective: never "embedded:" */
         const char *cgroup;        /* <delegated>/agents; NULL: there is none */
         struct admission admission;
+        struct suspicion suspicion; /* of itself, when workers are silent */
         char host[256];
         int64_t started_at;        /* wall ms */
         bool registry_up;          /* Redis answers */

@@ -9,6 +9,7 @@
 #include "master/messages.h"
 #include "master/pools_act.h"
 #include "master/rollback.h"
+#include "master/silence.h"
 #include "master/stale_cgroups.h"
 #include "master/streams.h"
 #include "master/sweep.h"
@@ -140,6 +141,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
         (void)what;
         if (pools->synced && pools->stale_cgroups)
                 pools->stale_cgroups = stale_cgroups_remove(pools->master);
+        silence_check(pools->master);
         for (size_t i = 0; pools->synced && i < pools->count; i++) {
                 if (away)
                         sweep_without_registry(&pools->list[i]);
@@ -196,7 +198,7 @@ static int add_pool(struct pools *pools, const struct pool_config *config)
         return 0;
 }
 
-static int64_t sweep_interval(const struct config *config)
+int64_t pools_sweep_interval(const struct config *config)
 {
         int64_t shortest = INT64_MAX;
 
@@ -219,7 +221,7 @@ struct pools *pools_new(struct master *master)
         r = pools->list ? 0 : -ENOMEM;
         r = r ? r : add_timer(&pools->settle, master->base, on_settle, pools, 0);
         r = r ? r : add_timer(&pools->tick, master->base, on_tick, pools, 0);
-        r = r ? r : add_timer(&pools->sweep, master->base, on_sweep, pools, sweep_interval(config));
+        r = r ? r : add_timer(&pools->sweep, master->base, on_sweep, pools, pools_sweep_interval(config));
         r = r ? r : add_timer(&pools->snapshot, master->base, on_snapshot, pools, SNAPSHOT_INTERVAL_S * 1000);
         for (size_t i = 0; r == 0 && i < config->pool_count; i++)
                 r = add_pool(pools, config->pools[i]);

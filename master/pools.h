@@ -31,6 +31,8 @@ struct master_pool {
         size_t confirm_count, confirm_size;
 };
 
+/* How often the master compares itself with Redis, in ms: the shortest heartbeat of all pools. */
+int64_t pools_sweep_interval(const struct config *config);
 struct pools *pools_new(struct master *master); /* one per configured pool; NULL when out of memory */
 struct pools *pools_free(struct pools *pools);
 /* Carries out what waits, at the end of this turn of the loop: neighbouring spawns share one registry call. */

@@ -2,7 +2,7 @@
 
 #include "common/clock.h"
 #include "master/degraded.h"
-#include "master/workers.h"
+#include "master/silence.h"
 #include "registry/registry_redis.h"
 
 #include <string.h>
@@ -27,31 +27,7 @@ static void take_swept(struct master_pool *pool, const struct registry_swept *sw
         worker->rss_bytes = swept->rss_bytes;
         worker->cpu_ms = swept->cpu_ms;
         histogram_add(&pool->metrics.heartbeat_ages, swept->heartbeat_age_ms * 1000);
-}
-
-static bool beats(const struct pool_worker *worker, const struct registry_swept *swept, size_t count)
-{
-        int64_t lease = pool_config(worker->pool)->worker_lease_ms;
-
-        for (size_t i = 0; i < count; i++)
-                if (id_equal(&swept[i].process_id, &worker->process_id))
-                        return swept[i].heartbeat_age_ms <= lease;
-        return false;
-}
-
-/* PINGs unanswered for a lease, and no heartbeat in the registry (none is known while it is away): a slow Redis alone, or a
- * busy loop alone, is no death. */
-static void suspect_silent(struct master_pool *pool, const struct registry_swept *swept, size_t count)
-{
-        const struct workers *workers = pool->master->workers;
-        struct pool_worker *worker;
-
-        for (worker = pool_first_worker(pool->rules); worker; worker = worker->hh.next)
-                if (worker->state == WORKER_READY &&
-                        workers_silent_ms(workers, &worker->process_id) > pool->config->worker_lease_ms &&
-                        !beats(worker, swept, count))
-                        pool_worker_suspect(pool->rules, &worker->process_id, clock_mono_ms());
-        pools_wake(pool->pools, pool);
+        silence_heard(worker, swept->heartbeat_at);
 }
 
 /* What earlier lives left in the registry is gone, or counts for nothing. */
@@ -73,7 +49,6 @@ static void on_swept(void *arg, int error, const struct registry_swept *swept, s
         }
         for (size_t i = 0; i < count; i++)
                 take_swept(pool, &swept[i]);
-        suspect_silent(pool, swept, count);
         begin_placing(pool); /* not before: slots of workers that are no more would be taken */
 }
 
@@ -96,6 +71,5 @@ void sweep_pool(struct master_pool *pool)
 
 void sweep_without_registry(struct master_pool *pool)
 {
-        suspect_silent(pool, NULL, 0);
         begin_placing(pool);
 }

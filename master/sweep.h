@@ -1,4 +1,4 @@
-/* A pool's rules and the registry, compared: ends that were not heard of, workers that are silent, workers that nobody knows.
+/* A pool's rules and the registry, compared: ends that were not heard of, heartbeats, workers that nobody knows.
  * After the first time agents may be placed. */
 #ifndef MASTER_SWEEP_H
 #define MASTER_SWEEP_H
@@ -6,6 +6,6 @@
 
 /* Asks the registry. Every worker from before this master has been handed over by then. */
 void sweep_pool(struct master_pool *pool);
-/* The registry is away: only the control sockets tell. */
+/* The registry is away: there is nothing to wait for. */
 void sweep_without_registry(struct master_pool *pool);
 #endif

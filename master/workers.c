@@ -16,7 +16,7 @@
 #include <string.h>
 #include <uthash.h>
 
-#define PING_INTERVAL_MS 1000
+#define PING_INTERVAL_MAX_MS 1000
 
 struct workers_entry {
         struct id process_id;
@@ -34,6 +34,7 @@ struct workers {
         struct workers_entry *entries;
         struct event *ping;
         int64_t pings;
+        int64_t interval_ms; /* between two of them */
         struct oom_watch oom;
 };
 
@@ -164,14 +165,17 @@ static void on_ping(evutil_socket_t fd, short what, void *arg)
 struct workers *workers_new(struct master *master)
 {
         struct workers *workers = calloc(1, sizeof *workers);
-        struct timeval interval = { .tv_sec = PING_INTERVAL_MS / 1000 };
+        int64_t interval = pools_sweep_interval(master->config);
+        struct timeval tv;
 
         if (!workers)
                 return NULL;
+        workers->interval_ms = interval < PING_INTERVAL_MAX_MS ? interval : PING_INTERVAL_MAX_MS;
+        tv = (struct timeval){ .tv_sec = workers->interval_ms / 1000, .tv_usec = workers->interval_ms % 1000 * 1000 };
         workers->master = master;
         oom_begin(&workers->oom);
         workers->ping = event_new(master->base, -1, EV_PERSIST, on_ping, workers);
-        if (!workers->ping || event_add(workers->ping, &interval) < 0)
+        if (!workers->ping || event_add(workers->ping, &tv) < 0)
                 return workers_free(workers);
         return workers;
 }
@@ -341,5 +345,13 @@ int64_t workers_silent_ms(const struct workers *workers, const struct id *proces
 {
         const struct workers_entry *entry = find(workers, process_id);
 
-        return entry ? (int64_t)entry->unanswered * PING_INTERVAL_MS : INT64_MAX;
+        return entry ? (int64_t)entry->unanswered * workers->interval_ms : INT64_MAX;
+}
+
+void workers_forgive(struct workers *workers)
+{
+        struct workers_entry *entry, *next;
+
+        HASH_ITER(hh, workers->entries, entry, next)
+                entry->unanswered = 0;
 }

@@ -28,4 +28,6 @@ void workers_explain(const struct workers *workers, const struct id *process_id,
 /* For how long it has left PINGs unanswered, by the count of them: while this master, or the whole machine, stood still
  * nobody was asked. INT64_MAX: unknown worker. */
 int64_t workers_silent_ms(const struct workers *workers, const struct id *process_id);
+/* Counts anew for all. */
+void workers_forgive(struct workers *workers);
 #endif

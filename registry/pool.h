@@ -29,6 +29,8 @@ struct pool_worker {
         struct usage agents_usage;  /* of its agents' processes, as it last told; the shell's */
         int64_t usage_number;       /* which telling that was; 0: none */
         uint64_t rss_bytes, cpu_ms; /* as of its last heartbeat; the shell's */
+        int64_t heartbeat_at;       /* Redis ms of that; the shell's */
+        int64_t heard_at;           /* mono ms when that was last seen to change; the shell's */
         int64_t forked_us;          /* mono µs when its fork was asked for; 0: not by this master, or measured; the shell's */
         TAILQ_HEAD(, agent) agents; /* by agent.on_worker */
         RB_ENTRY(pool_worker) timer;

@@ -84,6 +84,7 @@ struct registry_swept {
         struct id process_id, master_id; /* master_id: whose worker it is */
         int result;                /* -ENOENT: not registered (FLUSHALL?) */
         int64_t heartbeat_age_ms;  /* in Redis time */
+        int64_t heartbeat_at;      /* Redis ms */
         unsigned agent_count;
         uint64_t rss_bytes, cpu_ms;
         const char *const *ended;  /* reply envelopes to handle as if just published */

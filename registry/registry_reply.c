@@ -141,18 +141,20 @@ int registry_reply_listing(const redisReply *reply, struct registry_listing *ret
 /* ended has room for what follows the row's numbers. */
 static int read_swept(const redisReply *row, const char **ended, struct registry_swept *ret_swept)
 {
-        uint64_t age, agent_count;
+        uint64_t age, agent_count, heartbeat_at;
 
-        if (row->type != REDIS_REPLY_ARRAY || row->elements < 6 || read_id(row->element[0], &ret_swept->process_id) < 0
+        if (row->type != REDIS_REPLY_ARRAY || row->elements < 7 || read_id(row->element[0], &ret_swept->process_id) < 0
                 || read_id(row->element[1], &ret_swept->master_id) < 0 || read_number(row->element[2], &age) < 0
                 || read_number(row->element[3], &agent_count) < 0
                 || read_number(row->element[4], &ret_swept->rss_bytes) < 0
-                || read_number(row->element[5], &ret_swept->cpu_ms) < 0)
+                || read_number(row->element[5], &ret_swept->cpu_ms) < 0
+                || read_number(row->element[6], &heartbeat_at) < 0)
                 return -EPROTO;
         ret_swept->heartbeat_age_ms = (int64_t)age;
+        ret_swept->heartbeat_at = (int64_t)heartbeat_at;
         ret_swept->agent_count = (unsigned)agent_count;
         ret_swept->ended = ended;
-        for (size_t i = 6; i < row->elements; i++) {
+        for (size_t i = 7; i < row->elements; i++) {
                 if (!is_text(row->element[i]))
                         return -EPROTO;
                 ended[ret_swept->ended_count++] = row->element[i]->str;

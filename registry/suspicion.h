@@ -1,5 +1,5 @@
-/* Silent workers are hung, or this master did not hear them: when most are silent at once, it suspects itself (its loop or
- * the machine stood still, its clock jumped) and listens for one more lease. Pure. */
+/* Silent workers are hung, or this master did not hear them: when most are late at once, it suspects itself (its loop or the
+ * machine stood still, Redis hung) and listens for one more lease. Pure. */
 #ifndef REGISTRY_SUSPICION_H
 #define REGISTRY_SUSPICION_H
 #include <stdbool.h>
@@ -10,7 +10,8 @@ struct suspicion {
         uint64_t times;
 };
 
-/* One look at the workers of all pools: so many of them are silent for longer than their lease, the longest of which is
- * lease_ms. True: end none, and count everybody's silence from now on. */
-bool suspicion_of_self(struct suspicion *suspicion, unsigned silent, unsigned workers, int64_t lease_ms, int64_t now);
+/* One look at the workers of all pools, when some are silent for longer than their lease (the longest is lease_ms): late ones
+ * are so for half of it, as not all began their silence at the same moment. True: end none, and count everybody's silence from
+ * now on. */
+bool suspicion_of_self(struct suspicion *suspicion, unsigned late, unsigned workers, int64_t lease_ms, int64_t now);
 #endif

@@ -72,6 +72,8 @@ static void print_process(FILE *out, const struct master *master)
         struct rlimit files;
 
         getrlimit(RLIMIT_NOFILE, &files);
+        single(out, "agentpool_self_suspicions_total", "counter", "How often most workers were silent at once, and none was ended.",
+                (double)master->suspicion.times);
         single(out, "process_start_time_seconds", "gauge", "When this master began, in seconds since 1970.",
                 (double)master->started_at / 1e3);
         single(out, "process_cpu_seconds_total", "counter", "Processor time that this master used.", cpu_seconds());

@@ -484,6 +484,7 @@ int registry_memory_sweep(struct registry_memory *memory, const struct id *proce
         ret_swept->master_id = process->master_id;
         ret_swept->ended = replies;
         ret_swept->heartbeat_age_ms = now - process->beat_at;
+        ret_swept->heartbeat_at = process->beat_at;
         ret_swept->agent_count = process->agent_count;
         ret_swept->rss_bytes = process->rss_bytes;
         ret_swept->cpu_ms = process->cpu_ms;

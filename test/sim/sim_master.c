@@ -164,19 +164,18 @@ static void on_swept(struct sim *sim, void *arg)
         sim_master_wake(sim);
 }
 
-static bool silent_since(const struct sim *sim, int64_t at, int64_t lease)
+static bool silent_since(const struct sim *sim, int64_t at, int64_t ms)
 {
-        return sim->now - (at > sim->silence_from ? at : sim->silence_from) > lease;
+        return sim->now - (at > sim->silence_from ? at : sim->silence_from) > ms;
 }
 
 /* The control socket says whether it hangs; a heartbeat in the registry, that it does not. */
-static bool is_silent(const struct sim *sim, const struct sim_worker *w)
+static bool is_silent(const struct sim *sim, const struct sim_worker *w, int64_t ms)
 {
         const struct memory_process *process = registry_memory_process(sim->registry, &w->process_id);
-        int64_t lease = sim->configs[w->pool].worker_lease_ms;
 
-        return w->alive && w->frozen_until > sim->now && silent_since(sim, w->frozen_at, lease)
-                && (sim->degraded || !process || silent_since(sim, process->beat_at, lease));
+        return w->alive && w->frozen_until > sim->now && silent_since(sim, w->frozen_at, ms)
+                && (sim->degraded || !process || silent_since(sim, process->beat_at, ms));
 }
 
 static bool is_ready(const struct sim *sim, const struct sim_worker *w)
@@ -188,19 +187,21 @@ static bool is_ready(const struct sim *sim, const struct sim_worker *w)
 
 static void suspect_hung(struct sim *sim)
 {
-        unsigned workers = 0, silent = 0;
+        int64_t lease = sim->configs[0].worker_lease_ms;
+        unsigned workers = 0, late = 0, silent = 0;
 
         for (const struct sim_worker *w = sim->workers; w; w = w->next) {
                 workers += is_ready(sim, w);
-                silent += is_ready(sim, w) && is_silent(sim, w);
+                late += is_ready(sim, w) && is_silent(sim, w, lease / 2);
+                silent += is_ready(sim, w) && is_silent(sim, w, lease);
         }
-        if (suspicion_of_self(&sim->suspicion, silent, workers, sim->configs[0].worker_lease_ms, sim->now)) {
-                sim_trace(sim, "the master suspects itself: %u of %u are silent", silent, workers);
+        if (silent && suspicion_of_self(&sim->suspicion, late, workers, lease, sim->now)) {
+                sim_trace(sim, "the master suspects itself: %u of %u are late", late, workers);
                 sim->silence_from = sim->now;
                 return;
         }
         for (const struct sim_worker *w = sim->workers; w && silent; w = w->next)
-                if (is_ready(sim, w) && is_silent(sim, w))
+                if (is_ready(sim, w) && is_silent(sim, w, lease))
                         pool_worker_suspect(sim->pools[w->pool], &w->process_id, sim->now);
         sim_master_wake(sim);
 }

@@ -267,6 +267,7 @@ START_TEST(test_lists_what_is_placed_when_it_changed_since_the_last_heartbeat)
         ck_assert_uint_eq(h.swept[0].cpu_ms, 42);
         ck_assert_uint_eq(h.swept[0].agent_count, 1);
         ck_assert_int_lt(h.swept[0].heartbeat_age_ms, FIXTURE_PATIENCE_MS);
+        ck_assert_int_eq(h.swept[0].heartbeat_at, REDIS_INTEGER(&h.redis, "ZSCORE pool:" POOL ":heartbeats %s", ID_TEXT(&workers[0])));
 }
 END_TEST
 
