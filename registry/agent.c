@@ -85,6 +85,8 @@ char *agent_spawn_command(const struct agent *agent, const struct id *master_id)
         command.max_idle_time = agent->max_idle_time;
         command.created_at = agent->created_at;
         command.restarts = agent->restarts;
+        if (strcmp(agent->start_reason, "spawn") == 0)
+                memcpy(command.trace, agent->trace, sizeof command.trace);
         /* Already compact JSON: printed as they are, not parsed again. */
         command.labels = agent->labels ? cJSON_CreateRaw(agent->labels) : NULL;
         command.args = agent->args ? cJSON_CreateRaw(agent->args) : NULL;

@@ -2,6 +2,7 @@
 #ifndef REGISTRY_AGENT_H
 #define REGISTRY_AGENT_H
 #include "common/id.h"
+#include "common/trace.h"
 #include "registry/command.h"
 #include "registry/state.h"
 #include "registry/usage.h"
@@ -35,6 +36,7 @@ struct agent {
         struct pool_worker *worker; /* whose slot it takes; NULL: none */
         char *role_type;            /* owned */
         char *labels, *args;        /* owned compact JSON objects; NULL: none */
+        char trace[TRACE_SIZE];     /* traceparent of its spawn, for its first start; "": none */
         const char *start_reason;   /* static: "spawn", "restart", "worker_exited", "restore", "rollout" */
         struct agent_exit *last_exit; /* owned; NULL: never ended */
         void *waiter;               /* the shell's: whom to answer; NULL: nobody */

@@ -97,6 +97,8 @@ static void add_spawn(struct json_text *text, const struct command *command)
         add_integer(text, "max_idle_time", command->max_idle_time);
         add_integer(text, "created_at", command->created_at);
         add_integer(text, "restarts", command->restarts);
+        if (command->trace[0])
+                add_string(text, "traceparent", command->trace);
         if (command->labels)
                 add_tree(text, "labels", command->labels);
         if (command->args)
@@ -253,6 +255,8 @@ static cJSON *read_map(struct reader *reader, const char *name)
 
 static void read_spawn(struct reader *reader, struct command *command)
 {
+        const char *trace = json_string(reader->tree, "traceparent");
+
         command->role_type = read_string(reader, "role_type");
         command->start_reason = read_string(reader, "start_reason");
         read_id(reader, "project_id", &command->project_id);
@@ -262,6 +266,8 @@ static void read_spawn(struct reader *reader, struct command *command)
         command->restarts = read_integer(reader, "restarts", 0, JSON_INTEGER_MAX);
         command->labels = read_map(reader, "labels");
         command->args = read_map(reader, "args");
+        if (trace_valid(trace))
+                snprintf(command->trace, sizeof command->trace, "%s", trace);
         if (command->epoch == 0)
                 reader->wrong = true;
 }

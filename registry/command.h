@@ -3,6 +3,7 @@
 #ifndef REGISTRY_COMMAND_H
 #define REGISTRY_COMMAND_H
 #include "common/id.h"
+#include "common/trace.h"
 
 #include <cjson/cJSON.h>
 #include <stdbool.h>
@@ -42,6 +43,7 @@ struct command {
         char *pool_name;
         /* SPAWN */
         char *role_type, *start_reason; /* "spawn", "restart", "worker_exited", "restore", "rollout" */
+        char trace[TRACE_SIZE]; /* traceparent; "": none */
         struct id project_id;
         int64_t heartbeat_interval, max_idle_time; /* seconds */
         int64_t created_at;                        /* wall ms; of the agent, not of the command */

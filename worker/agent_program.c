@@ -110,7 +110,8 @@ static int set_all(struct launch *launch, const struct pool_config *config, cons
         if (r == 0)
                 r = set_arguments(launch, spawn->args);
         /* Last: no setting may hide which agent a process belongs to. */
-        return r < 0 ? r : set_ours(launch, config, spawn);
+        r = r < 0 ? r : set_ours(launch, config, spawn);
+        return r < 0 || !spawn->trace[0] ? r : launch_variable(launch, "TRACEPARENT", spawn->trace);
 }
 
 int agent_program_run(const struct pool_config *config, const struct command *spawn, const struct limits *limits,

@@ -2,6 +2,7 @@
 
 #include "common/clock.h"
 #include "common/fault.h"
+#include "common/json.h"
 #include "common/log.h"
 
 #include <errno.h>
@@ -439,10 +440,22 @@ void hosting_forget_states(struct worker *worker)
         }
 }
 
+/* The traceparent that a command carries; "-": none. */
+static const char *trace_of(const struct command *command)
+{
+        const cJSON *params = cJSON_GetObjectItemCaseSensitive(command->message, "params");
+        const char *trace = json_string(cJSON_GetObjectItemCaseSensitive(params, "_meta"), "traceparent");
+
+        return command->trace[0] ? command->trace : trace_valid(trace) ? trace : "-";
+}
+
 void hosting_command(struct worker *worker, struct command *command)
 {
         if (FAULT_POINT("command.take") < 0)
                 return; /* lost */
+        log_debug("command.taken", "type=%s agent=%s epoch=%llu command=%s traceparent=%s", command_type_name(command->type),
+                ID_TEXT(&command->agent_id), (unsigned long long)command->epoch, ID_TEXT(&command->command_id),
+                trace_of(command));
         if (command->type == COMMAND_MESSAGE)
                 deliver_message(worker, command);
         else if (roster_command(worker->roster, command) < 0)

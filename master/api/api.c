@@ -1,6 +1,7 @@
 #include "master/api/api.h"
 
 #include "common/clock.h"
+#include "common/trace.h"
 #include "master/api/idempotency.h"
 
 #include <errno.h>
@@ -198,6 +199,13 @@ bool api_query_id(struct http_request *request, const char *name, struct id *ret
                 return true;
         http_answer_problem(request, 400, "query parameter \"%s\" must be a UUID", name);
         return false;
+}
+
+const char *api_trace(const struct http_request *request)
+{
+        const char *trace = http_request_header(request, "traceparent");
+
+        return trace_valid(trace) ? trace : "";
 }
 
 bool api_path_agent_id(struct http_request *request, struct id *ret_id)

@@ -36,6 +36,8 @@ bool api_query_integer(struct http_request *request, const char *name, int64_t f
         int64_t *ret_value);
 /* ?name=UUID; zero when absent. False: answered already. */
 bool api_query_id(struct http_request *request, const char *name, struct id *ret_id);
+/* The request's traceparent, "" when it has none that is right. */
+const char *api_trace(const struct http_request *request);
 /* {agent_id} of the path. False: answered already. */
 bool api_path_agent_id(struct http_request *request, struct id *ret_id);
 /* The agent of that id, or NULL when answered 404 already. */

@@ -2,6 +2,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "master/api/api.h"
 #include "master/pools_act.h"
 #include "master/streams.h"
 #include "sql/store.h"
@@ -20,8 +21,8 @@ void audit_change(struct http_request *request, struct master *master, const cha
 
         snprintf(detail, sizeof detail, "%s: %d", action, status);
         snprintf(who, sizeof who, "%s%s%s", user, *user ? "@" : "", peer);
-        log_info("audit", "who=%s action=%s pool=%s agent=%s status=%d request=%s", LOG_Q(who), action, pool_name,
-                agent_id ? ID_TEXT(agent_id) : "-", status, ID_TEXT(&event.request_id));
+        log_info("audit", "who=%s action=%s pool=%s agent=%s status=%d request=%s traceparent=%s", LOG_Q(who), action, pool_name,
+                agent_id ? ID_TEXT(agent_id) : "-", status, ID_TEXT(&event.request_id), *api_trace(request) ? api_trace(request) : "-");
         store_event_add(master->store, &event);
         text = pools_event_text(&event);
         if (text)

@@ -119,6 +119,7 @@ static void submit_spawn(struct bulk_slot *slot, struct master_pool *pool, const
         bulk->left++;
         if (agent) {
                 agent->waiter = &slot->waiter;
+                snprintf(agent->trace, sizeof agent->trace, "%s", api_trace(bulk->request));
                 if (api_spawn(bulk->master, pool, agent, &error, detail) == 0) {
                         pools_wake(bulk->master->pools, pool);
                         return;

@@ -58,11 +58,28 @@ static cJSON *read_message(struct http_request *request)
         return NULL;
 }
 
+/* Into params._meta, where MCP has room for it; what the client put there itself stays. 0 or -ENOMEM. */
+static int add_trace(cJSON *message, const char *trace)
+{
+        cJSON *params = cJSON_GetObjectItemCaseSensitive(message, "params"), *meta;
+
+        if (!*trace || cJSON_IsArray(params))
+                return 0;
+        params = params ? params : cJSON_AddObjectToObject(message, "params");
+        meta = cJSON_GetObjectItemCaseSensitive(params, "_meta");
+        meta = meta ? meta : cJSON_AddObjectToObject(params, "_meta");
+        if (!cJSON_IsObject(meta))
+                return meta ? 0 : -ENOMEM;
+        return cJSON_HasObjectItem(meta, "traceparent") ? 0 : json_add_string(meta, "traceparent", trace);
+}
+
 static void send_message(struct http_request *request, struct master *master, struct agent *agent, cJSON *message,
         int64_t timeout_ms)
 {
         bool answered = cJSON_HasObjectItem(message, "id");
-        int r = messages_send(master->messages, agent, message, timeout_ms, answered ? on_answer : NULL, request);
+        int r = add_trace(message, api_trace(request));
+
+        r = r ? r : messages_send(master->messages, agent, message, timeout_ms, answered ? on_answer : NULL, request);
 
         if (r < 0) {
                 api_retry_after(request, 1);

@@ -146,6 +146,7 @@ static void start_slot(struct spawn *spawn, size_t index)
         if (agent) {
                 idempotency_agent_id(spawn->request, index, &agent->agent_id);
                 agent->waiter = &slot->waiter;
+                snprintf(agent->trace, sizeof agent->trace, "%s", api_trace(spawn->request));
                 agent->answer_stored = !spawn->wait;
         }
         spawn->left++;
