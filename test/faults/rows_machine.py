@@ -113,12 +113,12 @@ def no_descriptors(scene):
     with scene.clients(daemon, ["modules"], targets, number=4) as clients:
         for _ in range(3):
             master, answers = daemon.master_pid(), {}
-            limits = resource.prlimit(master, resource.RLIMIT_NOFILE)
+            limits, size = resource.prlimit(master, resource.RLIMIT_NOFILE), daemon.log_path.stat().st_size
             scene.injected("RLIMIT_NOFILE reached")
             resource.prlimit(master, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{master}/fd")), limits[1]))
             sockets = ask_from_outside((host, int(port)), number)
             clients.hold()
-            used, size, begin = cpu_seconds(master), daemon.log_path.stat().st_size, time.monotonic()
+            used, begin = cpu_seconds(master), time.monotonic()
             wait_for(lambda: time.monotonic() - begin > 3, "a while")
             percent = (cpu_seconds(master) - used) / (time.monotonic() - begin) * 100
             grown = daemon.log_path.stat().st_size - size
