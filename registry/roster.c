@@ -19,6 +19,8 @@ struct denial {
         STAILQ_ENTRY(denial) link;
 };
 struct roster {
+        struct id master_id; /* whose spawns are heeded … */
+        bool obeys;          /* … alone */
         unsigned max_agents, live; /* live: takes a slot's worth of work, all but ENDED */
         bool draining, fenced, exit_told;
         struct hosted *agents;
@@ -301,10 +303,13 @@ static int take_spawn(struct roster *roster, struct command *command)
                         want_report(roster, hosted);
                 return 0;
         }
-        if ((hosted && hosted->epoch > command->epoch) || (grave && grave->epoch > command->epoch))
+        if (hosted && hosted->epoch > command->epoch)
                 return 0;
-        if (grave && grave->epoch == command->epoch)
+        /* Also an older one: the registry may have placed it here late, and its slot is free once it hears so. */
+        if (grave && grave->epoch >= command->epoch)
                 return deny(roster, command, "it ended here already under this epoch");
+        if (roster->obeys && !id_equal(&roster->master_id, &command->master_id))
+                return deny(roster, command, "its master is gone, and the next has been told what runs here");
         if (roster->draining)
                 return deny(roster, command, "the worker is draining");
         if (hosted)
@@ -422,6 +427,12 @@ void roster_listed(struct roster *roster, const struct id *agent_ids, const uint
                         want_stop(roster, hosted, false);
                 hosted->listed = false;
         }
+}
+
+void roster_obey(struct roster *roster, const struct id *master_id)
+{
+        roster->master_id = *master_id;
+        roster->obeys = true;
 }
 
 void roster_fence(struct roster *roster)

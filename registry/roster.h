@@ -74,6 +74,8 @@ void roster_retry(struct roster *roster);
  * newer than the list; its own report then says). Needs answers in the order of requests. Agents on it that are not
  * hosted come as commands (roster_command), in any order. */
 void roster_listed(struct roster *roster, const struct id *agent_ids, const uint64_t *epochs, size_t count);
+/* This master is told now what runs here: a spawn of another one, on its way still, is refused from now on. */
+void roster_obey(struct roster *roster, const struct id *master_id);
 /* This worker was declared dead: end every agent, report nothing, exit. */
 void roster_fence(struct roster *roster);
 void roster_drain(struct roster *roster, bool end_agents);

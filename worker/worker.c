@@ -75,14 +75,16 @@ void worker_send_ready(struct worker *worker)
         struct pool_hosted portion[CONTROL_HOSTED_MAX];
         struct control message = { .type = CONTROL_HOSTED, .hosted = portion };
 
+        roster_obey(worker->roster, &worker->welcome->master_id);
         for (struct hosted *h = roster_first(worker->roster); h; h = h->hh.next) {
-                const struct command *spawn = roster_spawn(h);
+                /* One that is being ended because it is not ours takes its place until it is gone. */
+                const struct command *spawn = h->fenced && !h->next && h->state != HOSTED_ENDED ? h->spawn : roster_spawn(h);
 
                 if (!spawn)
                         continue;
                 portion[message.hosted_count++] = (struct pool_hosted){ .agent_id = h->agent_id, .epoch = spawn->epoch,
                         .start_reason = agent_start_reason(spawn->start_reason),
-                        .starting = h->next || h->state == HOSTED_STARTING };
+                        .starting = h->next || h->fenced || h->state == HOSTED_STARTING };
                 if (message.hosted_count < CONTROL_HOSTED_MAX)
                         continue;
                 send_control(worker, &message);

@@ -72,13 +72,14 @@ static void send_ready(struct sim *sim, struct sim_worker *worker)
 
         packet->generation = worker->generation;
         packet->away = worker->was_away;
+        roster_obey(worker->roster, &worker->master_id);
         worker->was_away = false;
         packet->hosted = sim_alloc(sim, (roster_count(worker->roster) + 1) * sizeof *packet->hosted);
         for (struct hosted *h = roster_first(worker->roster); h; h = h->hh.next)
-                if (h->next || (h->state != HOSTED_ENDED && !h->fenced))
+                if (h->next || h->state != HOSTED_ENDED)
                         packet->hosted[packet->count++] = (struct pool_hosted){ .agent_id = h->agent_id,
                                 .epoch = h->next ? h->next->epoch : h->epoch,
-                                .starting = h->next || h->state == HOSTED_STARTING };
+                                .starting = h->next || h->fenced || h->state == HOSTED_STARTING };
 }
 
 /* --- agents --------------------------------------------------------------------------------------------------------- */

@@ -244,9 +244,30 @@ START_TEST(test_denies_and_never_starts_it_when_terminate_overtakes_the_spawn)
         ck_assert_uint_eq(seen[0].epoch, 3);
         spawn(1, 3);
         expect("D");
-        spawn(1, 2);
-        expect("");
+        spawn(1, 2); /* the registry hears that its slot is free, should it have placed it late */
+        expect("D");
+        ck_assert_uint_eq(seen[0].epoch, 2);
         spawn(1, 4);
+        expect("S");
+}
+END_TEST
+
+START_TEST(test_refuses_spawns_of_another_master_when_one_was_told_what_runs)
+{
+        struct id master = id(9);
+
+        spawn(1, 1);
+        expect("S");
+        roster_obey(roster, &master);
+        spawn(2, 1);
+        expect("D");
+        ck_assert_str_eq(seen[0].detail, "its master is gone, and the next has been told what runs here");
+        spawn(1, 1); /* hosted: acknowledged again as ever */
+        roster_started(roster, hosted(1));
+        expect("R");
+        master = id(0);
+        roster_obey(roster, &master);
+        spawn(2, 2);
         expect("S");
 }
 END_TEST
@@ -424,6 +445,7 @@ int main(void)
         tcase_add_test(tcase, test_ends_agent_when_told_and_hurries_when_told_again);
         tcase_add_test(tcase, test_stays_at_once_when_graceful_end_follows_in_the_same_turn);
         tcase_add_test(tcase, test_denies_and_never_starts_it_when_terminate_overtakes_the_spawn);
+        tcase_add_test(tcase, test_refuses_spawns_of_another_master_when_one_was_told_what_runs);
         tcase_add_test(tcase, test_denies_spawn_when_full);
         tcase_add_test(tcase, test_denies_repeat_when_it_ended_here);
         tcase_add_test(tcase, test_ends_unheard_when_fenced_by_its_report);
