@@ -18,7 +18,9 @@ static int open_file(const char *dir, const char *file, int flags)
         if (snprintf(path, sizeof path, "%s/%s", dir, file) >= PATH_MAX)
                 return -ENAMETOOLONG;
         fd = open(path, flags | O_CLOEXEC);
-        return fd < 0 ? -errno : fd;
+        if (fd < 0)
+                return -errno;
+        return fd;
 }
 
 int kernel_file_write(const char *dir, const char *file, const char *text)

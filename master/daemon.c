@@ -477,8 +477,11 @@ static int begin(struct daemon *d, int argc, char **argv)
                 return EX_CONFIG;
         if (delegation_take(d->config->cgroup, &d->delegation, reason, sizeof reason) < 0) {
                 log_error("cgroup.unusable", "reason=%s", LOG_Q(reason));
-                return EX_CONFIG;
+                if (d->state < 0) /* in an upgrade there is no way back */
+                        return EX_CONFIG;
         }
+        if (d->users.from_root && delegation_give(&d->delegation, d->users.self.uid, d->users.self.gid) < 0)
+                log_warn("cgroup.kept_by_root", "detail=\"agents have none\"");
         d->place.cgroup = d->delegation.agents[0] ? d->delegation.agents : NULL;
         if (d->state < 0 && has_embedded_redis(d))
                 unlink(d->redis_socket);

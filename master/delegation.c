@@ -17,7 +17,6 @@
 #include <unistd.h>
 
 #define OURS "/daemon"
-#define AGENTS "/agents"
 
 /* Where cgroup2 is mounted, and what of it. The line: id parent major:minor root mount-point options … - type … */
 static int find_mount(char root[PATH_MAX], char point[PATH_MAX])
@@ -85,16 +84,29 @@ static bool is_delegated(const char *cgroup)
         return find_mount(path, point) == 0 && strcmp(cgroup, point) == 0;
 }
 
-/* A program that is executed anew, or was started by hand from within, is in OURS already. */
-static void leave_leaf(char *cgroup)
+/* A program that is executed anew, or was started by hand from within, is in OURS already: true, and cgroup is what that is
+ * part of. */
+static bool leave_leaf(char *cgroup)
 {
         char *slash = strrchr(cgroup, '/');
 
         if (!slash || strcmp(slash, OURS) != 0)
-                return;
+                return false;
         *slash = '\0';
-        if (!has(cgroup, AGENTS + 1))
-                *slash = '/';
+        if (has(cgroup, DELEGATION_AGENTS + 1))
+                return true;
+        *slash = '/';
+        return false;
+}
+
+/* Who gave up root since it went in could not go in again. */
+static int enter(const char *cgroup)
+{
+        char own[PATH_MAX];
+
+        if (find_own(own) == 0 && strcmp(own, cgroup) == 0)
+                return 0;
+        return kernel_file_write(cgroup, "cgroup.procs", "0");
 }
 
 static int make(const char *cgroup, const char *name, char ret_path[PATH_MAX])
@@ -128,9 +140,9 @@ static int take(const char *cgroup, struct delegation *delegation)
         int r = lock(cgroup, &delegation->lock);
 
         r = r ? r : make(cgroup, OURS, ours);
-        r = r ? r : make(cgroup, AGENTS, delegation->agents);
+        r = r ? r : make(cgroup, DELEGATION_AGENTS, delegation->agents);
         r = r ? r : has(delegation->agents, "cgroup.kill") ? 0 : -EOPNOTSUPP;
-        r = r ? r : kernel_file_write(ours, "cgroup.procs", "0");
+        r = r ? r : enter(ours);
         if (r < 0)
                 return r;
         given = cgroup_enable(cgroup, there) & cgroup_enable(delegation->agents, there);
@@ -151,8 +163,7 @@ int delegation_take(const char *setting, struct delegation *ret_delegation, char
         if (automatic) {
                 if (find_own(cgroup) < 0)
                         return 0;
-                leave_leaf(cgroup);
-                if (!is_delegated(cgroup))
+                if (!leave_leaf(cgroup) && !is_delegated(cgroup))
                         return 0;
         } else {
                 snprintf(cgroup, sizeof cgroup, "%s", setting);
@@ -166,4 +177,23 @@ int delegation_take(const char *setting, struct delegation *ret_delegation, char
         if (automatic)
                 log_warn("cgroup.unusable", "reason=%s", LOG_Q(reason));
         return automatic ? 0 : r;
+}
+
+int delegation_give(const struct delegation *delegation, uid_t uid, gid_t gid)
+{
+        /* What the kernel asks for when a process is moved: where it goes, and what both places have in common. */
+        static const char *const files[] = { "/../cgroup.procs", "/cgroup.procs", "/cgroup.subtree_control" };
+        char path[PATH_MAX];
+
+        if (!delegation->agents[0])
+                return 0;
+        if (chown(delegation->agents, uid, gid) < 0 || chmod(delegation->agents, 0775) < 0)
+                return -errno;
+        for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+                if (snprintf(path, sizeof path, "%s%s", delegation->agents, files[i]) >= PATH_MAX)
+                        return -ENAMETOOLONG;
+                if (chown(path, uid, gid) < 0 || chmod(path, 0664) < 0)
+                        return -errno;
+        }
+        return 0;
 }

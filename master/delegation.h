@@ -4,13 +4,18 @@
 #define MASTER_DELEGATION_H
 #include <limits.h>
 #include <stddef.h>
+#include <sys/types.h>
+
+#define DELEGATION_AGENTS "/agents"
 
 struct delegation {
-        char agents[PATH_MAX]; /* "": there is none */
+        char agents[PATH_MAX]; /* "": there is none; else ends with DELEGATION_AGENTS */
         int lock;              /* keeps other daemons away; -1: none */
 };
 
 /* setting: "auto" (the cgroup of this process, if it was delegated to it), "off", or a directory. Moves this process, so
  * before its first fork. 0, also without any; -errno with a reason when the directory that was set cannot be used. */
 int delegation_take(const char *setting, struct delegation *ret_delegation, char *reason, size_t size);
+/* Root is given up next: uid makes cgroups from then on, and who is in its group gid. 0 or -errno. */
+int delegation_give(const struct delegation *delegation, uid_t uid, gid_t gid);
 #endif

@@ -23,7 +23,8 @@ char *agent_cgroup_parent(const char *base, const struct id *process_id)
 
         if (asprintf(&path, "%s/%s", base, ID_TEXT(process_id)) < 0)
                 return NULL;
-        if (mkdir(path, 0755) < 0) {
+        /* Also for the daemon's user, when the pool has another: it removes what this worker leaves. */
+        if (mkdir(path, 0775) < 0 || chmod(path, 0775) < 0) {
                 log_warn("cgroup.unusable", "path=%s error=%s detail=\"limits and ends of agents go without\"", LOG_Q(path),
                         LOG_Q(strerror(errno)));
                 free(path);
@@ -86,7 +87,9 @@ int agent_cgroup_enter(const struct agent_cgroup *cgroup)
                 return 0;
         snprintf(path, sizeof path, "%s/cgroup.procs", cgroup->path);
         fd = open(path, O_WRONLY | O_CLOEXEC);
-        return fd < 0 ? -errno : fd;
+        if (fd < 0)
+                return -errno;
+        return fd;
 }
 
 bool agent_cgroup_out_of_memory(const struct agent_cgroup *cgroup)

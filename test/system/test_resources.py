@@ -11,7 +11,7 @@ import time
 import pytest
 import requests
 
-from daemon import Daemon, module_pool, processes, wait_for
+from daemon import BUILD, Daemon, command_pool, module_pool, processes, wait_for
 
 CONTROLLERS = pathlib.Path("/sys/fs/cgroup")
 MIB = 1 << 20
@@ -145,6 +145,29 @@ def test_cgroups_of_dead_workers_are_removed_and_agents_run_again(unified, make_
     again = daemon.whoami_of_odd("odd")
     assert f"{unified.name}/agents/" in cgroup_of(again)
     assert soft_limit(again, "Max open files") == str(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_agents_have_cgroups_when_root_is_given_up(unified, make_daemon, run_base):
+    run_base.chmod(0o755)
+    unified.chmod(0o755)
+    pools = {"same": command_pool(BUILD / "example-agent"), "own": command_pool(BUILD / "example-agent", user="games")}
+    daemon = make_daemon(cgroup=str(unified), user="nobody", pools=pools)
+    for pool in [*pools, None, *pools]:
+        if not pool:
+            daemon.process.send_signal(signal.SIGUSR2)
+            wait_for(lambda: "upgrade.done" in daemon.log(), "the upgrade")
+            wait_for(daemon.is_ready, "the new master")
+            continue
+        agent = daemon.spawn(pool)
+        program = daemon.whoami(agent["agent_id"])["pid"]
+        assert cgroup_of(program).endswith(f"{unified.name}/agents/{agent['process_id']}/{agent['agent_id']}-1"), pool
+        assert daemon.terminate(agent).status_code == 200
+        agent = daemon.spawn(pool)
+        os.kill(daemon.worker_pids(pool)[agent["process_id"]], signal.SIGKILL)
+        wait_for(lambda: (now := daemon.agent(agent["agent_id"]))["epoch"] == 2 and now["state"] == "idle", "it to run again")
+        assert cgroup_of(daemon.whoami(agent["agent_id"])["pid"]).endswith(f"{agent['agent_id']}-2"), pool  # in a new worker
+        wait_for(lambda: not (unified / "agents" / agent["process_id"]).exists(), "the dead worker's cgroups to be gone")
 
 
 def test_a_cgroup_belongs_to_one_daemon(unified, make_daemon, run_base):
