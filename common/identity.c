@@ -17,22 +17,30 @@ static bool read_number(const char *text, id_t *ret_number)
         return *text >= '0' && *text <= '9' && !*end && number < (id_t)-1;
 }
 
+#define ENTRY_SIZE 16384 /* of a line of the user or group database */
+
 static int find_user(const char *user, struct identity *identity, char *reason, size_t size)
 {
         bool number = user && read_number(user, &identity->uid);
-        const struct passwd *entry = !user ? getpwuid(geteuid()) : number ? getpwuid(identity->uid) : getpwnam(user);
+        struct passwd place, *entry = NULL;
+        char line[ENTRY_SIZE];
 
-        identity->group_count = 0;
         if (!user) {
                 identity->uid = geteuid();
                 identity->gid = getegid();
         }
+        if (!user || number)
+                getpwuid_r(identity->uid, &place, line, sizeof line, &entry);
+        else
+                getpwnam_r(user, &place, line, sizeof line, &entry);
         if (!entry && user && !number) {
                 snprintf(reason, size, "there is no user \"%.64s\"; remedy: adduser --system --group %.64s", user, user);
                 return -ENOENT;
         }
-        if (!entry)
-                return 0; /* a number without a name has no groups */
+        if (!entry) { /* a number without a name has no groups */
+                identity->gid = user ? (gid_t)identity->uid : identity->gid;
+                return 0;
+        }
         identity->uid = entry->pw_uid;
         identity->gid = entry->pw_gid;
         snprintf(identity->home, sizeof identity->home, "%s", entry->pw_dir);
@@ -45,13 +53,14 @@ static int find_user(const char *user, struct identity *identity, char *reason, 
 int identity_find(const char *user, const char *group, struct identity *ret_identity, char *reason, size_t size)
 {
         struct identity identity = { 0 };
-        const struct group *entry = NULL;
+        struct group place, *entry = NULL;
+        char line[ENTRY_SIZE];
         int r = find_user(user, &identity, reason, size);
 
         if (r < 0)
                 return r;
         if (group && !read_number(group, &identity.gid)) {
-                entry = getgrnam(group);
+                getgrnam_r(group, &place, line, sizeof line, &entry);
                 if (!entry) {
                         snprintf(reason, size, "there is no group \"%.64s\"; remedy: addgroup --system %.64s", group, group);
                         return -ENOENT;

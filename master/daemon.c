@@ -501,8 +501,8 @@ static int begin(struct daemon *d, int argc, char **argv)
 
 static int run_forker(struct daemon *d, char **argv)
 {
-        const char *redis[] = { "redis-server", "--port", "0", "--unixsocket", d->redis_socket, "--unixsocketperm", d->users.others ? "770" : "700",
-                "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction", "--dir", d->config->run_dir,
+        const char *redis[] = { "redis-server", "--port", "0", "--unixsocket", d->redis_socket,
+                "--unixsocketperm", d->users.others ? "770" : "700", "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction", "--dir", d->config->run_dir,
                 "--daemonize", "no", "--logfile", d->redis_log, NULL };
         struct forker_roles roles = { .master = run_master, .worker = run_worker, .arg = d };
         struct forker_config config = { .listeners = d->listeners, .listener_count = d->listener_count,
