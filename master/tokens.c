@@ -163,7 +163,8 @@ static int read_open_file(int fd, struct tokens **ret_tokens, char *reason, size
         text = malloc(FILE_MAX);
         n = text ? read(fd, text, FILE_MAX) : -1;
         r = !text ? -ENOMEM : n < 0 ? -errno : n == FILE_MAX ? -EFBIG : 0;
-        r = r ? r : tokens_parse(text, (size_t)n, ret_tokens, reason, size);
+        if (r == 0 && n >= 0)
+                r = tokens_parse(text, (size_t)n, ret_tokens, reason, size);
         if (n > 0)
                 OPENSSL_cleanse(text, (size_t)n);
         free(text);
