@@ -1,4 +1,5 @@
 """Cgroups that a row makes to run the daemon's processes out of memory or processes. The runner removes what is left of them."""
+import contextlib
 import pathlib
 
 ROOT = pathlib.Path("/sys/fs/cgroup")
@@ -30,13 +31,12 @@ def limit(path, controller, value):
 
 def put(path, *pids):
     for pid in pids:
-        (path / "cgroup.procs").write_text(str(pid))
+        with contextlib.suppress(ProcessLookupError):
+            (path / "cgroup.procs").write_text(str(pid))
 
 
 def remove(prefix):
     """All whose names begin so; what was in them has ended."""
     for path in [*ROOT.glob(f"{prefix}*"), *ROOT.glob(f"*/{prefix}*")]:
-        try:
+        with contextlib.suppress(OSError):
             path.rmdir()
-        except OSError:
-            pass

@@ -1,5 +1,6 @@
 """scripts/faults --random N: faults drawn one after the other, each answered for by the seven checks before the next."""
 import os
+import random
 import shutil
 import signal
 import time
@@ -150,9 +151,13 @@ def play(scene, number):
     with scene.clients(stage.daemon, ["programs", "modules"], targets, number=4, most=10, message_timeout_ms=3000,
                        errors=(422, 503, 504)) as clients:
         for turn in range(1, number + 1):
+            # A turn's draw does not depend on what became of the turns before.
+            stage.dice = random.Random(f"{scene.seed}/{turn}")
             names = []
-            for injector in scene.dice.choices(INJECTORS, k=scene.dice.choice((1, 1, 1, 2, 3))):
-                detail = injector(stage) if stage.daemon.process.poll() is None or "redis" in injector.__name__ else None
+            for injector in stage.dice.choices(INJECTORS, k=stage.dice.choice((1, 1, 1, 2, 3))):
+                if stage.daemon.process.poll() is not None:
+                    break
+                detail = injector(stage)
                 names.append(injector.__name__ + (f" {detail}" if detail else ""))
                 stage.wait(0.2)
             scene.injected(", ".join(names))

@@ -282,7 +282,7 @@ class Scene:
         """The ends of the logs."""
         texts = []
         for daemon in self.daemons:
-            lines = [line for line in daemon.log().splitlines() if " agent.ended " not in line and " agent.stderr " not in line]
+            lines = [line for line in daemon.log().splitlines() if not any(word in line for word in (" agent.ended ", " agent.stderr ", " audit "))]
             texts.append("\n".join([f"--- {daemon.log_path}", *lines[-15:], ""]))
         return "".join(texts)
 
