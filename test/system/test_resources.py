@@ -5,13 +5,14 @@ import pathlib
 import resource
 import signal
 import socket
+import subprocess
 import tempfile
 import time
 
 import pytest
 import requests
 
-from daemon import BUILD, Daemon, command_pool, module_pool, processes, wait_for
+from daemon import BUILD, TOP, Daemon, command_pool, module_pool, processes, wait_for
 
 CONTROLLERS = pathlib.Path("/sys/fs/cgroup")
 MIB = 1 << 20
@@ -256,6 +257,28 @@ def test_names_memory_when_an_agent_is_over_its_limit(make_daemon, odd_pool):
     reason = daemon.agent(agent["agent_id"])["last_exit"]["reason"]
     assert reason.startswith("exit status 1, probably out of memory: it used 4") and "limits.memory_bytes" in reason
     assert daemon.agent(other["agent_id"])["epoch"] == 1 and daemon.agent(other["agent_id"])["state"] == "idle"
+
+
+@pytest.mark.skipif("address" in str(BUILD), reason="the address sanitizer needs more than any limit")
+def test_names_memory_when_a_worker_is_over_its_limit(make_daemon, odd_pool, run_base):
+    path = run_base / "hungry.so"
+    subprocess.run(["cc", "-shared", "-fPIC", f"-I{TOP}/worker", "-o", path, TOP / "test/system/agents/hungry_module.c"], check=True)
+    pool = module_pool(path, heartbeat_interval_ms=50, worker_lease_ms=60000, worker_limits={"memory_bytes": 128 * MIB})
+    daemon = make_daemon(pools={"hungry": pool, "odd": odd_pool()})
+    agent, other = daemon.spawn("hungry"), daemon.spawn("odd")
+
+    def known():
+        return daemon.workers("hungry")[0]["rss_bytes"]
+    while known() < 100 * MIB:  # the heartbeats tell
+        before = known()
+        assert daemon.message(agent["agent_id"], "eat").status_code == 200
+        wait_for(lambda: known() > before, "a heartbeat")
+    wait_for(lambda: daemon.message(agent["agent_id"], "eat").status_code == 503, "the end")
+    wait_for(lambda: daemon.agent(agent["agent_id"])["epoch"] == 2, "the agent to be placed again")
+    reason = daemon.agent(agent["agent_id"])["last_exit"]["reason"]
+    assert reason.startswith("its worker ended: killed by signal 6 (ABRT), probably out of memory: it used 1"), reason
+    assert "of 128 MiB (worker_limits.memory_bytes)" in reason
+    assert daemon.agent(other["agent_id"])["epoch"] == 1
 
 
 # --- admission ---
