@@ -141,3 +141,27 @@ def test_starts_an_agent_again_when_it_does_not_answer_its_probe(make_daemon, od
     assert daemon.message(bystander["agent_id"], "whoami").json()["result"]["epoch"] == 1
     wait_for(lambda: len(daemon.get("/agents/executions").json()) == 3, "the executions to be stored")
     assert {execution["method"] for execution in daemon.get("/agents/executions").json()} == {"whoami"}
+
+
+# ---- restart policy ----
+
+def test_waits_twice_as_long_before_each_restart_until_it_gives_up(make_daemon, odd_pool):
+    restart = {"delay_ms": 200, "delay_max_ms": 600, "intensity": 4, "period_seconds": 600}
+    daemon = make_daemon(pools={"pool": odd_pool("--dies", "7", restart=restart, breaker={"threshold": 0})})
+    agent_id = daemon.post("/agents/spawn?wait=false", daemon.spawn_body("pool")).json()["agent_id"]
+    wait_for(lambda: daemon.agent(agent_id)["state"] == "failed", "the policy to give up")
+    agent = daemon.agent(agent_id)
+    assert agent["restarts"] == 4
+    assert agent["last_exit"]["reason"] == "more than 4 restarts in 600 s; last: exit status 7"
+    assert daemon.get(f"/agents/{agent_id}/why").json()["placement"] == "the restart policy gave up on it"
+
+    def delays():
+        found = rows(daemon, f"SELECT event, at FROM agent_events WHERE agent_id = '{agent_id}' ORDER BY event_id")
+        crashed = [int(at) for event, at in found if event == "agent_crashed"]
+        spawned = [int(at) for event, at in found if event == "agent_spawned"][1:]
+        return [after - before for before, after in zip(crashed, spawned)] if len(crashed) == 5 else None
+    # Between half and all of 200, 400, 600, 600 ms, and however long a start takes.
+    assert all(delay >= least for delay, least in zip(wait_for(delays, "the events"), (100, 200, 300, 300), strict=True))
+    daemon.stop()
+    daemon.start()
+    assert daemon.agent(agent_id)["state"] == "failed"  # nor is it restored
