@@ -67,7 +67,7 @@ END_TEST
 
 START_TEST(test_gives_back_what_the_worker_gave_up)
 {
-        struct pool_worker_limits_config worker = { .memory_bytes = 1LL << 40, .open_files = 100 };
+        struct pool_worker_limits_config worker = { .memory_bytes = 1LL << 50, .open_files = 100 };
         struct rlimit limit;
 
         limits_init(&h.host.limits, 200);
@@ -75,7 +75,7 @@ START_TEST(test_gives_back_what_the_worker_gave_up)
         getrlimit(RLIMIT_NOFILE, &limit);
         ck_assert_uint_eq(limit.rlim_cur, 100);
         getrlimit(RLIMIT_DATA, &limit);
-        ck_assert_uint_eq(limit.rlim_cur, 1ULL << 40);
+        ck_assert_uint_eq(limit.rlim_cur, 1ULL << 50);
         use("/bin/bash", "-c", "printf '{\"jsonrpc\":\"2.0\",\"method\":\"%s\"}\\n' \"$(ulimit -Sn) $(ulimit -d)\"; read");
         begin();
         RUN_UNTIL(&h, s.events == 1);
