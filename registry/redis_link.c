@@ -107,8 +107,20 @@ static void link_arm(struct redis_link *link, int64_t at)
         event_add(link->timer, &tv);
 }
 
+/* What nobody waits for any more must not be done later, after what the next connection asks for: the kernel drops it. */
+static void drop_unsent(const struct redis_link *link)
+{
+        struct linger now = { .l_onoff = 1, .l_linger = 0 };
+        evutil_socket_t fd = bufferevent_getfd(link->bev);
+
+        if (!link->url.path && fd >= 0 && !TAILQ_EMPTY(&link->requests))
+                setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+}
+
 static void link_close(struct redis_link *link)
 {
+        if (link->bev)
+                drop_unsent(link);
         if (link->bev)
                 bufferevent_free(link->bev);
         if (link->reader)

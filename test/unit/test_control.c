@@ -23,7 +23,7 @@ static struct control again(const struct control *control)
 
 START_TEST(test_is_the_same_when_encoded_and_decoded)
 {
-        static const enum control_type plain[] = { CONTROL_READY, CONTROL_REOPEN_LOGS };
+        static const enum control_type plain[] = { CONTROL_REOPEN_LOGS };
         static const enum control_type numbered[] = { CONTROL_STOP, CONTROL_PING, CONTROL_PONG };
         struct control back, failed = { .type = CONTROL_FAILED, .reason = (char[]){ "no \"module\"" } };
 
@@ -36,6 +36,10 @@ START_TEST(test_is_the_same_when_encoded_and_decoded)
                 ck_assert_int_eq(back.number, 2);
                 control_done(&back);
         }
+        back = again(&(struct control){ .type = CONTROL_REGISTRY, .up = true, .generation = UINT64_C(1) << 48 });
+        ck_assert(back.up && back.generation == UINT64_C(1) << 48);
+        back = again(&(struct control){ .type = CONTROL_READY, .away = true, .generation = 7, .number = 10 });
+        ck_assert(back.away && back.generation == 7 && back.number == 10);
         back = again(&failed);
         ck_assert_str_eq(back.reason, failed.reason);
         control_done(&back);
@@ -164,7 +168,8 @@ START_TEST(test_refuses_when_it_is_no_control)
                 "{\"type\":\"stop\"}", "{\"type\":\"ping\",\"number\":\"1\"}", "{\"type\":\"welcome\"}",
                 "{\"type\":\"welcome\",\"settings\":[]}", "{\"type\":\"failed\"}", "{\"type\":\"command\"}",
                 "{\"type\":\"command\",\"command\":{\"type\":\"spawn\"}}", "{\"type\":\"reply\"}", "{\"type\":\"reply\",\"reply\":[]}",
-                "{\"type\":\"hosted\"}",
+                "{\"type\":\"registry\",\"up\":true}", "{\"type\":\"registry\",\"up\":true,\"generation\":-1}",
+                "{\"type\":\"ready\",\"number\":1}", "{\"type\":\"ready\",\"generation\":1}", "{\"type\":\"hosted\"}",
                 "{\"type\":\"hosted\",\"hosted\":{}}", "{\"type\":\"hosted\",\"hosted\":[[]]}",
                 "{\"type\":\"hosted\",\"hosted\":[[\"no id\",1,false]]}" };
         struct control back;

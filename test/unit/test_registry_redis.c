@@ -232,6 +232,33 @@ START_TEST(test_frees_the_slot_once_when_an_end_is_reported_twice)
 }
 END_TEST
 
+/* One runs, the other does not: its slot is free again. */
+START_TEST(test_writes_a_deleted_record_again_when_its_worker_registers)
+{
+        struct registry_beat beat = { .revision = 0 };
+        struct id agents[2] = { id_new(), id_new() };
+        struct registry_process process = harness_process(&h, &workers[0], 5);
+        struct registry_agent hosted;
+
+        harness_begin(&h);
+        add_worker(0, 5);
+        for (unsigned i = 0; i < 2; i++) {
+                ck_assert_int_eq(place(&agents[i], 1), 0);
+                REDIS_INTEGER(&h.redis, "DEL agent:%s", ID_TEXT(&agents[i]));
+        }
+        ck_assert_int_eq(harness_heartbeat(&h, &workers[0], &beat), 0);
+        ck_assert_uint_eq(h.listing.count, 2);
+        for (unsigned i = 0; i < 2; i++)
+                ck_assert_uint_eq(h.listing.agents[i].epoch, 0);
+        process.process_id = workers[0];
+        hosted = (struct registry_agent){ agents[0], 1, harness_spawn_command(&agents[0], 1, POOL), AGENT_IDLE };
+        ck_assert_int_eq(harness_register(&h, &process, &hosted, 1), 0);
+        ck_assert_int_eq(h.reported[0].result, 0);
+        ck_assert_str_eq(agent_field(&agents[0], "process_id"), ID_TEXT(&workers[0]));
+        ck_assert_int_eq(free_slots(0), 4);
+}
+END_TEST
+
 START_TEST(test_lists_what_is_placed_when_it_changed_since_the_last_heartbeat)
 {
         struct registry_beat beat = { .rss_bytes = 123456789012, .cpu_ms = 42 };
@@ -761,6 +788,7 @@ int main(void)
         tcase_add_test(rules, test_refuses_a_lower_epoch_when_a_higher_one_is_placed);
         tcase_add_test(rules, test_moves_the_agent_when_a_higher_epoch_is_placed);
         tcase_add_test(rules, test_frees_the_slot_once_when_an_end_is_reported_twice);
+        tcase_add_test(rules, test_writes_a_deleted_record_again_when_its_worker_registers);
         tcase_add_test(rules, test_lists_what_is_placed_when_it_changed_since_the_last_heartbeat);
         tcase_add_test(rules, test_gives_everything_back_when_a_worker_registers_after_flushall);
         tcase_add_test(rules, test_keeps_what_is_placed_and_fences_what_is_not_when_a_worker_registers_again);

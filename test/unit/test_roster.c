@@ -367,6 +367,29 @@ START_TEST(test_exits_when_drained_and_empty)
 }
 END_TEST
 
+START_TEST(test_takes_agents_again_unless_fenced_when_undrained)
+{
+        roster_drain(roster, false);
+        roster_undrain(roster);
+        spawn(1, 1);
+        expect("S");
+        roster_fence(roster);
+        roster_undrain(roster);
+        ck_assert(roster_draining(roster));
+}
+END_TEST
+START_TEST(test_tells_what_runs_or_is_about_to)
+{
+        run(1, 1);
+        run(2, 1);
+        ck_assert_uint_eq(roster_spawn(hosted(1))->epoch, 1);
+        spawn(1, 2); /* follows once the first has ended, and must not be placed elsewhere */
+        ck_assert(hosted(1)->fenced);
+        ck_assert_uint_eq(roster_spawn(hosted(1))->epoch, 2);
+        roster_ended(roster, hosted(2), &clean);
+        ck_assert_ptr_null(roster_spawn(hosted(2)));
+}
+END_TEST
 START_TEST(test_ends_all_gracefully_and_exits_when_shut_down)
 {
         struct command command = { .type = COMMAND_SHUTDOWN };
@@ -452,6 +475,8 @@ int main(void)
         tcase_add_test(tcase, test_forgets_when_its_end_is_refused);
         tcase_add_test(tcase, test_ends_what_is_not_listed_when_its_start_was_reported);
         tcase_add_test(tcase, test_exits_when_drained_and_empty);
+        tcase_add_test(tcase, test_takes_agents_again_unless_fenced_when_undrained);
+        tcase_add_test(tcase, test_tells_what_runs_or_is_about_to);
         tcase_add_test(tcase, test_ends_all_gracefully_and_exits_when_shut_down);
         tcase_add_test(tcase, test_ends_all_at_once_and_reports_nothing_when_fenced);
         tcase_add_test(tcase, test_drops_waiting_successor_when_it_is_terminated);
