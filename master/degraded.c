@@ -35,8 +35,7 @@ static void log_decision(const struct degraded *degraded)
         unsigned long long generation = degraded->generation;
 
         if (degraded->on)
-                log_warn("degraded.begins", "generation=%llu reason=%s detail=\"control sockets carry everything\"", generation,
-                        LOG_Q(degraded->reason));
+                log_warn("degraded.begins", "generation=%llu reason=%s", generation, LOG_Q(degraded->reason));
         else
                 log_info("degraded.ends", "generation=%llu", generation);
 }
@@ -78,8 +77,9 @@ static void describe_refusal(struct degraded *degraded, int error)
         const struct master *master = degraded->master;
         const char *said = registry_reason(master->registry);
 
-        snprintf(degraded->reason, sizeof degraded->reason, "Redis at %s refuses to work: %.120s%s", master->redis_url_masked,
-                said[0] ? said : strerror(-error), error == -ENOSPC ? "; raise its maxmemory, or free memory there" : "");
+        snprintf(degraded->reason, sizeof degraded->reason, "Redis at %s refuses to work: %.120s%s",
+                master->redis_url_masked, said[0] ? said : strerror(-error),
+                error == -ENOSPC ? "; raise its maxmemory, or free memory there" : "");
 }
 
 static void on_returned(void *arg, int error)

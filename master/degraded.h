@@ -1,6 +1,7 @@
-/* Whether this master uses Redis or does without it: one decision for its pools and all their workers, taken under a number
- * (the generation) that voids what a worker said under an earlier one. Degraded, the rules place by themselves and the control
- * sockets carry everything. Before Redis is used again all that was left in it is removed; the workers register anew. */
+/* Whether this master uses Redis or does without it: one decision for its pools and all their workers, taken under a
+ * number (the generation) that voids what a worker said under an earlier one. Degraded, the rules place by themselves and
+ * the control sockets carry everything. Before Redis is used again all that was left in it is removed; the workers register
+ * anew. */
 #ifndef MASTER_DEGRADED_H
 #define MASTER_DEGRADED_H
 #include "master/context.h"

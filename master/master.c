@@ -14,6 +14,7 @@
 #include "master/messages.h"
 #include "master/pools.h"
 #include "master/pools_act.h"
+#include "master/replies.h"
 #include "master/restore.h"
 #include "master/streams.h"
 #include "master/usages.h"
@@ -71,7 +72,7 @@ static void on_registry_message(void *arg, const char *data, size_t len)
 {
         struct life *life = arg;
 
-        pools_reply_text(life->master.pools, data, len);
+        replies_take_text(&life->master, data, len);
 }
 
 static int open_registry(struct life *life)

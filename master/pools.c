@@ -3,7 +3,6 @@
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/fd.h"
-#include "common/json.h"
 #include "common/log.h"
 #include "master/degraded.h"
 #include "master/messages.h"
@@ -11,7 +10,6 @@
 #include "master/rollback.h"
 #include "master/silence.h"
 #include "master/stale_cgroups.h"
-#include "master/streams.h"
 #include "master/sweep.h"
 #include "master/workers.h"
 #include "registry/agent_exit.h"
@@ -189,7 +187,8 @@ static int add_pool(struct pools *pools, const struct pool_config *config)
         uint64_t random;
 
         memcpy(&random, seed.b, sizeof random);
-        *pool = (struct master_pool){ .config = config, .pools = pools, .master = pools->master, .created_at = clock_wall_ms() };
+        *pool = (struct master_pool){ .config = config, .pools = pools, .master = pools->master,
+                .created_at = clock_wall_ms() };
         pool->rules = pool_new(config, random, clock_mono_ms());
         if (!pool->rules)
                 return -ENOMEM;
@@ -286,7 +285,7 @@ struct master_pool *pools_of(const struct pools *pools, const struct agent *agen
         return NULL;
 }
 
-static struct master_pool *pool_of_worker(const struct pools *pools, const struct id *process_id)
+struct master_pool *pools_of_worker(const struct pools *pools, const struct id *process_id)
 {
         for (size_t i = 0; i < pools->count; i++)
                 if (pool_worker(pools->list[i].rules, process_id))
@@ -354,7 +353,7 @@ void pools_worker_forked(struct pools *pools, const struct id *process_id, const
 
 void pools_worker_fork_failed(struct pools *pools, const struct id *process_id, int error)
 {
-        struct master_pool *pool = pool_of_worker(pools, process_id);
+        struct master_pool *pool = pools_of_worker(pools, process_id);
 
         if (!pool)
                 return;
@@ -377,7 +376,7 @@ static void fail_messages(struct pools *pools, const struct master_pool *pool, c
 
 void pools_worker_exited(struct pools *pools, const struct id *process_id, int status)
 {
-        struct master_pool *pool = pool_of_worker(pools, process_id);
+        struct master_pool *pool = pools_of_worker(pools, process_id);
         char why[192];
 
         workers_explain(pools->master->workers, process_id, pool ? pool_worker(pool->rules, process_id) : NULL, status, why,
@@ -402,7 +401,7 @@ static void note_start(struct master_pool *pool, struct pool_worker *worker)
 void pools_worker_ready(struct pools *pools, const struct id *process_id, unsigned max_agents,
         const struct pool_hosted *hosted, size_t count)
 {
-        struct master_pool *pool = pool_of_worker(pools, process_id);
+        struct master_pool *pool = pools_of_worker(pools, process_id);
 
         if (!pool)
                 return;
@@ -410,69 +409,6 @@ void pools_worker_ready(struct pools *pools, const struct id *process_id, unsign
         pool_worker_capacity(pool->rules, process_id, max_agents);
         pool_worker_ready(pool->rules, process_id, hosted, count, clock_mono_ms());
         pools_wake(pools, pool);
-}
-
-/* Remembers that the registry may drop this end; told with the next sweep. */
-static void confirm_end(struct master_pool *pool, const struct reply *reply)
-{
-        if (pool->confirm_count == pool->confirm_size) {
-                size_t size = pool->confirm_size ? pool->confirm_size * 2 : 64;
-                struct registry_confirm *grown = realloc(pool->confirms, size * sizeof *grown);
-
-                if (!grown)
-                        return; /* it comes again with the next sweep */
-                pool->confirms = grown;
-                pool->confirm_size = size;
-        }
-        pool->confirms[pool->confirm_count++] = (struct registry_confirm){ .process_id = reply->process_id,
-                .agent_id = reply->agent_id, .epoch = reply->epoch };
-}
-
-static void tell_emitted(const struct pools *pools, const struct reply *reply)
-{
-        char *text = json_print(reply->message);
-
-        if (text)
-                streams_emitted(pools->master->streams, &reply->agent_id, text);
-        free(text);
-}
-
-/* SPAWNED, SPAWN_FAILED, EXITED. */
-static void take_acknowledgement(struct pools *pools, const struct reply *reply)
-{
-        struct master_pool *pool = pool_of_worker(pools, &reply->process_id);
-        const struct agent *agent = pool ? pool_agent(pool->rules, &reply->agent_id) : NULL;
-
-        if (!pool)
-                return;
-        if (reply->type != REPLY_SPAWNED)
-                confirm_end(pool, reply);
-        if (reply->type == REPLY_EXITED && (!agent || agent->epoch == reply->epoch))
-                messages_agent_gone(pools->master->messages, &reply->agent_id, reply->exit.reason);
-        pool_reply(pool->rules, reply, clock_mono_ms());
-        pools_wake(pools, pool);
-}
-
-void pools_reply(struct pools *pools, const struct reply *reply)
-{
-        if (reply->type == REPLY_ANSWER || reply->type == REPLY_MESSAGE_FAILED)
-                messages_reply(pools->master->messages, reply);
-        else if (reply->type == REPLY_EVENT)
-                tell_emitted(pools, reply);
-        else
-                take_acknowledgement(pools, reply);
-}
-
-void pools_reply_text(struct pools *pools, const char *text, size_t len)
-{
-        struct reply reply;
-
-        if (reply_decode(text, len, &reply) < 0) {
-                log_warn("reply.bad", "text=%s", LOG_Q(text));
-                return;
-        }
-        pools_reply(pools, &reply);
-        reply_done(&reply);
 }
 
 void pools_use_registry(struct pools *pools, bool up)

@@ -44,6 +44,7 @@ struct master_pool *pools_at(const struct pools *pools, size_t i); /* in the con
 /* In any pool; NULL: unknown. */
 struct agent *pools_agent(const struct pools *pools, const struct id *agent_id);
 struct master_pool *pools_of(const struct pools *pools, const struct agent *agent);
+struct master_pool *pools_of_worker(const struct pools *pools, const struct id *process_id); /* NULL: unknown */
 
 /* No new work; ends every worker; on_closed once none is left. */
 void pools_close(struct pools *pools, void (*on_closed)(void *arg), void *arg);
@@ -58,10 +59,6 @@ void pools_worker_exited(struct pools *pools, const struct id *process_id, int s
 /* From its control socket. */
 void pools_worker_ready(struct pools *pools, const struct id *process_id, unsigned max_agents,
         const struct pool_hosted *hosted, size_t count);
-/* What a worker says of an agent, however it came: to the rules, to who waits for its answer, to who listens to its events. */
-void pools_reply(struct pools *pools, const struct reply *reply);
-/* The same as an envelope; one that is no reply is logged. */
-void pools_reply_text(struct pools *pools, const char *text, size_t len);
 /* Every worker from before this master was handed over: what the registry knows besides is left behind, what the store
  * wants besides is placed. */
 void pools_synced(struct pools *pools);

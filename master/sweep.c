@@ -2,6 +2,7 @@
 
 #include "common/clock.h"
 #include "master/degraded.h"
+#include "master/replies.h"
 #include "master/silence.h"
 #include "registry/registry_redis.h"
 
@@ -15,7 +16,7 @@ static void take_swept(struct master_pool *pool, const struct registry_swept *sw
         int64_t lease = pool->config->worker_lease_ms;
 
         for (size_t i = 0; i < swept->ended_count; i++)
-                pools_reply_text(pool->pools, swept->ended[i], strlen(swept->ended[i]));
+                replies_take_text(master, swept->ended[i], strlen(swept->ended[i]));
         if (!worker) {
                 /* Left behind by an earlier life of this daemon: nobody else ends it. Or by a daemon that is no more: one
                  * that lives and finds itself reaped ends its agents. */

@@ -6,6 +6,7 @@
 #include "common/oom.h"
 #include "master/degraded.h"
 #include "master/pools.h"
+#include "master/replies.h"
 #include "master/usages.h"
 #include "registry/agent_exit.h"
 
@@ -107,7 +108,7 @@ static void handle_control(struct workers_entry *entry, const struct control *co
                 entry->unanswered = 0;
                 break;
         case CONTROL_REPLY:
-                pools_reply(entry->workers->master->pools, &control->reply);
+                replies_take(entry->workers->master, &control->reply);
                 break;
         case CONTROL_USED:
                 usages_take(entry->workers->master->usages, &entry->process_id, control);

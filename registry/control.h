@@ -13,8 +13,8 @@ enum control_type {
         CONTROL_STOP,        /* number: enum control_stop */
         CONTROL_PING,        /* number                               -> PONG with the same number */
         CONTROL_REOPEN_LOGS,
-        CONTROL_REGISTRY,    /* up, generation: let go of the registry -> HOSTED…, READY; or use it (again) -> the same, once
-                                registered */
+        CONTROL_REGISTRY,    /* up, generation: let go of the registry -> HOSTED…, READY; or use it (again) -> the same,
+                                once registered */
         CONTROL_USAGE,       /* number: what do its programs use?    -> USED… with the same number */
         /* worker to master */
         CONTROL_HOSTED,      /* hosted: agents it runs, in portions, before READY */
@@ -23,7 +23,7 @@ enum control_type {
                                 of it before this WELCOME */
         CONTROL_FAILED,      /* reason: cannot serve its pool; it exits */
         CONTROL_PONG,
-        CONTROL_REPLY,       /* a reply envelope: all of them while the registry is let go of, else what could not be published */
+        CONTROL_REPLY,       /* a reply envelope: any while the registry is let go of, else what could not be published */
         CONTROL_USED,        /* used: in portions; more: another follows */
         CONTROL_TYPE_COUNT
 };

@@ -1,5 +1,5 @@
-/* The registry is away: the rules place agents by themselves, for all commands go through this master then. What the registry
- * was asked before is where a worker lists it; no epoch has two places. */
+/* The registry is away: the rules place agents by themselves, for all commands go through this master then. What the
+ * registry was asked before is where a worker lists it; no epoch has two places. */
 #include "registry/pool_internal.h"
 
 #include <string.h>

@@ -41,8 +41,8 @@ static int tell_master(struct worker *worker, const struct reply *reply)
         int r = worker_send(worker, &control);
 
         if (r < 0)
-                log_warn("reply.not_sent", "type=%s agent=%s error=%s", reply_type_name(reply->type), ID_TEXT(&reply->agent_id),
-                        LOG_Q(strerror(-r)));
+                log_warn("reply.not_sent", "type=%s agent=%s error=%s", reply_type_name(reply->type),
+                        ID_TEXT(&reply->agent_id), LOG_Q(strerror(-r)));
         return r;
 }
 
@@ -424,7 +424,8 @@ void hosting_tell_states(struct worker *worker)
                 items[count++] = (struct registry_status){ .agent_id = h->agent_id, .epoch = h->epoch,
                         .state = placed->in_flight > 0 ? AGENT_BUSY : AGENT_IDLE };
         }
-        if (count == 0 || !worker->registry || registry_agent_status(worker->registry, &worker->process_id, items, count) < 0)
+        if (count == 0 || !worker->registry ||
+                registry_agent_status(worker->registry, &worker->process_id, items, count) < 0)
                 return; /* the rest, or all, with the next heartbeat */
         for (size_t i = 0; i < count; i++)
                 told[i]->busy_told = told[i]->in_flight > 0;

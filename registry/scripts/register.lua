@@ -6,7 +6,8 @@
 --         project_id, role_type, created_at, heartbeat_interval, max_idle_time, restarts, command
 -- returns "ESTALE" (reaped), or per agent "OK" or "ESTALE" (a higher epoch, or the same one elsewhere)
 -- What the registry has placed here besides stays: the next heartbeat lists it, and the worker starts it or reports its
--- end; but for what has lost its record, or has it elsewhere. A draining worker stays draining. The first revision is the time in microseconds: it grows across a FLUSHALL.
+-- end; but for what has lost its record, or has it elsewhere. A draining worker stays draining. The first revision is the
+-- time in microseconds: it grows across a FLUSHALL.
 local process_id, pool, time = ARGV[1], ARGV[2], now()
 
 local function adopt(agent_id, epoch, status, fields)

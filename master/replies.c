@@ -1,0 +1,73 @@
+#include "master/replies.h"
+
+#include "common/clock.h"
+#include "common/json.h"
+#include "common/log.h"
+#include "master/messages.h"
+#include "master/pools.h"
+#include "master/streams.h"
+
+#include <stdlib.h>
+
+/* Remembers that the registry may drop this end; told with the next sweep. */
+static void confirm_end(struct master_pool *pool, const struct reply *reply)
+{
+        if (pool->confirm_count == pool->confirm_size) {
+                size_t size = pool->confirm_size ? pool->confirm_size * 2 : 64;
+                struct registry_confirm *grown = realloc(pool->confirms, size * sizeof *grown);
+
+                if (!grown)
+                        return; /* it comes again with the next sweep */
+                pool->confirms = grown;
+                pool->confirm_size = size;
+        }
+        pool->confirms[pool->confirm_count++] = (struct registry_confirm){ .process_id = reply->process_id,
+                .agent_id = reply->agent_id, .epoch = reply->epoch };
+}
+
+static void tell_emitted(const struct master *master, const struct reply *reply)
+{
+        char *text = json_print(reply->message);
+
+        if (text)
+                streams_emitted(master->streams, &reply->agent_id, text);
+        free(text);
+}
+
+/* SPAWNED, SPAWN_FAILED, EXITED. */
+static void take_acknowledgement(struct master *master, const struct reply *reply)
+{
+        struct master_pool *pool = pools_of_worker(master->pools, &reply->process_id);
+        const struct agent *agent = pool ? pool_agent(pool->rules, &reply->agent_id) : NULL;
+
+        if (!pool)
+                return;
+        if (reply->type != REPLY_SPAWNED)
+                confirm_end(pool, reply);
+        if (reply->type == REPLY_EXITED && (!agent || agent->epoch == reply->epoch))
+                messages_agent_gone(master->messages, &reply->agent_id, reply->exit.reason);
+        pool_reply(pool->rules, reply, clock_mono_ms());
+        pools_wake(master->pools, pool);
+}
+
+void replies_take(struct master *master, const struct reply *reply)
+{
+        if (reply->type == REPLY_ANSWER || reply->type == REPLY_MESSAGE_FAILED)
+                messages_reply(master->messages, reply);
+        else if (reply->type == REPLY_EVENT)
+                tell_emitted(master, reply);
+        else
+                take_acknowledgement(master, reply);
+}
+
+void replies_take_text(struct master *master, const char *text, size_t len)
+{
+        struct reply reply;
+
+        if (reply_decode(text, len, &reply) < 0) {
+                log_warn("reply.bad", "text=%s", LOG_Q(text));
+                return;
+        }
+        replies_take(master, &reply);
+        reply_done(&reply);
+}
