@@ -89,10 +89,11 @@ struct sim_promise { /* everything known of one agent outside of the system unde
         bool end_asked;   /* a terminate was sent, or it was idle: either outcome is right until it is answered */
         int64_t worked_at; /* when it started, or its messages changed */
         bool end_answered;
-        /* The answer to its reservation was lost, and a FLUSHALL took the registry's memory of it before it was asked again:
-         * the one case in which it may start elsewhere, for a moment, until the registration of the old worker is refused. */
+        /* The answer to its reservation was lost, or its command is late, and a FLUSHALL took the registry's memory of it: the
+         * one case in which it may start elsewhere, for a moment, until its old worker's registration or report is refused. */
         bool in_doubt, erased;
-        uint64_t started; /* the highest epoch that ever started */
+        uint64_t started;  /* the highest epoch that ever started */
+        uint64_t reserved; /* … that the registry gave a place */
         struct sim_instance *instances; /* newest first */
         UT_hash_handle hh;
 };

@@ -116,7 +116,7 @@ static void flush(struct sim *sim)
         sim_trace(sim, "FLUSHALL");
         registry_memory_flush(sim->registry);
         for (struct sim_promise *p = sim->promises; p; p = p->hh.next)
-                p->erased |= p->in_doubt;
+                p->erased |= p->in_doubt || p->reserved > p->started;
 }
 
 /* Nobody but the master runs. */

@@ -34,6 +34,8 @@ static void do_reserve(struct sim *sim, void *arg)
                 ask->placement, &ask->reservation, &ask->process_id);
         sim_trace(sim, "reserve agent=%.8s epoch=%llu: %d process=%.8s", ID_TEXT(&ask->reservation.agent_id),
                 (unsigned long long)ask->reservation.epoch, ask->result, ID_TEXT(&ask->process_id));
+        if (ask->result == 0)
+                sim_promise(sim, &ask->reservation.agent_id)->reserved = ask->reservation.epoch;
         if (!sim_chance(sim, sim->faults.registry_lies))
                 return;
         ask->result = -EAGAIN;
