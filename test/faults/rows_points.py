@@ -158,7 +158,7 @@ def allocations_fail(scene):
     library, server = scene.compile("malloc_fail.c"), scene.redis()  # an embedded one would bring an allocator of its own
     daemon = scene.start(redis={"url": server.url(0)}, env={"LD_PRELOAD": str(library), "MALLOC_FAIL_DIR": str(marks)})
     targets = scene.spawn(daemon, "programs", 6)
-    with scene.clients(daemon, ["modules", "programs"], targets, number=3, errors=(422, 503, 504)) as clients:
+    with scene.clients(daemon, ["modules", "programs"], targets, number=3, errors=(422, 503, 504), message_timeout_ms=5000) as clients:
         for nth in (997, 211, 53, 17, 7):
             for role in ("master", "worker"):
                 scene.injected(f"every {nth}th of a {role}'s")

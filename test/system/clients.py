@@ -106,7 +106,7 @@ class Client:
                 self.book.note(answer[0])
                 if answer[0] != 200 and answer[0] not in self.clients.errors:
                     self.book.complain(f"{path}: {answer[0]} {answer[1].decode(errors='replace')[:300]}")
-                return answer[0], json.loads(answer[1])
+                return answer[0], json.loads(answer[1]) if answer[0] == 200 else None
         self.book.note(0)
         return 0, None
 
@@ -215,7 +215,9 @@ class Clients:
     def flow(self, number=20):
         """Until so many more requests were answered with 200."""
         before = self.book.succeeded()
-        wait_for(lambda: self.book.succeeded() >= before + number, f"requests to be answered (so far {dict(self.book.statuses)})")
+        wait_for(lambda: self.book.succeeded() >= before + number or not any(thread.is_alive() for thread in self.threads),
+                 f"requests to be answered (so far {dict(self.book.statuses)})")
+        assert self.book.succeeded() >= before + number, f"the clients ended: {self.book.problems}"
 
     def __enter__(self):
         return self.start()
