@@ -480,6 +480,7 @@ static int begin(struct daemon *d, int argc, char **argv)
                 if (d->state < 0) /* in an upgrade there is no way back */
                         return EX_CONFIG;
         }
+        delegation_warn(&d->delegation, d->config);
         if (d->users.from_root && delegation_give(&d->delegation, d->users.self.uid, d->users.self.gid) < 0)
                 log_warn("cgroup.kept_by_root", "detail=\"agents have none\"");
         d->place.cgroup = d->delegation.agents[0] ? d->delegation.agents : NULL;

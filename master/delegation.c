@@ -136,7 +136,7 @@ static int lock(const char *cgroup, int *ret_lock)
 static int take(const char *cgroup, struct delegation *delegation)
 {
         char ours[PATH_MAX];
-        unsigned there = cgroup_controllers(cgroup, "cgroup.controllers"), given;
+        unsigned there = cgroup_controllers(cgroup, "cgroup.controllers"), given; /* to both levels */
         int r = lock(cgroup, &delegation->lock);
 
         r = r ? r : make(cgroup, OURS, ours);
@@ -146,6 +146,7 @@ static int take(const char *cgroup, struct delegation *delegation)
         if (r < 0)
                 return r;
         given = cgroup_enable(cgroup, there) & cgroup_enable(delegation->agents, there);
+        delegation->controllers = given;
         log_info("cgroup.taken", "path=%s memory=%d cpu=%d pids=%d", LOG_Q(cgroup), !!(given & CGROUP_MEMORY),
                 !!(given & CGROUP_CPU), !!(given & CGROUP_PIDS));
         return 0;
@@ -177,6 +178,20 @@ int delegation_take(const char *setting, struct delegation *ret_delegation, char
         if (automatic)
                 log_warn("cgroup.unusable", "reason=%s", LOG_Q(reason));
         return automatic ? 0 : r;
+}
+
+void delegation_warn(const struct delegation *delegation, const struct config *config)
+{
+        for (size_t i = 0; i < config->pool_count; i++) {
+                const struct pool_limits_config *limits = &config->pools[i]->limits;
+                bool cpu = limits->cpu_percent && !(delegation->controllers & CGROUP_CPU);
+                bool processes = limits->processes && !(delegation->controllers & CGROUP_PIDS);
+
+                if (cpu || processes)
+                        log_warn("limits.not_enforced", "pool=%s limits=%s%s%s detail=\"for want of a cgroup with the controller: "
+                                "see the setting cgroup\"", config->pools[i]->pool_name, cpu ? "cpu_percent" : "",
+                                cpu && processes ? "," : "", processes ? "processes" : "");
+        }
 }
 
 int delegation_give(const struct delegation *delegation, uid_t uid, gid_t gid)

@@ -108,13 +108,14 @@ def gone(pid):
 # --- limits and cgroups ---
 
 def test_agents_have_the_limits_of_the_start_and_of_their_pool(make_daemon, odd_pool):
-    daemon = make_daemon(pools={"free": odd_pool(), "tight": odd_pool(limits={"open_files": 50, "memory_bytes": 512 * MIB})})
+    daemon = make_daemon(pools={"free": odd_pool(), "tight": odd_pool(limits={"open_files": 50, "memory_bytes": 512 * MIB, "processes": 9})})
     free, tight = (daemon.whoami_of_odd(pool) for pool in ("free", "tight"))
     assert soft_limit(free, "Max open files") == str(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     assert soft_limit(daemon.process.pid, "Max open files") == str(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     assert soft_limit(tight, "Max open files") == "50"
     assert soft_limit(tight, "Max data size") == str(512 * MIB)
     assert soft_limit(free, "Max core file size") == "0"
+    assert "limits.not_enforced pool=tight limits=processes" in daemon.log()
 
 
 def test_everything_of_an_agent_is_in_its_cgroup_and_gone_with_it(unified, make_daemon, odd_pool):
