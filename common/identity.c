@@ -29,10 +29,9 @@ static int find_user(const char *user, struct identity *identity, char *reason, 
                 identity->uid = geteuid();
                 identity->gid = getegid();
         }
-        if (!user || number)
-                getpwuid_r(identity->uid, &place, line, sizeof line, &entry);
-        else
-                getpwnam_r(user, &place, line, sizeof line, &entry);
+        if ((!user || number ? getpwuid_r(identity->uid, &place, line, sizeof line, &entry)
+                             : getpwnam_r(user, &place, line, sizeof line, &entry)) != 0)
+                entry = NULL; /* the database is broken: as if it were not in it */
         if (!entry && user && !number) {
                 snprintf(reason, size, "there is no user \"%.64s\"; remedy: adduser --system --group %.64s", user, user);
                 return -ENOENT;
@@ -60,8 +59,7 @@ int identity_find(const char *user, const char *group, struct identity *ret_iden
         if (r < 0)
                 return r;
         if (group && !read_number(group, &identity.gid)) {
-                getgrnam_r(group, &place, line, sizeof line, &entry);
-                if (!entry) {
+                if (getgrnam_r(group, &place, line, sizeof line, &entry) != 0 || !entry) {
                         snprintf(reason, size, "there is no group \"%.64s\"; remedy: addgroup --system %.64s", group, group);
                         return -ENOENT;
                 }
