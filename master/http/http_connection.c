@@ -1,8 +1,10 @@
 #include "common/clock.h"
+#include "common/log.h"
 #include "master/http/http_internal.h"
 
 #include <errno.h>
 #include <event2/bufferevent_ssl.h>
+#include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -318,9 +320,21 @@ static void handshake_done(struct http_connection *connection)
                 set_timeout(connection, clock_mono_ms(), connection->server->linger_ms);
 }
 
+/* Why a client does not get in: it hears no more than an alert. */
+static void log_tls_error(const struct http_connection *connection)
+{
+        unsigned long error = bufferevent_get_openssl_error(connection->bev);
+        const char *reason = error ? ERR_reason_error_string(error) : NULL;
+
+        if (reason)
+                log_debug("tls.failed", "peer=%s error=%s", connection->peer, LOG_Q(reason));
+}
+
 static void on_event(struct bufferevent *bev, short what, void *arg)
 {
         (void)bev;
+        if (what & BEV_EVENT_ERROR)
+                log_tls_error(arg);
         if (what & BEV_EVENT_CONNECTED)
                 handshake_done(arg);
         else if ((what & BEV_EVENT_EOF) && (what & BEV_EVENT_READING))

@@ -171,10 +171,10 @@ def test_serves_nobody_on_an_exposed_socket_when_the_tokens_are_gone(make_daemon
 
 @pytest.fixture
 def tls_daemon(make_daemon, authority, tokens):
-    def make(**server):
+    def make(log=None, **server):
         certificate, key = authority.issue("server")
         tls = {"certificate": certificate, "key": key, **server.pop("tls", {})}
-        daemon = make_daemon(start=False, pools={"tester_pool": module_pool()},
+        daemon = make_daemon(start=False, pools={"tester_pool": module_pool()}, log=log or {},
                              server={"listen": ["127.0.0.1:0", "tls://127.0.0.1:0"], "tokens_file": tokens, "tls": tls, **server})
         daemon.session.headers.update(bearer("oncall"))
         daemon.start()
@@ -230,12 +230,13 @@ def test_speaks_only_sound_versions_and_ciphers(tls_daemon, authority):
 
 
 def test_wants_a_certificate_of_clients_when_told_so(tls_daemon, authority, run_base):
-    daemon = tls_daemon(tls={"client_ca": str(authority.certificate)})
+    daemon = tls_daemon(tls={"client_ca": str(authority.certificate)}, log={"level": "debug"})
     with pytest.raises((requests.exceptions.SSLError, requests.ConnectionError)):
         daemon.session.get(daemon.tls_url + "/livez", timeout=PATIENCE)
     daemon.session.cert = Authority(run_base / "other").issue("stranger")
     with pytest.raises((requests.exceptions.SSLError, requests.ConnectionError)):
         daemon.session.get(daemon.tls_url + "/livez", timeout=PATIENCE)
+    wait_for(lambda: "peer did not return a certificate" in daemon.log(), "the reason in the log")
     daemon.session.cert = authority.issue("client")
     assert daemon.session.get(daemon.tls_url + "/health", timeout=PATIENCE).status_code == 200
 
