@@ -151,6 +151,10 @@ def test_is_active_once_it_serves_when_started(service):
     assert set(owners) == {"agentpool"} and len(owners) == 5  # forker, master, worker, Redis, agent
     answer = service.host.run("agentpool", "message", agent, "tools/call", '{"name":"echo","arguments":{"text":"hello"}}')
     assert "hello" in answer
+    found = service.host.run("ps", "-o", "cgroup=", "-C", "agentpoold,redis-server,example-agent").split()
+    ours = [name.partition("agentpoold.service")[2] for name in found]  # the manager delegates its cgroup
+    assert sorted(ours)[1:] == ["/daemon"] * 4
+    assert min(ours) == f"/agents/{service.agent(agent)['process_id']}/{agent}-1"
 
 
 def test_takes_over_a_new_configuration_when_reloaded(service):
