@@ -72,7 +72,7 @@ class Scene:
         self.injections, self.recoveries, self.figures = {}, [], []
         self.checks = {n: [] for n in range(1, 8)}
         self.daemons, self.books, self.baselines = [], {}, {}
-        self.begin, self.checked, self.stack = None, 0, contextlib.ExitStack()
+        self.begin, self.checked, self.named, self.stack = None, 0, 0, contextlib.ExitStack()
 
     def part(self, number):
         """A scene of its own within this one, for a thread of its own."""
@@ -145,8 +145,9 @@ class Scene:
 
     def name_of(self, what):
         """A name for something outside of the directory; the runner knows its beginning."""
-        self.named = getattr(self, "named", 0) + 1
-        return f"{self.directory.parents[2].name}-{self.number}-{what}{self.named}"
+        base = next(part for part in self.directory.parts if part.startswith("ap-faults-"))
+        self.named += 1
+        return f"{base}-{self.number}-{what}{self.named}"
 
     def fault_directory(self):
         """Where files arm fault points of the daemon whose AGENTPOOL_FAULT_DIR this is (common/fault.h)."""
