@@ -58,7 +58,7 @@ def test_shows_events_as_they_happen(cli, start):
     while not select.select([every.stdout], [], [], 0)[0] or not select.select([raw.stdout], [], [], 0)[0]:
         agent = cli.daemon.spawn("developer_pool")
         time.sleep(0.05)
-    assert re.match(r"\d{4}-.*Z  (agent|worker)_\w+ +developer_pool", every.stdout.readline())
+    assert re.match(r"\d{4}-.*Z  (agent_\w+|worker_\w+|audit) +developer_pool", every.stdout.readline())
     assert json.loads(raw.stdout.readline())["pool_name"] == "developer_pool"
     cli("terminate", agent["agent_id"])
     assert any("agent_terminated" in line and agent["agent_id"] in line for line in iter(every.stdout.readline, ""))
