@@ -1,6 +1,7 @@
 # make            everything, release with debug info      make check          unit tests and the simulator
 # make check-asan the same under ASan and UBSan            make check-valgrind unit tests under valgrind
 # make lint       static analysis, include directions      make fuzz           build the fuzzers (clang)
+# make model      spin's search of the protocol               make soak       see scripts/soak
 # make install DESTDIR= PREFIX= SYSCONFDIR= UNITDIR=       make uninstall      the same directories; a changed configuration stays
 # make bench      see scripts/bench
 # User's CFLAGS, CPPFLAGS and LDFLAGS are appended to ours. WERROR=1 makes warnings errors.
@@ -73,7 +74,7 @@ PROGRAMS := $(BUILD)/agentpoold $(BUILD)/agentpool
 EXAMPLES := $(BUILD)/example-agent $(BUILD)/example-module.so
 TOOLS    := $(BUILD)/loadgen
 
-.PHONY: all check check-asan check-valgrind lint lint-flags fuzz fuzz-programs man install uninstall version bench clean tests
+.PHONY: all check check-asan check-valgrind model mutate soak lint lint-flags fuzz fuzz-programs man install uninstall version bench clean tests
 all: $(PROGRAMS) $(EXAMPLES) $(TOOLS)
 tests: all $(TESTS) $(BUILD)/sim
 
@@ -125,6 +126,12 @@ check-asan:
 	$(MAKE) SANITIZE=address,undefined check
 check-valgrind: tests
 	VALGRIND=1 scripts/check-units $(BUILD)
+model:
+	scripts/model
+mutate: tests
+	scripts/mutate
+soak: all
+	scripts/soak
 lint:
 	scripts/lint
 lint-flags: # what scripts/lint compiles with, quoted for a shell

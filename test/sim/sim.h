@@ -89,11 +89,8 @@ struct sim_promise { /* everything known of one agent outside of the system unde
         bool end_asked;   /* a terminate was sent, or it was idle: either outcome is right until it is answered */
         int64_t worked_at; /* when it started, or its messages changed */
         bool end_answered;
-        /* The answer to its reservation was lost, or its command is late, and a FLUSHALL took the registry's memory of it: the
-         * one case in which it may start elsewhere, for a moment, until its old worker's registration or report is refused. */
-        bool in_doubt, erased;
-        uint64_t started;  /* the highest epoch that ever started */
-        uint64_t reserved; /* … that the registry gave a place */
+        bool released;    /* its slot was given back: the spawn failed */
+        uint64_t started; /* the highest epoch that ever started */
         struct sim_instance *instances; /* newest first */
         UT_hash_handle hh;
 };
@@ -122,6 +119,7 @@ struct sim {
         struct sim_row *rows;
         struct sim_promise *promises;
         struct sim_request *requests;
+        struct sim_duty *duties;
         /* the master */
         unsigned master; /* counts its lives from 1 */
         bool master_alive, act_pending, closing;
@@ -197,6 +195,12 @@ void sim_client_terminate(struct sim *sim);
 void sim_client_restart(struct sim *sim);
 void sim_client_rollout(struct sim *sim);
 void sim_client_reset(struct sim *sim);
+
+/* sim_duty.c */
+void sim_duty_exited(struct sim *sim, const struct sim_worker *worker); /* before the rules hear of it */
+void sim_duty_runs(struct sim *sim, const struct sim_worker *worker, const struct id *agent_id, uint64_t epoch);
+void sim_duty_done(struct sim *sim, const struct pool_action *action);
+void sim_duty_check(struct sim *sim); /* the actions of a turn are carried out */
 
 /* sim_check.c */
 void sim_check_now(struct sim *sim);   /* what holds at every moment */

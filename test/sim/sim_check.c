@@ -72,14 +72,13 @@ void sim_check_now(struct sim *sim)
 void sim_check_start(struct sim *sim, const struct sim_promise *promise, const struct sim_instance *instance)
 {
         for (const struct sim_instance *other = promise->instances; other; other = other->next)
-                if (other->alive && !promise->erased)
+                if (other->alive)
                         sim_fail(sim, "agent %s runs twice: epoch %llu in %s and epoch %llu in %.8s",
                                 ID_TEXT(&instance->agent_id), (unsigned long long)instance->epoch,
                                 ID_TEXT(&instance->worker->process_id), (unsigned long long)other->epoch,
                                 ID_TEXT(&other->worker->process_id));
         for (const struct sim_instance *other = promise->instances; other; other = other->next)
-                if (other->epoch == instance->epoch && other->worker != instance->worker && !promise->in_doubt
-                        && !promise->erased)
+                if (other->epoch == instance->epoch && other->worker != instance->worker)
                         sim_fail(sim, "agent %s has two places under epoch %llu", ID_TEXT(&instance->agent_id),
                                 (unsigned long long)instance->epoch);
         if (instance->epoch < promise->started)
@@ -94,7 +93,7 @@ static void check_ended(struct sim *sim, const struct sim_promise *promise, cons
         if (row && row->state != AGENT_TERMINATED)
                 sim_fail(sim, "the end of agent %s was answered but is not stored", ID_TEXT(&promise->agent_id));
         for (const struct sim_instance *i = promise->instances; i; i = i->next)
-                if (i->alive && !promise->erased)
+                if (i->alive)
                         sim_fail(sim, "the end of agent %s was answered but it runs", ID_TEXT(&promise->agent_id));
 }
 

@@ -1,4 +1,5 @@
-/* sim [--seeds N] [--seed S] [--verbose]: runs N schedules, or the one of seed S. A failed one is run again with its trace:
+/* sim [--first S] [--seeds N] [--stop] | [--seed S] [--verbose]: runs N schedules, --stop: until one fails; or the one of
+ * seed S. A failed one is run again with its trace:
  * the same seed always takes the same turns. */
 #include "test/sim/sim.h"
 
@@ -115,8 +116,6 @@ static void flush(struct sim *sim)
 {
         sim_trace(sim, "FLUSHALL");
         registry_memory_flush(sim->registry);
-        for (struct sim_promise *p = sim->promises; p; p = p->hh.next)
-                p->erased |= p->in_doubt || p->reserved > p->started;
 }
 
 /* Nobody but the master runs. */
@@ -255,30 +254,34 @@ static bool run_seed(uint64_t seed, bool verbose, uint64_t *events)
 
 int main(int argc, char **argv)
 {
-        uint64_t first = 1, count = 1000, events = 0, failures = 0;
-        bool verbose = false;
+        uint64_t first = 1, count = 1000, events = 0, failures = 0, seed;
+        bool verbose = false, stop = false;
 
         for (int i = 1; i < argc; i++) {
                 if (strcmp(argv[i], "--verbose") == 0) {
                         verbose = true;
+                } else if (strcmp(argv[i], "--stop") == 0) {
+                        stop = true;
+                } else if (strcmp(argv[i], "--first") == 0 && i + 1 < argc) {
+                        first = strtoull(argv[++i], NULL, 10);
                 } else if (strcmp(argv[i], "--seeds") == 0 && i + 1 < argc) {
                         count = strtoull(argv[++i], NULL, 10);
                 } else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) {
                         first = strtoull(argv[++i], NULL, 10);
                         count = 1;
                 } else {
-                        fprintf(stderr, "usage: sim [--seeds N] [--seed S] [--verbose]\n");
+                        fprintf(stderr, "usage: sim [--first S] [--seeds N] [--stop] [--seed S] [--verbose]\n");
                         return 2;
                 }
         }
-        for (uint64_t seed = first; seed < first + count; seed++) {
+        for (seed = first; seed < first + count && !(stop && failures); seed++) {
                 if (run_seed(seed, verbose, &events))
                         continue;
                 printf("replay with: sim --seed %llu --verbose\n", (unsigned long long)seed);
-                if (failures++ == 0 && !verbose) /* the first failure with its trace at once */
+                if (failures++ == 0 && !verbose && !stop) /* the first failure with its trace at once */
                         run_seed(seed, true, &events);
         }
-        printf("%llu seeds, %llu events, %llu failures\n", (unsigned long long)count, (unsigned long long)events,
+        printf("%llu seeds, %llu events, %llu failures\n", (unsigned long long)(seed - first), (unsigned long long)events,
                 (unsigned long long)failures);
         return failures ? 1 : 0;
 }

@@ -34,12 +34,10 @@ static void do_reserve(struct sim *sim, void *arg)
                 ask->placement, &ask->reservation, &ask->process_id);
         sim_trace(sim, "reserve agent=%.8s epoch=%llu: %d process=%.8s", ID_TEXT(&ask->reservation.agent_id),
                 (unsigned long long)ask->reservation.epoch, ask->result, ID_TEXT(&ask->process_id));
-        if (ask->result == 0)
-                sim_promise(sim, &ask->reservation.agent_id)->reserved = ask->reservation.epoch;
         if (!sim_chance(sim, sim->faults.registry_lies))
                 return;
-        ask->result = -EAGAIN;
-        sim_promise(sim, &ask->reservation.agent_id)->in_doubt = true;
+        ask->result = -EAGAIN; /* nothing is waited for longer than a request may take: then the connection is given up */
+        sim_registry_cut(sim, NULL);
 }
 
 static void on_reserved(struct sim *sim, void *arg)
@@ -398,6 +396,7 @@ static void act(struct sim *sim, void *arg)
         for (unsigned i = 0; i < SIM_POOLS; i++) {
                 while (pool_next_action(sim->pools[i], &action)) {
                         sim_check_action(sim, i, &action);
+                        sim_duty_done(sim, &action);
                         if (action.type <= POOL_STORE_DELETE)
                                 sim_store(sim, i, action.agent, action.type, action.state);
                         else if (action.type == POOL_EVENT)
@@ -410,6 +409,7 @@ static void act(struct sim *sim, void *arg)
                                 act_on_agent(sim, i, &action);
                 }
         }
+        sim_duty_check(sim);
         sim_check_now(sim);
         arm_tick(sim);
 }
@@ -440,6 +440,8 @@ void sim_master_reply(struct sim *sim, const char *text)
         sim_trace(sim, "reply type=%d agent=%.8s epoch=%llu process=%.8s", reply.type, ID_TEXT(&reply.agent_id),
                 (unsigned long long)reply.epoch, ID_TEXT(&reply.process_id));
         pool_reply(sim->pools[worker->pool], &reply, sim->now);
+        if (reply.type == REPLY_SPAWNED)
+                sim_duty_runs(sim, worker, &reply.agent_id, reply.epoch);
         if (reply.type != REPLY_SPAWNED) {
                 ask = ask_new(sim, worker->pool);
                 ask->process_id = reply.process_id;
@@ -459,6 +461,7 @@ static void on_exited(struct sim *sim, void *arg)
 {
         const struct exited *exited = arg;
 
+        sim_duty_exited(sim, exited->worker);
         pool_worker_exited(sim->pools[exited->worker->pool], &exited->worker->process_id, exited->why, sim->now);
         sim_master_wake(sim);
 }
@@ -530,6 +533,7 @@ void sim_master_die(struct sim *sim)
                 return;
         sim_trace(sim, "master %u dies", sim->master);
         sim->master_alive = false;
+        sim->duties = NULL;
         sim_link_lose(sim, &sim->registry_link);
         sim_link_lose(sim, &sim->store_link);
         sim->store_link.up = true;

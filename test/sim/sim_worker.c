@@ -49,8 +49,11 @@ static void packet_arrives(struct sim *sim, void *arg)
         }
         sim_trace(sim, "ready process=%.8s hosts %zu%s", ID_TEXT(&worker->process_id), packet->count,
                 packet->generation < sim->since ? " (void)" : "");
-        if (packet->generation >= sim->since && packet->generation <= sim->generation)
+        if (packet->generation >= sim->since && packet->generation <= sim->generation) {
                 pool_worker_ready(sim->pools[worker->pool], &worker->process_id, packet->hosted, packet->count, sim->now);
+                for (size_t i = 0; i < packet->count && !sim->closing; i++)
+                        sim_duty_runs(sim, worker, &packet->hosted[i].agent_id, packet->hosted[i].epoch);
+        }
         if (packet->away)
                 sim_registry_distrust(sim);
         sim_master_wake(sim);
