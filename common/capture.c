@@ -95,7 +95,7 @@ static const char *find_lines(const char *text, size_t len, unsigned lines, bool
 
 int capture_tail(const char *directory, const struct id *agent_id, unsigned lines, char **ret_text, size_t *ret_len)
 {
-        char *both = malloc(2 * TAIL_MAX);
+        char *both = calloc(2, TAIL_MAX);
         ssize_t older, newer;
         const char *from;
         size_t len;
