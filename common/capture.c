@@ -26,7 +26,9 @@ static int open_file(const char *directory, const struct id *agent_id, bool olde
         char path[CAPTURE_PATH_MAX];
         int fd = open(capture_path(path, directory, agent_id, older), flags | O_CLOEXEC | O_NOFOLLOW, 0640);
 
-        return fd < 0 ? -errno : fd;
+        if (fd < 0)
+                return -errno;
+        return fd;
 }
 
 /* The file to append to, after a change of files when it is full. */
