@@ -1,7 +1,8 @@
 # make            everything, release with debug info      make check          unit tests and the simulator
 # make check-asan the same under ASan and UBSan            make check-valgrind unit tests under valgrind
 # make lint       static analysis, include directions      make fuzz           build the fuzzers (clang)
-# make model      spin's search of the protocol               make soak       see scripts/soak
+# make model      spin searches the protocol               make mutate     the simulator sees deliberate breaks
+# make soak       50,000 cycles with faults
 # make install DESTDIR= PREFIX= SYSCONFDIR= UNITDIR=       make uninstall      the same directories; a changed configuration stays
 # make bench      see scripts/bench
 # User's CFLAGS, CPPFLAGS and LDFLAGS are appended to ours. WERROR=1 makes warnings errors.
