@@ -73,7 +73,7 @@ TESTS    := $(patsubst test/unit/%.c,$(BUILD)/test/unit/%,$(TEST_SRC))
 
 PROGRAMS := $(BUILD)/agentpoold $(BUILD)/agentpool
 EXAMPLES := $(BUILD)/example-agent $(BUILD)/example-module.so
-TOOLS    := $(BUILD)/loadgen
+TOOLS    := $(BUILD)/loadgen $(BUILD)/malloc-fail.so
 
 .PHONY: all check check-asan check-valgrind model mutate soak lint lint-flags fuzz fuzz-programs man install uninstall version bench clean tests
 all: $(PROGRAMS) $(EXAMPLES) $(TOOLS)
@@ -100,6 +100,10 @@ $(BUILD)/example-module.so: etc/examples/module.c worker/agentpool_module.h
 $(BUILD)/loadgen: $(call objects,$(wildcard test/load/*.c)) $(BUILD)/libagentpool.a
 	$(call SAY,LINK)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LIBS)
+$(BUILD)/malloc-fail.so: test/faults/malloc_fail.c
+	@mkdir -p $(@D)
+	$(call SAY,CC)
+	$(Q)$(CC) $(WARNINGS) -D_GNU_SOURCE -O2 -g -fPIC -shared -o $@ $<
 # Some compare with the simulator's model of the registry.
 $(BUILD)/test/unit/%: $(BUILD)/test/unit/%.o $(BUILD)/test/sim/registry_memory.o $(BUILD)/libagentpool.a
 	$(call SAY,LINK)

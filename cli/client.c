@@ -82,23 +82,33 @@ static int add_headers(struct client *client, const char *token)
         return r;
 }
 
-static void set_up(struct client *client, const struct client_options *options)
+void client_out_of_memory(void)
 {
+        fprintf(stderr, "agentpool: out of memory\n");
+        exit(EXIT_FAILURE);
+}
+
+static int set_up(struct client *client, const struct client_options *options)
+{
+        CURLcode code = CURLE_OK;
+
         snprintf(client->name, sizeof client->name, "%s", options->url);
         if (strncmp(options->url, "unix:", 5) == 0) {
                 snprintf(client->base, sizeof client->base, "http://localhost");
-                curl_easy_setopt(client->curl, CURLOPT_UNIX_SOCKET_PATH, options->url + 5);
+                code = curl_easy_setopt(client->curl, CURLOPT_UNIX_SOCKET_PATH, options->url + 5);
         } else {
                 snprintf(client->base, sizeof client->base, "%s", options->url);
         }
-        if (options->ca_file)
-                curl_easy_setopt(client->curl, CURLOPT_CAINFO, options->ca_file);
+        if (options->ca_file && code == CURLE_OK)
+                code = curl_easy_setopt(client->curl, CURLOPT_CAINFO, options->ca_file);
         curl_easy_setopt(client->curl, CURLOPT_HTTPHEADER, client->headers);
         curl_easy_setopt(client->curl, CURLOPT_WRITEFUNCTION, on_body);
         curl_easy_setopt(client->curl, CURLOPT_WRITEDATA, client);
         curl_easy_setopt(client->curl, CURLOPT_HEADERFUNCTION, on_header);
         curl_easy_setopt(client->curl, CURLOPT_HEADERDATA, client);
-        curl_easy_setopt(client->curl, CURLOPT_PROTOCOLS_STR, "http,https");
+        if (code == CURLE_OK)
+                code = curl_easy_setopt(client->curl, CURLOPT_PROTOCOLS_STR, "http,https");
+        return code == CURLE_OK ? 0 : -1;
 }
 
 struct client *client_new(const struct client_options *options)
@@ -106,11 +116,8 @@ struct client *client_new(const struct client_options *options)
         struct client *client = calloc(1, sizeof *client);
 
         if (!client || curl_global_init(CURL_GLOBAL_DEFAULT) != 0 || !(client->curl = curl_easy_init()) ||
-                add_headers(client, options->token) < 0) {
-                fprintf(stderr, "agentpool: out of memory\n");
-                return client_free(client);
-        }
-        set_up(client, options);
+                add_headers(client, options->token) < 0 || set_up(client, options) < 0)
+                client_out_of_memory();
         return client;
 }
 
@@ -133,7 +140,8 @@ static int send_request(struct client *client, const char *path, const char *bod
         CURLcode code;
 
         snprintf(url, sizeof url, "%s%s", client->base, path);
-        curl_easy_setopt(client->curl, CURLOPT_URL, url);
+        if (curl_easy_setopt(client->curl, CURLOPT_URL, url) != CURLE_OK)
+                client_out_of_memory();
         if (body)
                 curl_easy_setopt(client->curl, CURLOPT_POSTFIELDS, body);
         else
@@ -261,5 +269,9 @@ const char *client_next(const struct client *client)
 
 char *client_quote(struct client *client, const char *text)
 {
-        return curl_easy_escape(client->curl, text, 0);
+        char *quoted = curl_easy_escape(client->curl, text, 0);
+
+        if (!quoted)
+                client_out_of_memory();
+        return quoted;
 }

@@ -32,6 +32,8 @@ int client_follow(struct client *client, const char *path, void (*on_event)(void
 int client_exit_status(const struct client *client);
 /* The path of the next page of the list last answered, NULL at its end. Borrowed until the next client_ask. */
 const char *client_next(const struct client *client);
+/* Says so and exits: what is half printed or half sent is worse than nothing. */
+_Noreturn void client_out_of_memory(void);
 /* text as one part of a path or query; curl_free. */
 char *client_quote(struct client *client, const char *text);
 #endif

@@ -224,7 +224,7 @@ static cJSON *ask_agent(struct cli *cli, const char *agent_id, const char *suffi
         char *quoted = client_quote(cli->client, agent_id), path[1024];
         cJSON *agent = NULL;
 
-        snprintf(path, sizeof path, CLI_V1 "/agents/%s%s", quoted ? quoted : "", suffix);
+        snprintf(path, sizeof path, CLI_V1 "/agents/%s%s", quoted, suffix);
         curl_free(quoted);
         return client_ask(cli->client, path, NULL, &agent) < 0 ? NULL : agent;
 }
@@ -285,7 +285,7 @@ static int run_message(struct cli *cli, int argc, char **argv)
         if (params)
                 json_add_item(body, "params", params);
         quoted = client_quote(cli->client, argv[1]);
-        snprintf(path, sizeof path, CLI_V1 "/agents/%s/messages", quoted ? quoted : "");
+        snprintf(path, sizeof path, CLI_V1 "/agents/%s/messages", quoted);
         curl_free(quoted);
         failed = client_ask(cli->client, path, body, &answer) < 0;
         cJSON_Delete(body);
@@ -304,7 +304,7 @@ static int act(struct cli *cli, const char *kind, const char *name, const char *
         char *quoted = client_quote(cli->client, name), path[1024];
         int r;
 
-        snprintf(path, sizeof path, CLI_V1 "/agents/%s%s/%s", kind, quoted ? quoted : "", action);
+        snprintf(path, sizeof path, CLI_V1 "/agents/%s%s/%s", kind, quoted, action);
         curl_free(quoted);
         r = client_post(cli->client, path, &answer);
         if (r == 0 && cli->json)

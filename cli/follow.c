@@ -64,9 +64,9 @@ int cli_logs(struct cli *cli, int argc, char **argv)
         if (optind != argc - 1 || strspn(lines, "0123456789") != strlen(lines))
                 return cli_usage(cli_find("logs"));
         agent = client_quote(cli->client, argv[optind]);
-        snprintf(path, sizeof path, CLI_V1 "/agents/%s/logs?lines=%.10s%s", agent ? agent : "", lines,
+        snprintf(path, sizeof path, CLI_V1 "/agents/%s/logs?lines=%.10s%s", agent, lines,
                 following ? "&follow=true" : "");
-        snprintf(later, sizeof later, CLI_V1 "/agents/%s/logs?lines=1&follow=true", agent ? agent : "");
+        snprintf(later, sizeof later, CLI_V1 "/agents/%s/logs?lines=1&follow=true", agent);
         curl_free(agent);
         if (following) {
                 r = follow(cli, path, later, on_log, &last);
@@ -119,7 +119,7 @@ int cli_events(struct cli *cli, int argc, char **argv)
                 return cli_usage(cli_find(argv[0]));
         if (argc == 2) {
                 agent = client_quote(cli->client, argv[1]);
-                snprintf(path, sizeof path, CLI_V1 "/agents/%s/events", agent ? agent : "");
+                snprintf(path, sizeof path, CLI_V1 "/agents/%s/events", agent);
                 curl_free(agent);
         }
         return follow(cli, path, path, on_event, cli);

@@ -70,13 +70,26 @@ static int run(struct client_options *options, const char *token_file, struct cl
         return status;
 }
 
+/* For JSON. */
+static void *allocate(size_t size)
+{
+        void *memory = malloc(size);
+
+        if (!memory)
+                client_out_of_memory();
+        return memory;
+}
+
 int main(int argc, char **argv)
 {
         struct client_options options = { .url = getenv("AGENTPOOL_URL"), .token = getenv("AGENTPOOL_TOKEN"),
                 .ca_file = getenv("AGENTPOOL_CA_FILE") };
         const char *token_file = options.token ? NULL : getenv("AGENTPOOL_TOKEN_FILE");
         struct cli cli = { 0 };
+        cJSON_Hooks hooks = { .malloc_fn = allocate, .free_fn = free };
         int option;
+
+        cJSON_InitHooks(&hooks);
 
         while ((option = getopt(argc, argv, "+u:t:c:o:Vh")) != -1) {
                 if (option == 'u') {

@@ -56,4 +56,9 @@ int json_add_integer(cJSON *object, const char *name, int64_t value);
 int json_add_bool(cJSON *object, const char *name, bool value);
 int json_add_time(cJSON *object, const char *name, int64_t wall_ms);
 int json_add_item(cJSON *object, const char *name, cJSON *take_item);
+/* The same for an array, which is deleted on failure and NULL from then on: half a list is never shown. */
+int json_append(cJSON **array, cJSON *take_item);
+/* For trees of many members: whether all additions by this thread since json_watch succeeded. */
+void json_watch(void);
+bool json_whole(void);
 #endif

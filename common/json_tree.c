@@ -42,11 +42,35 @@ bool json_bool(const cJSON *object, const char *name, bool fallback)
         return cJSON_IsBool(item) ? cJSON_IsTrue(item) : fallback;
 }
 
+static _Thread_local bool lacking; /* an addition failed since json_watch */
+
+void json_watch(void)
+{
+        lacking = false;
+}
+
+bool json_whole(void)
+{
+        return !lacking;
+}
+
 int json_add_item(cJSON *object, const char *name, cJSON *take_item)
 {
         if (take_item && cJSON_AddItemToObject(object, name, take_item))
                 return 0;
         cJSON_Delete(take_item);
+        lacking = true;
+        return -ENOMEM;
+}
+
+int json_append(cJSON **array, cJSON *take_item)
+{
+        if (take_item && cJSON_AddItemToArray(*array, take_item))
+                return 0;
+        cJSON_Delete(take_item);
+        cJSON_Delete(*array);
+        *array = NULL;
+        lacking = true;
         return -ENOMEM;
 }
 

@@ -466,13 +466,11 @@ static int mask_urls(cJSON *tree, const struct config *config)
         for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
                 char *masked = mask_url(urls[i].url);
                 cJSON *section = cJSON_GetObjectItemCaseSensitive(tree, urls[i].section);
-                cJSON *item = masked ? cJSON_CreateString(masked) : NULL;
+                bool done = masked && cJSON_SetValuestring(cJSON_GetObjectItemCaseSensitive(section, "url"), masked);
 
                 free(masked);
-                if (!item || !cJSON_ReplaceItemInObjectCaseSensitive(section, "url", item)) {
-                        cJSON_Delete(item);
+                if (!done)
                         return -ENOMEM;
-                }
         }
         return 0;
 }

@@ -23,35 +23,22 @@ static const char *const names[CONTROL_TYPE_COUNT] = {
         [CONTROL_USED] = "used",
 };
 
-/* False when out of memory. take_item is consumed even then. */
-static bool add_element(cJSON *array, cJSON *take_item)
-{
-        if (cJSON_AddItemToArray(array, take_item))
-                return true;
-        cJSON_Delete(take_item);
-        return false;
-}
-
 /* [[agent id, epoch, starting, start_reason], …]; NULL when out of memory: half a list would make the master place again what runs. */
 static cJSON *print_hosted(const struct pool_hosted *hosted, size_t count)
 {
         cJSON *list = cJSON_CreateArray();
-        bool complete = list;
 
-        for (size_t i = 0; complete && i < count; i++) {
+        for (size_t i = 0; list && i < count; i++) {
                 cJSON *item = cJSON_CreateArray();
 
-                complete = add_element(item, cJSON_CreateString(ID_TEXT(&hosted[i].agent_id)));
-                complete = complete && add_element(item, cJSON_CreateNumber((double)hosted[i].epoch));
-                complete = complete && add_element(item, cJSON_CreateBool(hosted[i].starting));
+                json_append(&item, cJSON_CreateString(ID_TEXT(&hosted[i].agent_id)));
+                json_append(&item, cJSON_CreateNumber((double)hosted[i].epoch));
+                json_append(&item, cJSON_CreateBool(hosted[i].starting));
                 if (hosted[i].start_reason)
-                        complete = complete && add_element(item, cJSON_CreateString(hosted[i].start_reason));
-                complete = add_element(list, item) && complete;
+                        json_append(&item, cJSON_CreateString(hosted[i].start_reason));
+                json_append(&list, item);
         }
-        if (complete)
-                return list;
-        cJSON_Delete(list);
-        return NULL;
+        return list;
 }
 
 static int read_hosted(const cJSON *list, struct control *control)
@@ -85,22 +72,18 @@ static int read_hosted(const cJSON *list, struct control *control)
 static cJSON *print_used(const struct control_used *used, size_t count)
 {
         cJSON *list = cJSON_CreateArray();
-        bool complete = list;
 
-        for (size_t i = 0; complete && i < count; i++) {
+        for (size_t i = 0; list && i < count; i++) {
                 const double numbers[] = { (double)used[i].epoch, (double)used[i].usage.cpu_ms,
                         (double)used[i].usage.rss_bytes, used[i].usage.processes };
                 cJSON *row = cJSON_CreateArray();
 
-                complete = add_element(row, cJSON_CreateString(ID_TEXT(&used[i].agent_id)));
+                json_append(&row, cJSON_CreateString(ID_TEXT(&used[i].agent_id)));
                 for (size_t j = 0; j < sizeof numbers / sizeof *numbers; j++)
-                        complete = complete && add_element(row, cJSON_CreateNumber(numbers[j]));
-                complete = add_element(list, row) && complete;
+                        json_append(&row, cJSON_CreateNumber(numbers[j]));
+                json_append(&list, row);
         }
-        if (complete)
-                return list;
-        cJSON_Delete(list);
-        return NULL;
+        return list;
 }
 
 static int read_used_row(const cJSON *row, struct control_used *ret_used)

@@ -467,9 +467,10 @@ void hosting_command(struct worker *worker, struct command *command)
 void hosting_command_text(struct worker *worker, const char *text, size_t len)
 {
         struct command command;
+        int r = command_decode(text, len, &command);
 
-        if (command_decode(text, len, &command) < 0) {
-                log_warn("command.bad", "text=%s", log_quote(text, len, (char[256]){ 0 }, 256));
+        if (r < 0) {
+                log_warn("command.bad", "error=%s text=%s", strerrorname_np(-r), log_quote(text, len, (char[256]){ 0 }, 256));
                 return;
         }
         hosting_command(worker, &command);

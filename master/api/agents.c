@@ -397,17 +397,17 @@ static cJSON *page(const struct master *master, const struct filter *filter, siz
                 const struct master_pool *at = pools_at(master->pools, pool);
                 bool wanted = !filter->pool_name || strcmp(filter->pool_name, at->config->pool_name) == 0;
 
-                for (; wanted && agent && left > 0; agent = agent->hh.next) {
+                for (; list && wanted && agent && left > 0; agent = agent->hh.next) {
                         if (!filter_matches(filter, agent))
                                 continue;
-                        cJSON_AddItemToArray(list, api_agent_print(master, agent));
+                        json_append(&list, api_agent_print(master, agent));
                         last = agent;
                         left--;
                 }
                 if (left > 0 && ++pool < pools_count(master->pools))
                         agent = pool_first_agent(pools_at(master->pools, pool)->rules);
         }
-        *ret_last = left == 0 ? last : NULL;
+        *ret_last = list && left == 0 ? last : NULL;
         return list;
 }
 
@@ -487,12 +487,14 @@ void api_agents_health(struct http_request *request, void *arg)
         const struct master *master = arg;
         cJSON *tree = cJSON_CreateObject();
 
+        json_watch();
         for (size_t i = 0; i < pools_count(master->pools); i++) {
                 const struct master_pool *pool = pools_at(master->pools, i);
-                cJSON *list = cJSON_AddArrayToObject(tree, pool->config->pool_name);
+                cJSON *list = cJSON_CreateArray();
 
                 for (const struct agent *a = pool_first_agent(pool->rules); list && a; a = a->hh.next)
-                        cJSON_AddItemToArray(list, health_item(a));
+                        json_append(&list, health_item(a));
+                json_add_item(tree, pool->config->pool_name, list);
         }
-        api_answer(request, 200, tree);
+        api_answer_whole(request, tree);
 }

@@ -22,6 +22,15 @@ void api_answer(struct http_request *request, int status, cJSON *take_tree)
         free(text);
 }
 
+void api_answer_whole(struct http_request *request, cJSON *take_tree)
+{
+        if (!json_whole()) {
+                cJSON_Delete(take_tree);
+                take_tree = NULL;
+        }
+        api_answer(request, 200, take_tree);
+}
+
 /* RFC 9457 with our errors member. */
 static cJSON *print_errors(int status, const struct schema_errors *errors)
 {
@@ -38,7 +47,7 @@ static cJSON *print_errors(int status, const struct schema_errors *errors)
 
                 r = json_add_string(item, "pointer", errors->errors[i].pointer);
                 r = r ? r : json_add_string(item, "detail", errors->errors[i].detail);
-                cJSON_AddItemToArray(list, item);
+                json_append(&list, item);
         }
         r = r ? r : json_add_item(tree, "errors", list);
         if (r == 0)

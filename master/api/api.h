@@ -14,6 +14,8 @@ bool api_refuse(struct http_request *request, void *arg);
 
 /* Answers. take_tree is consumed; NULL (out of memory) answers 503. */
 void api_answer(struct http_request *request, int status, cJSON *take_tree);
+/* 200, or 503 when an addition failed since json_watch. */
+void api_answer_whole(struct http_request *request, cJSON *take_tree);
 /* 400 (not the shape) or 422 (breaks a rule) with errors: [{pointer, detail}]. */
 void api_answer_errors(struct http_request *request, const struct schema_errors *errors);
 /* The problem that a refused or failed spawn or terminate deserves. */

@@ -50,7 +50,7 @@ static void bulk_settled(struct bulk *bulk)
                 return;
         list = cJSON_CreateArray();
         for (size_t i = 0; list && i < bulk->count; i++) {
-                cJSON_AddItemToArray(list, bulk->slots[i].result);
+                json_append(&list, bulk->slots[i].result);
                 bulk->slots[i].result = NULL;
         }
         api_answer(bulk->request, 200, list);

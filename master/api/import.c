@@ -38,7 +38,7 @@ static void note_failure(struct import *import, int64_t index, const char *agent
         json_add_integer(item, "index", index);
         json_add_string(item, "agent_id", agent_id ? agent_id : "");
         json_add_string(item, "detail", detail);
-        cJSON_AddItemToArray(import->failed, item);
+        json_append(&import->failed, item);
 }
 
 static void import_settled(struct import *import)

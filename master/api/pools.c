@@ -16,7 +16,7 @@ void api_pools_list(struct http_request *request, void *arg)
         cJSON *list = cJSON_CreateArray();
 
         for (size_t i = 0; list && i < pools_count(master->pools); i++)
-                cJSON_AddItemToArray(list, api_pool_print(master, pools_at(master->pools, i)));
+                json_append(&list, api_pool_print(master, pools_at(master->pools, i)));
         api_answer(request, 200, list);
 }
 
@@ -172,10 +172,10 @@ void api_pools_restart(struct http_request *request, void *arg)
         answer_begun(request, master, pool, "restart");
 }
 
-static void add_workers(cJSON *list, const struct master *master, const struct master_pool *pool)
+static void add_workers(cJSON **list, const struct master *master, const struct master_pool *pool)
 {
-        for (const struct pool_worker *w = pool_first_worker(pool->rules); w; w = w->hh.next)
-                cJSON_AddItemToArray(list, api_worker_print(master, w));
+        for (const struct pool_worker *w = pool_first_worker(pool->rules); *list && w; w = w->hh.next)
+                json_append(list, api_worker_print(master, w));
 }
 
 /* Workers of one pool or of all, once they have told what their agents use. */
@@ -193,7 +193,7 @@ static void answer_processes(void *arg)
 
         for (size_t i = 0; list && i < pools_count(master->pools); i++)
                 if (!processes->pool || processes->pool == pools_at(master->pools, i))
-                        add_workers(list, master, pools_at(master->pools, i));
+                        add_workers(&list, master, pools_at(master->pools, i));
         api_answer(processes->request, 200, list);
         free(processes);
 }

@@ -50,11 +50,11 @@ static void answer_single(struct spawn *spawn)
         cJSON *agent = cJSON_DetachItemFromArray(spawn->agents, 0);
         char location[80];
 
-        if (!agent) {
+        if (!agent && spawn->agents) {
                 answer_error(spawn);
                 return;
         }
-        if (!spawn->wait) {
+        if (agent && !spawn->wait) {
                 snprintf(location, sizeof location, "/api/v1/agents/%s", json_string(agent, "agent_id"));
                 http_answer_header(spawn->request, "Location", location);
         }
@@ -64,16 +64,19 @@ static void answer_single(struct spawn *spawn)
 static void answer_many(struct spawn *spawn)
 {
         cJSON *tree;
+        int r;
 
-        if (cJSON_GetArraySize(spawn->agents) == 0) {
+        if (spawn->agents && cJSON_GetArraySize(spawn->agents) == 0) {
                 answer_error(spawn);
                 return;
         }
         tree = cJSON_CreateObject();
-        if (tree) {
-                cJSON_AddItemToObject(tree, "agents", spawn->agents);
-                cJSON_AddItemToObject(tree, "failed", spawn->failed);
-                spawn->agents = spawn->failed = NULL;
+        r = json_add_item(tree, "agents", spawn->agents);
+        r = json_add_item(tree, "failed", spawn->failed) < 0 ? -ENOMEM : r;
+        spawn->agents = spawn->failed = NULL;
+        if (r < 0) {
+                cJSON_Delete(tree);
+                tree = NULL;
         }
         api_answer(spawn->request, spawn->wait ? 200 : 202, tree);
 }
@@ -96,10 +99,8 @@ static void note_failure(struct spawn *spawn, enum pool_error error, const char 
         audit_change(spawn->request, spawn->master, "spawn", spawn->pool->config->pool_name, NULL, api_pool_error_status(error));
         spawn->error = error;
         snprintf(spawn->detail, sizeof spawn->detail, "%s", detail);
-        if (item && json_add_string(item, "detail", detail) == 0)
-                cJSON_AddItemToArray(spawn->failed, item);
-        else
-                cJSON_Delete(item);
+        json_add_string(item, "detail", detail);
+        json_append(&spawn->failed, item);
 }
 
 static void on_spawned(struct waiter *waiter, const struct agent *agent, enum pool_error error, const char *detail)
@@ -108,7 +109,7 @@ static void on_spawned(struct waiter *waiter, const struct agent *agent, enum po
         struct spawn *spawn = slot->spawn;
 
         if (error == POOL_OK) {
-                cJSON_AddItemToArray(spawn->agents, api_agent_summary(agent));
+                json_append(&spawn->agents, api_agent_summary(agent));
                 audit_change(spawn->request, spawn->master, "spawn", spawn->pool->config->pool_name, &agent->agent_id,
                         spawn->wait ? 200 : 202);
         } else {
@@ -128,7 +129,7 @@ static bool take_existing(struct spawn *spawn, size_t index)
         agent = pools_agent(spawn->master->pools, &id);
         if (!agent)
                 return false;
-        cJSON_AddItemToArray(spawn->agents, api_agent_summary(agent));
+        json_append(&spawn->agents, api_agent_summary(agent));
         return true;
 }
 

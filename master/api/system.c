@@ -110,23 +110,19 @@ void api_health(struct http_request *request, void *arg)
         struct store_status status;
         const char *why = not_ready(master, &status), *away = degraded_reason(master->degraded);
         struct http_stats http;
-        int r = tree ? 0 : -ENOMEM;
 
+        json_watch();
         http_server_stats(master->http, &http);
-        r = r ? r : json_add_string(tree, "status", why || away ? "degraded" : "healthy");
+        json_add_string(tree, "status", why || away ? "degraded" : "healthy");
         if (why || away)
-                r = r ? r : json_add_string(tree, "reason", why ? why : away);
-        r = r ? r : json_add_bool(tree, "degraded", away);
-        r = r ? r : json_add_integer(tree, "connections", http.connections);
-        r = r ? r : json_add_item(tree, "redis", print_redis(master));
-        r = r ? r : json_add_item(tree, "database", print_database(&status));
-        r = r ? r : json_add_item(tree, "pools", print_pools(master));
-        r = r ? r : json_add_string(tree, "version", AGENTPOOL_VERSION);
-        if (r < 0) {
-                cJSON_Delete(tree);
-                tree = NULL;
-        }
-        api_answer(request, 200, tree);
+                json_add_string(tree, "reason", why ? why : away);
+        json_add_bool(tree, "degraded", away);
+        json_add_integer(tree, "connections", http.connections);
+        json_add_item(tree, "redis", print_redis(master));
+        json_add_item(tree, "database", print_database(&status));
+        json_add_item(tree, "pools", print_pools(master));
+        json_add_string(tree, "version", AGENTPOOL_VERSION);
+        api_answer_whole(request, tree);
 }
 
 static cJSON *print_connections(const struct http_stats *http)
@@ -214,19 +210,15 @@ void api_stats(struct http_request *request, void *arg)
         struct pool_stats total = total_stats(master);
         cJSON *tree = cJSON_CreateObject();
         struct http_stats http;
-        int r = tree ? 0 : -ENOMEM;
 
+        json_watch();
         http_server_stats(master->http, &http);
-        r = r ? r : json_add_item(tree, "connections", print_connections(&http));
-        r = r ? r : json_add_item(tree, "requests", print_requests(&http));
-        r = r ? r : json_add_item(tree, "agents", print_agents(&total));
-        r = r ? r : json_add_item(tree, "workers", print_workers(&total));
-        r = r ? r : json_add_item(tree, "queue", print_queue(master, &total));
-        r = r ? r : json_add_bool(tree, "degraded", degraded_reason(master->degraded));
-        r = r ? r : json_add_integer(tree, "uptime_seconds", (clock_wall_ms() - master->started_at) / 1000);
-        if (r < 0) {
-                cJSON_Delete(tree);
-                tree = NULL;
-        }
-        api_answer(request, 200, tree);
+        json_add_item(tree, "connections", print_connections(&http));
+        json_add_item(tree, "requests", print_requests(&http));
+        json_add_item(tree, "agents", print_agents(&total));
+        json_add_item(tree, "workers", print_workers(&total));
+        json_add_item(tree, "queue", print_queue(master, &total));
+        json_add_bool(tree, "degraded", degraded_reason(master->degraded));
+        json_add_integer(tree, "uptime_seconds", (clock_wall_ms() - master->started_at) / 1000);
+        api_answer_whole(request, tree);
 }

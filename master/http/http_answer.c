@@ -169,7 +169,8 @@ static char *problem_print(int status, const char *detail)
 
 void http_answer_problem(struct http_request *request, int status, const char *format, ...)
 {
-        char *detail = NULL, *text = NULL;
+        char *detail = NULL, *text = NULL, meagre[160];
+        const char *body;
         va_list args;
 
         if (request->connection) {
@@ -179,7 +180,10 @@ void http_answer_problem(struct http_request *request, int status, const char *f
                 va_end(args);
                 text = detail ? problem_print(status, detail) : NULL;
         }
-        http_answer(request, status, text ? "application/problem+json" : NULL, text, text ? strlen(text) : 0);
+        snprintf(meagre, sizeof meagre, "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"detail\":\"out of memory\"}",
+                http_status_title(status), status);
+        body = text ? text : meagre;
+        http_answer(request, status, "application/problem+json", body, strlen(body));
         free(text);
         free(detail);
 }

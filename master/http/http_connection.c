@@ -73,6 +73,7 @@ static void connection_close(struct http_connection *connection)
                 return;
         }
         connection->state = HTTP_CLOSING;
+        bufferevent_enable(connection->bev, EV_READ);
         evutil_socket_t fd = bufferevent_getfd(connection->bev);
         SSL *ssl = bufferevent_openssl_get_ssl(connection->bev);
         if (ssl && SSL_is_init_finished(ssl))
@@ -90,6 +91,7 @@ static void connection_idle(struct http_connection *connection)
         connection->began = 0;
         connection->searched = 0;
         connection->line_skipped = false;
+        bufferevent_enable(connection->bev, EV_READ);
         set_timeout(connection, clock_mono_ms(), connection->server->config.idle_timeout_ms);
 }
 
@@ -114,6 +116,7 @@ void http_connection_streams(struct http_connection *connection, struct http_str
         connection->request = NULL;
         connection->stream = stream;
         connection->state = HTTP_STREAMING;
+        bufferevent_enable(connection->bev, EV_READ);
 }
 
 /* After an answer of ours the connection closes: what the peer means by the rest is not to be trusted. */
@@ -247,7 +250,7 @@ static void read_head(struct http_connection *connection)
                 return;
         }
         size_t head_len = len ? http_head_length(text, len, &connection->searched) : 0;
-        if (head_len)
+        if (head_len && head_len <= HTTP_HEAD_MAX)
                 take_head(connection, text, head_len);
         else
                 await_head(connection, len);
@@ -270,8 +273,10 @@ static void connection_step(struct http_connection *connection)
                 evbuffer_drain(input, evbuffer_get_length(input));
                 return;
         case HTTP_WORKING:
-        case HTTP_WRITING:
-                return; /* the next request waits, at most the watermark of it */
+        case HTTP_WRITING: /* the next request waits. No watermark: libevent 2.1 crashes when it has no memory to set one */
+                if (input_length(connection) >= HTTP_HEAD_MAX)
+                        bufferevent_disable(connection->bev, EV_READ);
+                return;
         }
 }
 
@@ -396,8 +401,6 @@ int http_connection_open(struct http_server *server, struct bufferevent *take_be
         memcpy(connection->peer, peer->text, sizeof connection->peer);
         connection->from = peer->from;
         http_server_remember(server, connection);
-        /* Never more input than one head: it bounds pipelining, and a body is taken out as it comes. */
-        bufferevent_setwatermark(take_bev, EV_READ, 0, HTTP_HEAD_MAX);
         bufferevent_setcb(take_bev, on_readable, on_written, on_event, connection);
         connection_idle(connection);
         connection->handshaking = bufferevent_openssl_get_ssl(take_bev);
