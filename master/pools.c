@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct pools {
         struct master *master;
@@ -104,7 +105,7 @@ static void on_settle(evutil_socket_t fd, short what, void *arg)
         }
         if (broken(pools)) {
                 log_error("pools.out_of_memory", "detail=\"a new master takes over\"");
-                abort();
+                _exit(EXIT_FAILURE); /* its rules are not to be trusted, not even to end it in order */
         }
         arm_tick(pools);
         if (pools->on_closed)

@@ -60,12 +60,17 @@ static void bulk_settled(struct bulk *bulk)
 /* {"status": …, "agent": …} or {"status": …, "detail": …}; take_agent may be NULL. */
 static void set_result(struct bulk_slot *slot, int status, cJSON *take_agent, const char *detail)
 {
+        json_watch();
         slot->result = cJSON_CreateObject();
         json_add_integer(slot->result, "status", status);
         if (take_agent)
                 json_add_item(slot->result, "agent", take_agent);
         if (detail && *detail)
                 json_add_string(slot->result, "detail", detail);
+        if (!json_whole()) { /* then the whole answer is none */
+                cJSON_Delete(slot->result);
+                slot->result = NULL;
+        }
 }
 
 static void audit(const struct bulk_slot *slot, const char *action, const struct id *agent_id, int status)

@@ -53,13 +53,14 @@ void api_readyz(struct http_request *request, void *arg)
                 http_answer_problem(request, 503, "%s", why);
                 return;
         }
+        json_watch();
         tree = cJSON_CreateObject();
         json_add_string(tree, "status", "ready");
         if (away) { /* everything is served all the same; whoever asks is told */
                 json_add_bool(tree, "degraded", true);
                 json_add_string(tree, "reason", away);
         }
-        api_answer(request, 200, tree);
+        api_answer_whole(request, tree);
 }
 
 static cJSON *print_redis(const struct master *master)
