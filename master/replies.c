@@ -63,9 +63,10 @@ void replies_take(struct master *master, const struct reply *reply)
 void replies_take_text(struct master *master, const char *text, size_t len)
 {
         struct reply reply;
+        int r = reply_decode(text, len, &reply);
 
-        if (reply_decode(text, len, &reply) < 0) {
-                log_warn("reply.bad", "text=%s", LOG_Q(text));
+        if (r < 0) {
+                log_warn("reply.bad", "error=%s text=%s", strerrorname_np(-r), LOG_Q(text));
                 return;
         }
         replies_take(master, &reply);
