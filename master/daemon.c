@@ -2,7 +2,6 @@
 
 #include "common/fd.h"
 #include "common/log.h"
-#include "master/config_server.h"
 #include "master/daemon_users.h"
 #include "master/delegation.h"
 #include "master/forker.h"
@@ -11,7 +10,6 @@
 #include "master/master.h"
 #include "master/run_lock.h"
 #include "master/seccomp.h"
-#include "master/tokens.h"
 #include "worker/worker.h"
 
 #include <bsd/unistd.h>
@@ -179,26 +177,9 @@ static int take_lent(struct daemon *d, const struct forker_inheritance *inherita
         return 0;
 }
 
-/* Of socket files: as server.unix says, else the daemon's. */
-static struct listen_owner socket_owner(const struct daemon *d)
-{
-        const struct config_unix *config = &d->config->server.unix_socket;
-        struct listen_owner owner = { config->mode_bits, (uid_t)-1, (gid_t)-1 };
-        struct identity identity;
-        char reason[200];
-
-        if (d->users.from_root)
-                owner = (struct listen_owner){ config->mode_bits, d->users.self.uid, d->users.self.gid };
-        if (config->user && identity_find(config->user, NULL, &identity, reason, sizeof reason) == 0)
-                owner = (struct listen_owner){ config->mode_bits, identity.uid, identity.gid };
-        if (config->group && identity_find(NULL, config->group, &identity, reason, sizeof reason) == 0)
-                owner.gid = identity.gid;
-        return owner;
-}
-
 static int open_listeners(struct daemon *d, const struct forker_inheritance *inheritance)
 {
-        struct listen_owner owner = socket_owner(d);
+        struct listen_owner owner = daemon_users_socket(&d->users, d->config);
         bool taken[FORKER_LISTENERS_MAX] = { false };
         char reason[512];
 
@@ -226,19 +207,6 @@ static int open_listeners(struct daemon *d, const struct forker_inheritance *inh
         return 0;
 }
 
-/* As in server.listen, with the port that 0 became. 0 or -errno. */
-static int describe(const struct daemon *d, unsigned i, char text[LISTEN_TEXT_SIZE])
-{
-        const char *wanted = listen_text(d->listeners[i], i, d->config->server.listen);
-        char address[LISTEN_TEXT_SIZE];
-        int r = listen_describe(d->listeners[i], address);
-
-        if (r == 0 && snprintf(text, LISTEN_TEXT_SIZE, "%s%s", wanted && listen_wants_tls(wanted) ? "tls://" : "",
-                              address) >= LISTEN_TEXT_SIZE)
-                r = -ENAMETOOLONG;
-        return r;
-}
-
 /* Where it listens, one address a line, in a file that is there whole or not at all. */
 static int write_listen_file(const struct daemon *d)
 {
@@ -251,7 +219,7 @@ static int write_listen_file(const struct daemon *d)
         if (!file)
                 return -errno;
         for (unsigned i = 0; i < d->listener_count; i++)
-                if (describe(d, i, text) == 0) {
+                if (listen_describe_as(d->listeners[i], i, d->config->server.listen, text) == 0) {
                         fprintf(file, "%s\n", text);
                         log_info("listening", "address=%s", text);
                         memcpy(first, first[0] ? first : text, sizeof first);
@@ -376,22 +344,6 @@ int daemon_check_state(void)
         return state < 0 ? 0 : forker_inherit(state, &inheritance);
 }
 
-/* What root could read, its successor may not: better said now than at the next master. */
-static int check_files(const struct daemon *d)
-{
-        struct schema_errors errors = { 0 };
-        struct tokens *tokens = NULL;
-        int r = config_server_check_files(&d->config->server, &tokens, &errors);
-
-        tokens_free(tokens);
-        for (unsigned i = 0; i < errors.count; i++)
-                log_error("config.invalid", "user=%s error=%s", d->config->user, LOG_Q(errors.errors[i].detail));
-        if (access(d->config_path, R_OK) < 0)
-                log_warn("config.unreadable", "file=%s user=%s detail=\"HUP will not work\"", LOG_Q(d->config_path),
-                        d->config->user);
-        return errors.count ? -EINVAL : r;
-}
-
 /* ---- life ---- */
 
 /* No worker needs longer to end its agents. */
@@ -456,7 +408,7 @@ static int fence_in(const struct daemon *d)
 {
         if (daemon_users_drop(&d->users) < 0)
                 return EXIT_FAILURE;
-        if (d->users.from_root && check_files(d) < 0)
+        if (d->users.from_root && daemon_users_check_files(d->config, d->config_path) < 0)
                 return EX_CONFIG;
         /* The filter of the program before this one is still there, and each costs every call. */
         if (d->state < 0 || prctl(PR_GET_SECCOMP, 0, 0, 0, 0) == 0)

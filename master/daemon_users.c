@@ -1,6 +1,8 @@
 #include "master/daemon_users.h"
 
 #include "common/log.h"
+#include "master/config_server.h"
+#include "master/tokens.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -109,4 +111,35 @@ int daemon_users_become(const struct daemon_users *users, const struct config *c
         if (i == config->pool_count || is_same(&users->pools[i], &users->self))
                 return privileges_shed();
         return privileges_become(&users->pools[i], users->self.gid);
+}
+
+struct listen_owner daemon_users_socket(const struct daemon_users *users, const struct config *settings)
+{
+        const struct config_unix *config = &settings->server.unix_socket;
+        struct listen_owner owner = { config->mode_bits, (uid_t)-1, (gid_t)-1 };
+        struct identity identity;
+        char reason[200];
+
+        if (users->from_root)
+                owner = (struct listen_owner){ config->mode_bits, users->self.uid, users->self.gid };
+        if (config->user && identity_find(config->user, NULL, &identity, reason, sizeof reason) == 0)
+                owner = (struct listen_owner){ config->mode_bits, identity.uid, identity.gid };
+        if (config->group && identity_find(NULL, config->group, &identity, reason, sizeof reason) == 0)
+                owner.gid = identity.gid;
+        return owner;
+}
+
+int daemon_users_check_files(const struct config *config, const char *config_path)
+{
+        struct schema_errors errors = { 0 };
+        struct tokens *tokens = NULL;
+        int r = config_server_check_files(&config->server, &tokens, &errors);
+
+        tokens_free(tokens);
+        for (unsigned i = 0; i < errors.count; i++)
+                log_error("config.invalid", "user=%s error=%s", config->user, LOG_Q(errors.errors[i].detail));
+        if (access(config_path, R_OK) < 0)
+                log_warn("config.unreadable", "file=%s user=%s detail=\"HUP will not work\"", LOG_Q(config_path),
+                        config->user);
+        return errors.count ? -EINVAL : r;
 }

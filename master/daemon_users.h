@@ -2,6 +2,7 @@
 #ifndef MASTER_DAEMON_USERS_H
 #define MASTER_DAEMON_USERS_H
 #include "master/config.h"
+#include "master/listen.h"
 #include "master/privileges.h"
 
 struct daemon_users {
@@ -22,4 +23,8 @@ int daemon_users_give_directory(const struct daemon_users *users, const char *pa
 int daemon_users_drop(const struct daemon_users *users);
 /* In a worker's process: it becomes the user of its pool. 0 or -errno. */
 int daemon_users_become(const struct daemon_users *users, const struct config *config, const char *pool_name);
+/* Of socket files: as server.unix says, else the daemon's. */
+struct listen_owner daemon_users_socket(const struct daemon_users *users, const struct config *settings);
+/* What root could read, its successor may not: better said now than at the next master. 0, or -errno (logged). */
+int daemon_users_check_files(const struct config *config, const char *config_path);
 #endif

@@ -249,6 +249,18 @@ const char *listen_text(int fd, size_t index, char *const *texts)
         return *texts;
 }
 
+int listen_describe_as(int fd, size_t index, char *const *texts, char text[LISTEN_TEXT_SIZE])
+{
+        const char *wanted = listen_text(fd, index, texts);
+        char address[LISTEN_TEXT_SIZE];
+        int r = listen_describe(fd, address);
+
+        if (r == 0 && snprintf(text, LISTEN_TEXT_SIZE, "%s%s", wanted && listen_wants_tls(wanted) ? "tls://" : "", address) >=
+                              LISTEN_TEXT_SIZE)
+                r = -ENAMETOOLONG;
+        return r;
+}
+
 bool listen_is_local(int fd)
 {
         union address address = { 0 };

@@ -27,6 +27,8 @@ unsigned listen_lent(void);
 int listen_take_lent(int fd, char *reason, size_t size);
 /* Which of texts (server.listen) fd is of, the one at index for choice; NULL: none. */
 const char *listen_text(int fd, size_t index, char *const *texts);
+/* As listen_describe, and after "tls://" when that text is. */
+int listen_describe_as(int fd, size_t index, char *const *texts, char text[LISTEN_TEXT_SIZE]);
 /* Only this machine's own processes can connect. */
 bool listen_is_local(int fd);
 bool listen_wants_tls(const char *text);
