@@ -53,9 +53,18 @@ class Proxy:
         self.loop.run_forever()
 
     def stop(self):
-        self.cut()
+        asyncio.run_coroutine_threadsafe(self.close(), self.loop).result(30)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(30)
+        self.loop.close()
+
+    async def close(self):
+        for writer in list(self.writers):
+            writer.transport.abort()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def hold(self, on):
         """Nothing comes through in either direction; connections stay, and are accepted."""
