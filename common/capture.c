@@ -21,14 +21,26 @@ char *capture_path(char path[CAPTURE_PATH_MAX], const char *directory, const str
         return path;
 }
 
+/* What this directory may hold besides: whoever has the user of a pool can put a FIFO there, or a file that is somebody else's. */
+static int check_file(int fd)
+{
+        struct stat st;
+
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        return S_ISREG(st.st_mode) && st.st_nlink <= 1 ? 0 : -EINVAL;
+}
+
 static int open_file(const char *directory, const struct id *agent_id, bool older, int flags)
 {
         char path[CAPTURE_PATH_MAX];
-        int fd = open(capture_path(path, directory, agent_id, older), flags | O_CLOEXEC | O_NOFOLLOW, 0640);
+        int fd = open(capture_path(path, directory, agent_id, older), flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0640);
+        int r = fd < 0 ? -errno : check_file(fd);
 
-        if (fd < 0)
-                return -errno;
-        return fd;
+        if (r == 0)
+                return fd;
+        fd_close(fd);
+        return r;
 }
 
 /* The file to append to, after a change of files when it is full. */
@@ -63,16 +75,30 @@ int capture_append(const char *directory, int64_t max_bytes, const struct id *ag
 
 /* ---- the end of it ---- */
 
-/* Up to size bytes from the file's end. Bytes, or -errno. */
-static ssize_t read_end(const char *directory, const struct id *agent_id, bool older, char *buffer, size_t size)
+/* Which file it is; 0: none. A new file soon has the inode of one that went, so that its birth counts, too. */
+static uint64_t file_of(int fd, int64_t *ret_size)
+{
+        struct statx st;
+
+        if (fd < 0 || statx(fd, "", AT_EMPTY_PATH, STATX_INO | STATX_SIZE | STATX_BTIME, &st) < 0)
+                return 0;
+        *ret_size = (int64_t)st.stx_size;
+        return st.stx_ino ^ ((uint64_t)st.stx_btime.tv_sec << 34) ^ ((uint64_t)st.stx_btime.tv_nsec << 4);
+}
+
+/* Up to size bytes from the file's end, and where they begin. Bytes, or -errno. */
+static ssize_t read_end(const char *directory, const struct id *agent_id, bool older, char *buffer, size_t size,
+        struct capture_position *ret_from)
 {
         int fd = open_file(directory, agent_id, older, O_RDONLY);
-        struct stat st;
+        int64_t end = 0;
         ssize_t n;
 
         if (fd < 0)
                 return fd;
-        n = fstat(fd, &st) < 0 ? -1 : pread(fd, buffer, size, st.st_size > (off_t)size ? st.st_size - (off_t)size : 0);
+        ret_from->file = file_of(fd, &end);
+        ret_from->offset = end > (int64_t)size ? end - (int64_t)size : 0;
+        n = pread(fd, buffer, size, ret_from->offset);
         if (n < 0)
                 n = -errno;
         fd_close(fd);
@@ -95,24 +121,38 @@ static const char *find_lines(const char *text, size_t len, unsigned lines, bool
         return text;
 }
 
-int capture_tail(const char *directory, const struct id *agent_id, unsigned lines, char **ret_text, size_t *ret_len)
+/* skipped: bytes of both before them. */
+static struct capture_position find_start(const struct capture_position starts[2], size_t older, size_t skipped)
 {
+        struct capture_position start = starts[skipped >= older];
+
+        start.offset += (int64_t)(skipped - (skipped >= older ? older : 0));
+        return start;
+}
+
+int capture_tail(const char *directory, const struct id *agent_id, unsigned lines, char **ret_text, size_t *ret_len,
+        struct capture_position *ret_from)
+{
+        struct capture_position starts[2] = { { 0 }, { 0 } };
         char *both = calloc(2, TAIL_MAX);
         ssize_t older, newer;
         const char *from;
-        size_t len;
+        size_t len, before;
 
+        *ret_from = starts[0];
         if (!both)
                 return -ENOMEM;
-        older = read_end(directory, agent_id, true, both, TAIL_MAX);
-        newer = read_end(directory, agent_id, false, both + (older > 0 ? older : 0), TAIL_MAX);
+        older = read_end(directory, agent_id, true, both, TAIL_MAX, &starts[0]);
+        before = (size_t)(older > 0 ? older : 0);
+        newer = read_end(directory, agent_id, false, both + before, TAIL_MAX, &starts[1]);
         if (older < 0 && newer < 0) {
                 free(both);
                 return (int)newer;
         }
-        len = (size_t)(older > 0 ? older : 0) + (size_t)(newer > 0 ? newer : 0);
+        len = before + (size_t)(newer > 0 ? newer : 0);
         from = len > TAIL_MAX ? both + len - TAIL_MAX : both;
         from = find_lines(from, (size_t)(both + len - from), lines, len >= TAIL_MAX);
+        *ret_from = find_start(starts, newer < 0 ? len + 1 : before, (size_t)(from - both));
         *ret_len = (size_t)(both + len - from);
         memmove(both, from, *ret_len);
         *ret_text = both;
@@ -120,25 +160,6 @@ int capture_tail(const char *directory, const struct id *agent_id, unsigned line
 }
 
 /* ---- as it comes ---- */
-
-static uint64_t file_of(int fd, int64_t *ret_size)
-{
-        struct stat st;
-
-        if (fd < 0 || fstat(fd, &st) < 0)
-                return 0;
-        *ret_size = st.st_size;
-        return st.st_ino;
-}
-
-void capture_seek_end(struct capture_position *position, const char *directory, const struct id *agent_id)
-{
-        int fd = open_file(directory, agent_id, false, O_RDONLY);
-
-        *position = (struct capture_position){ 0 };
-        position->file = file_of(fd, &position->offset);
-        fd_close(fd);
-}
 
 /* Whole lines from where the position stands; one that fills the buffer counts as whole. */
 static size_t read_lines(struct capture_position *position, int fd, char *buffer, size_t size)
@@ -158,6 +179,9 @@ size_t capture_read(struct capture_position *position, const char *directory, co
         uint64_t newer_file = file_of(newer, &newer_size), older_file = file_of(older, &older_size);
         size_t len = 0;
 
+        /* So much came that its file has gone: what is left begins with the older one. */
+        if (position->file && position->file != newer_file && position->file != older_file && older_file)
+                *position = (struct capture_position){ .file = older_file };
         if (position->file && position->file == older_file)
                 len = read_lines(position, older, buffer, size);
         if (len == 0 && newer_file) {

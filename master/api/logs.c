@@ -9,7 +9,8 @@
 #define LINES_DEFAULT 100
 #define LINES_MAX 10000
 #define LOOK_MS 250
-#define PART_BYTES 65536
+#define PART_BYTES 16384
+#define UNREAD_MAX 65536 /* bytes that a slow reader may leave before it gets more: the files wait for it meanwhile */
 
 /* Somebody who follows. */
 struct follower {
@@ -32,8 +33,8 @@ static void on_gone(void *arg)
         follower_free(arg);
 }
 
-/* One event per line. 0, or -EPIPE: nobody reads. */
-static int send_lines(struct http_stream *stream, const char *text, size_t len)
+/* One event per line. */
+static void send_lines(struct http_stream *stream, const char *text, size_t len)
 {
         const char *end = text + len;
         int r = 0;
@@ -42,21 +43,23 @@ static int send_lines(struct http_stream *stream, const char *text, size_t len)
                 const char *newline = memchr(text, '\n', (size_t)(end - text));
                 const char *next = newline ? newline : end;
 
-                r = http_stream_event(stream, "log", text, (size_t)(next - text));
+                r = http_stream_event(stream, "log", text, (size_t)(next - text)); /* on_gone follows when nobody reads */
                 text = next + 1;
         }
-        return r;
 }
 
 static void on_look(evutil_socket_t fd, short what, void *arg)
 {
         struct follower *follower = arg;
         char part[PART_BYTES];
-        size_t len = capture_read(&follower->position, follower->directory, &follower->agent_id, part, sizeof part);
+        size_t len = 1;
 
         (void)fd;
         (void)what;
-        send_lines(follower->stream, part, len); /* on_gone follows when nobody reads */
+        while (len > 0 && http_stream_unread(follower->stream) < UNREAD_MAX) {
+                len = capture_read(&follower->position, follower->directory, &follower->agent_id, part, sizeof part);
+                send_lines(follower->stream, part, len);
+        }
 }
 
 static struct follower *follower_new(const struct master *master, const struct id *agent_id)
@@ -76,7 +79,7 @@ static struct follower *follower_new(const struct master *master, const struct i
 }
 
 static void follow(struct http_request *request, const struct master *master, const struct id *agent_id,
-        const struct capture_position *from, const char *text, size_t len)
+        const struct capture_position *from)
 {
         struct follower *follower = follower_new(master, agent_id);
 
@@ -87,7 +90,7 @@ static void follow(struct http_request *request, const struct master *master, co
         follower->position = *from;
         follower->stream = http_answer_stream(request, on_gone, follower);
         if (follower->stream)
-                send_lines(follower->stream, text, len);
+                on_look(-1, 0, follower);
         else
                 follower_free(follower); /* answered, or the client has gone */
 }
@@ -108,20 +111,17 @@ static void answer(struct http_request *request, const struct master *master, co
         bool following)
 {
         const char *directory = master->config->log.agents_dir;
-        struct capture_position end;
+        struct capture_position from;
         char *text = NULL;
         size_t len = 0;
-        int r;
-
-        capture_seek_end(&end, directory, agent_id); /* before: rather a line twice than not at all */
-        r = capture_tail(directory, agent_id, lines, &text, &len);
+        int r = capture_tail(directory, agent_id, lines, &text, &len, &from);
 
         if (r == -ENOENT && !pools_agent(master->pools, agent_id))
                 http_answer_problem(request, 404, "nothing was kept of an agent %s", ID_TEXT(agent_id));
         else if (r < 0 && r != -ENOENT)
                 http_answer_problem(request, 503, "its log cannot be read: %s", strerror(-r));
         else if (following)
-                follow(request, master, agent_id, &end, text, len);
+                follow(request, master, agent_id, &from);
         else
                 http_answer(request, 200, "text/plain; charset=utf-8", text ? text : "", len);
         free(text);

@@ -98,5 +98,6 @@ struct http_stream;
 struct http_stream *http_answer_stream(struct http_request *request, void (*on_gone)(void *arg), void *arg);
 /* event may be NULL. 0, or -EPIPE: the client does not read or the server drains; the stream ends (on_gone follows). */
 int http_stream_event(struct http_stream *stream, const char *event, const char *data, size_t len);
+size_t http_stream_unread(const struct http_stream *stream); /* bytes that wait for the client */
 void http_stream_close(struct http_stream *stream); /* ends it in order; on_gone is not called */
 #endif

@@ -117,6 +117,11 @@ int http_stream_event(struct http_stream *stream, const char *event, const char 
         return 0;
 }
 
+size_t http_stream_unread(const struct http_stream *stream)
+{
+        return stream->dropped ? SIZE_MAX : evbuffer_get_length(stream_output(stream));
+}
+
 void http_stream_close(struct http_stream *stream)
 {
         struct http_connection *connection = stream->connection;

@@ -1,4 +1,5 @@
 """GET /agents/{id}/logs: what agents print, kept in bounded files of their own, also after their end, and as it comes."""
+import os
 import re
 import uuid
 
@@ -54,6 +55,34 @@ def test_sends_lines_as_they_come_when_it_is_followed(make_daemon):
             assert [LINE.match(next(events))[1] for _ in numbers] == [said(number) for number in numbers]
     kept = logs(daemon, agent, lines=1000)
     assert kept[-1] == said(300) and said(1) not in kept
+
+
+def test_a_follower_gets_all_that_it_asked_for_however_much_it_is(make_daemon):
+    """More than a stream may leave unread, also when the client is slow to begin."""
+    printer = ("/bin/sh", "-c", 'seq -f "%0100.0f" 6000 >&2; while read -r line; do :; done')
+    pool = {"role_type": "developer", "runtime": {"type": "command", "argv": list(printer), "log_bytes_per_second": 1 << 24}}
+    daemon = make_daemon(pools={"printers": pool})
+    agent = daemon.spawn("printers")
+    wait_for(lambda: logs(daemon, agent, lines=1) == ["%0100d" % 6000], "the last line")
+    with daemon.session.get(f"{daemon.url}/api/v1/agents/{agent['agent_id']}/logs?follow=true&lines=10000", stream=True, timeout=60) as answer:
+        events = (line[6:] for line in answer.iter_lines(decode_unicode=True) if line.startswith("data: "))
+        assert [LINE.match(next(events))[1] for _ in range(6000)] == ["%0100d" % number for number in range(1, 6001)]
+
+
+def test_a_file_that_is_none_of_its_own_stops_nobody(make_daemon):
+    daemon = make_daemon(pools={"parrots": command_pool(*PARROT)})
+    agent = daemon.spawn("parrots")
+    path = daemon.run_dir / "agents" / f"{agent['agent_id']}.log"
+    os.mkfifo(path)
+    assert daemon.get(f"/agents/{agent['agent_id']}/logs").status_code == 503
+    note(daemon, agent, "n0")
+    wait_for(lambda: "agent.log_not_kept" in daemon.log(), "the warning")
+    path.unlink()
+    path.symlink_to("/etc/passwd")
+    assert daemon.get(f"/agents/{agent['agent_id']}/logs").status_code == 503
+    path.unlink()
+    note(daemon, agent, "n1")
+    wait_for(lambda: logs(daemon, agent) == [said(1)], "a line in a file again")
 
 
 def test_says_why_there_is_none(make_daemon):
