@@ -1,4 +1,6 @@
 """Fixtures: a real agentpoold in a directory of its own, on a free port, with real servers; nothing is left behind."""
+import ctypes
+import os
 import pathlib
 import shutil
 import tempfile
@@ -105,3 +107,15 @@ def mcp_server():
 def odd_pool():
     """odd_pool(*flags, **settings): a pool of agents that misbehave when asked to (agents/odd_agent.py)."""
     return lambda *flags, **settings: command_pool(ODD_AGENT, *flags, **settings)
+
+
+@pytest.fixture
+def small_disk(run_base):
+    """A file system of 2 MiB."""
+    path = run_base / "small"
+    path.mkdir()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"tmpfs", str(path).encode(), b"tmpfs", 0, b"size=2m") != 0:
+        pytest.skip(f"cannot mount a small file system: {os.strerror(ctypes.get_errno())}")
+    yield path
+    assert libc.umount2(str(path).encode(), 2) == 0

@@ -242,18 +242,6 @@ def test_agents_go_on_when_the_next_master_cannot_use_the_store(make_daemon, spo
     daemon.spawn("pool")
 
 
-@pytest.fixture
-def small_disk(run_base):
-    """A file system of 2 MiB."""
-    path = run_base / "small"
-    path.mkdir()
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.mount(b"tmpfs", str(path).encode(), b"tmpfs", 0, b"size=2m") != 0:
-        pytest.skip(f"cannot mount a small file system: {os.strerror(ctypes.get_errno())}")
-    yield path
-    assert libc.umount2(str(path).encode(), 2) == 0
-
-
 def test_says_that_the_disk_is_full_when_sqlite_cannot_write(small_disk, make_daemon):
     daemon = make_daemon(pools={"pool": module_pool()}, database={"url": f"sqlite:{small_disk}/db", "max_wait_ms": WAIT_MS})
     agent = daemon.spawn("pool")
