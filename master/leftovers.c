@@ -144,9 +144,11 @@ static int look(struct leftovers *all, const struct stat *lock, const char *mast
         DIR *processes = opendir("/proc");
         struct dirent *entry;
         struct proc_stat stat = { 0 };
-        int r = processes ? 0 : -errno;
+        int r = 0;
 
         all->count = all->ours = 0;
+        if (!processes)
+                return -errno;
         while (r == 0 && (entry = readdir(processes))) {
                 struct leftover one = { .pid = (pid_t)strtol(entry->d_name, NULL, 10) };
 
@@ -157,8 +159,7 @@ static int look(struct leftovers *all, const struct stat *lock, const char *mast
                 one.ours = (lock && holds_lock(one.pid, lock)) || carries(one.pid, master_id);
                 r = add(all, &one);
         }
-        if (processes)
-                closedir(processes);
+        closedir(processes);
         if (all->ours > 0)
                 add_descendants(all);
         return r;
