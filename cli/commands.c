@@ -231,7 +231,8 @@ static cJSON *ask_agent(struct cli *cli, const char *agent_id, const char *suffi
 
 static int run_terminate(struct cli *cli, int argc, char **argv)
 {
-        cJSON *agent, *body, *answer;
+        cJSON *agent, *body, *answer = NULL;
+        const char *message;
         int r;
 
         if (argc != 2)
@@ -243,9 +244,10 @@ static int run_terminate(struct cli *cli, int argc, char **argv)
         json_add_string(body, "agent_id", argv[1]);
         json_add_string(body, "pool_name", json_string(agent, "pool_name"));
         r = client_ask(cli->client, CLI_V1 "/agents/terminate", body, &answer);
+        message = json_string(answer, "message"); /* whoever answers there need not be ours */
         if (r == 0)
-                puts(json_string(answer, "message"));
-        cJSON_Delete(r == 0 ? answer : NULL);
+                puts(message ? message : "done");
+        cJSON_Delete(answer);
         cJSON_Delete(body);
         cJSON_Delete(agent);
         return outcome(cli, r);

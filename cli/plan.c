@@ -47,7 +47,8 @@ static bool read_plan(int argc, char **argv, struct plan *plan)
                 else
                         ok = option == 'e' && read_number(optarg, &plan->efficiency);
         }
-        return ok && optind == argc && plan->tasks_per_hour > 0 && plan->duration_s > 0 && plan->efficiency <= 1;
+        return ok && optind == argc && plan->tasks_per_hour > 0 && plan->duration_s > 0 && plan->efficiency <= 1 &&
+               isfinite(plan->tasks_per_hour * plan->duration_s / plan->concurrency / plan->efficiency * PEAK * HEADROOM);
 }
 
 int cli_plan(struct cli *cli, int argc, char **argv)

@@ -126,7 +126,7 @@ static int import_batch(struct cli *cli, cJSON *agents, size_t number, int64_t *
 
 int cli_import(struct cli *cli, int argc, char **argv)
 {
-        cJSON *header, *agent, *agents = cJSON_CreateArray();
+        cJSON *header, *agent, *agents;
         size_t number = 1, len, bytes = 0;
         bool failed = false;
         int64_t total = 0;
@@ -134,6 +134,7 @@ int cli_import(struct cli *cli, int argc, char **argv)
 
         if (argc != 1)
                 return cli_usage(cli_find(argv[0]));
+        agents = cJSON_CreateArray();
         header = read_line(number, &len, &r);
         if (r == 0)
                 r = check_header(header);

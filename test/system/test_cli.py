@@ -1,4 +1,5 @@
 """The agentpool command: what it shows, what it does, what it says by its exit status."""
+import http.server
 import json
 import os
 import pty
@@ -6,6 +7,7 @@ import re
 import select
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -118,7 +120,8 @@ def test_plans_workers_for_a_load(cli, arguments, expected):
     assert f'"max_workers": {expected[3]}' in cli("plan", *arguments)
 
 
-@pytest.mark.parametrize("arguments", [("-t", 0, "-d", 1), ("-t", 1), ("-t", "x", "-d", 1), ("-t", 1, "-d", 1, "-e", 2)])
+@pytest.mark.parametrize("arguments", [("-t", 0, "-d", 1), ("-t", 1), ("-t", "x", "-d", 1), ("-t", 1, "-d", 1, "-e", 2),
+                                       ("-t", 1e300, "-d", 1e300)])
 def test_refuses_plans_that_make_no_sense(cli, arguments):
     assert "Usage: agentpool plan" in cli("plan", *arguments, status=2)
 
@@ -157,3 +160,27 @@ def test_completes_commands_pools_and_agents(daemon):
     assert sorted(completions(daemon, "logs", "")) == sorted(agents)
     assert completions(daemon, "ls", "w") == ["workers"]
     assert completions(daemon, "-o", "j") == ["json"]
+
+
+def test_survives_answers_that_are_not_ours():
+    class Stranger(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(b"{}")
+        do_POST = do_GET
+
+        def log_message(self, *arguments):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Stranger) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            client = Cli(f"http://127.0.0.1:{server.server_port}")
+            for command in ("ls", "ls pools", "top -n 1", "terminate x", "why x", "logs x", "drain x"):
+                client(*command.split())
+        finally:
+            server.shutdown()
+            thread.join()
