@@ -10,7 +10,7 @@
 #define LINES_MAX 10000
 #define LOOK_MS 250
 #define PART_BYTES 16384
-#define UNREAD_MAX 65536 /* bytes that a slow reader may leave before it gets more: the files wait for it meanwhile */
+#define UNREAD_MAX 65536 /* bytes of one look: the files wait for a slow reader */
 
 /* Somebody who follows. */
 struct follower {
@@ -48,18 +48,26 @@ static void send_lines(struct http_stream *stream, const char *text, size_t len)
         }
 }
 
-static void on_look(evutil_socket_t fd, short what, void *arg)
+static void send_more(struct follower *follower)
 {
-        struct follower *follower = arg;
         char part[PART_BYTES];
         size_t len = 1;
 
-        (void)fd;
-        (void)what;
         while (len > 0 && http_stream_unread(follower->stream) < UNREAD_MAX) {
                 len = capture_read(&follower->position, follower->directory, &follower->agent_id, part, sizeof part);
                 send_lines(follower->stream, part, len);
         }
+}
+
+/* Who has not read it all gets no more: so it is seen to read, however slowly, within the time that it has for that. */
+static void on_look(evutil_socket_t fd, short what, void *arg)
+{
+        struct follower *follower = arg;
+
+        (void)fd;
+        (void)what;
+        if (http_stream_unread(follower->stream) == 0)
+                send_more(follower);
 }
 
 static struct follower *follower_new(const struct master *master, const struct id *agent_id)
@@ -90,7 +98,7 @@ static void follow(struct http_request *request, const struct master *master, co
         follower->position = *from;
         follower->stream = http_answer_stream(request, on_gone, follower);
         if (follower->stream)
-                on_look(-1, 0, follower);
+                send_more(follower);
         else
                 follower_free(follower); /* answered, or the client has gone */
 }

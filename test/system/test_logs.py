@@ -58,7 +58,7 @@ def test_sends_lines_as_they_come_when_it_is_followed(make_daemon):
 
 
 def test_a_follower_gets_all_that_it_asked_for_however_much_it_is(make_daemon):
-    """More than a stream may leave unread, also when the client is slow to begin."""
+    """More than a stream may leave unread."""
     printer = ("/bin/sh", "-c", 'seq -f "%0100.0f" 6000 >&2; while read -r line; do :; done')
     pool = {"role_type": "developer", "runtime": {"type": "command", "argv": list(printer), "log_bytes_per_second": 1 << 24}}
     daemon = make_daemon(pools={"printers": pool})
