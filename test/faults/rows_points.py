@@ -147,8 +147,9 @@ def each_point(scene):
 # ---- 30 ----
 
 def crashes(log):
-    """What ended masters and workers, if not their own exit; what the allocator complained about."""
-    return (re.findall(r" master\.died .*?signal=([1-9]\d*)", log) + re.findall(r" worker_exited .*killed by signal (\d+)", log)
+    """Signals that ended masters and workers (9: somebody lost patience with them); what the allocator complained about."""
+    signals = re.findall(r" master\.died .*?signal=([1-9]\d*)", log) + re.findall(r" worker_exited .*killed by signal (\d+)", log)
+    return ([number for number in signals if number != "9"]
             + re.findall(r"malloc\(\)|free\(\)|double free|Assertion .* failed", log))
 
 
