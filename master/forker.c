@@ -212,7 +212,8 @@ static void handle_request(struct forker *f, const struct forker_message *reques
                 on_alive(f);
                 break;
         case FORKER_LOG:
-                if (request->number > 0 && request->number < LOG_LEVEL_COUNT && request->pid > 0 && request->pid < LOG_FORMAT_COUNT)
+                if (request->number > 0 && request->number < LOG_LEVEL_COUNT && request->pid > 0 &&
+                        request->pid < LOG_FORMAT_COUNT)
                         log_set((enum log_level)request->number, (enum log_format)request->pid);
                 break;
         case FORKER_ROLLBACK:

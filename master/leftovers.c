@@ -227,14 +227,16 @@ static void tell_waiting(const struct stat *lock, int64_t patience_ms)
 {
         struct leftovers all = { 0 };
 
-        log_warn("run_dir.waiting", "patience_ms=%lld detail=\"the daemon before this one was killed; what it left is ending\"",
+        log_warn("run_dir.waiting",
+                "patience_ms=%lld detail=\"the daemon before this one was killed; what it left is ending\"",
                 (long long)patience_ms);
         if (look(&all, lock, "") == 0)
                 log_each(&all, "leftover.awaited");
         free(all.list);
 }
 
-int leftovers_await(const char *lock_path, const char *master_id, int64_t patience_ms, int *ret_fd, char *reason, size_t size)
+int leftovers_await(const char *lock_path, const char *master_id, int64_t patience_ms, int *ret_fd, char *reason,
+        size_t size)
 {
         int64_t start = clock_mono_ms();
         bool told = false, killed = false;

@@ -180,7 +180,8 @@ void http_answer_problem(struct http_request *request, int status, const char *f
                 va_end(args);
                 text = detail ? problem_print(status, detail) : NULL;
         }
-        snprintf(meagre, sizeof meagre, "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"detail\":\"out of memory\"}",
+        snprintf(meagre, sizeof meagre,
+                "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"detail\":\"out of memory\"}",
                 http_status_title(status), status);
         body = text ? text : meagre;
         http_answer(request, status, "application/problem+json", body, strlen(body));
