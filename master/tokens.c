@@ -74,8 +74,7 @@ static const char *read_token(char *const words[3], struct token *token)
                 return read_digest(words[2] + 7, token->sha256) ? NULL : "\"sha256:\" takes 64 hexadecimal digits";
         if (strlen(words[2]) < TOKEN_SECRET_MIN)
                 return "the secret is shorter than 16 bytes; make one with: openssl rand -hex 32";
-        SHA256((const unsigned char *)words[2], strlen(words[2]), token->sha256);
-        return NULL;
+        return SHA256((const unsigned char *)words[2], strlen(words[2]), token->sha256) ? NULL : "out of memory";
 }
 
 static const char *check_unique(const struct tokens *tokens)
@@ -194,7 +193,8 @@ int tokens_find(const struct tokens *tokens, const char *secret)
         unsigned char sha256[32];
         int found = -1;
 
-        SHA256((const unsigned char *)secret, strlen(secret), sha256);
+        if (!SHA256((const unsigned char *)secret, strlen(secret), sha256)) /* no memory: nobody */
+                return -1;
         for (size_t i = 0; i < tokens->count; i++)
                 if (CRYPTO_memcmp(tokens->list[i].sha256, sha256, sizeof sha256) == 0)
                         found = (int)i;
