@@ -10,6 +10,7 @@
 #include "master/master.h"
 #include "master/run_lock.h"
 #include "master/seccomp.h"
+#include "master/tokens.h"
 #include "worker/worker.h"
 
 #include <bsd/unistd.h>
@@ -98,6 +99,11 @@ static struct config *read_again(const struct daemon *d)
         for (unsigned i = 0; i < errors.count; i++)
                 log_error("config.invalid", "error=%s", LOG_Q(errors.lines[i]));
         log_error("config.kept", "file=%s detail=\"going on with the settings of the start\"", LOG_Q(d->config_path));
+        /* Tokens of the start may have been revoked since. */
+        if (d->config->tokens) {
+                d->config->tokens->count = 0;
+                log_error("auth.closed", "detail=\"no token is taken until the configuration is right and HUP is sent\"");
+        }
         return NULL;
 }
 

@@ -109,6 +109,15 @@ def test_reads_the_tokens_again_when_reloaded(guarded, run_base):
     guarded.process.send_signal(signal.SIGHUP)
     wait_for(lambda: "chmod o=" in guarded.log(), "the refusal in the log")
     assert guarded.get("/health").status_code == 200
+    # Nor do tokens come back that were revoked, should the master die while the file is wrong: none is taken then.
+    os.kill(guarded.master_pid(), signal.SIGKILL)
+    wait_for(lambda: "auth.closed" in guarded.log(), "the next master")
+    wait_for(lambda: requests.get(guarded.url + "/livez", timeout=PATIENCE).status_code == 200, "it to answer")
+    for headers in (bearer("oncall"), bearer("oncall", fresh)):
+        assert requests.get(guarded.url + "/health", headers=headers, timeout=PATIENCE).status_code == 401
+    write_tokens(run_base / "tokens", fresh)
+    guarded.process.send_signal(signal.SIGHUP)
+    wait_for(guarded.is_ready, "the right file to be read")
 
 
 def test_takes_tokens_from_a_systemd_credential(make_daemon, run_base):
