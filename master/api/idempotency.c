@@ -1,6 +1,7 @@
 #include "master/api/idempotency.h"
 
 #include "common/clock.h"
+#include "common/log.h"
 #include "master/api/api.h"
 #include "sql/store.h"
 
@@ -8,6 +9,7 @@
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <uthash.h>
 
 #define KEY_MAX 255 /* bytes of an Idempotency-Key */
@@ -28,11 +30,15 @@ struct keyed {
 
 static struct keyed *under_way; /* by name */
 
+/* Without it two requests could be taken for one, or one for two: rather another master. */
 static void digest_of(const char *data, size_t len, unsigned char digest[32])
 {
         unsigned size = 32;
 
-        EVP_Digest(data, len, digest, &size, EVP_sha256(), NULL);
+        if (EVP_Digest(data, len, digest, &size, EVP_sha256(), NULL))
+                return;
+        log_error("idempotency.out_of_memory", "detail=\"a new master takes over\"");
+        _exit(EXIT_FAILURE);
 }
 
 static void keyed_free(struct keyed *keyed)
