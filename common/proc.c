@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 int proc_stat(pid_t pid, struct proc_stat *ret_stat)
 {
@@ -29,4 +31,25 @@ int proc_stat(pid_t pid, struct proc_stat *ret_stat)
         stat.cpu_ticks = cpu[0] + cpu[1] + cpu[2] + cpu[3];
         *ret_stat = stat;
         return 0;
+}
+
+uint64_t proc_own_rss(void)
+{
+        unsigned long pages = 0;
+        FILE *file = fopen("/proc/self/statm", "re");
+
+        if (file && fscanf(file, "%*u %lu", &pages) != 1)
+                pages = 0;
+        if (file)
+                fclose(file);
+        return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+uint64_t proc_own_cpu_ms(void)
+{
+        struct rusage usage;
+
+        getrusage(RUSAGE_SELF, &usage);
+        return (uint64_t)((usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000 +
+                          (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1000);
 }

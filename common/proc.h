@@ -1,6 +1,7 @@
 /* What /proc says of one process. */
 #ifndef COMMON_PROC_H
 #define COMMON_PROC_H
+#include <stdint.h>
 #include <sys/types.h>
 
 struct proc_stat {
@@ -13,4 +14,7 @@ struct proc_stat {
 
 /* 0; -ESRCH when there is no such process (any more), or /proc hides it; or another -errno. */
 int proc_stat(pid_t pid, struct proc_stat *ret_stat);
+/* Of this process: resident bytes (0 when unknown); processor time in ms. */
+uint64_t proc_own_rss(void);
+uint64_t proc_own_cpu_ms(void);
 #endif

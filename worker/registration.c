@@ -2,13 +2,13 @@
 
 #include "common/fault.h"
 #include "common/log.h"
+#include "common/proc.h"
 #include "worker/hosting.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 static void beat(struct worker *worker);
@@ -156,30 +156,9 @@ static void on_listing(void *arg, const struct registry_listing *listing)
         worker_wake(worker);
 }
 
-static uint64_t read_rss(void)
-{
-        unsigned long pages = 0;
-        FILE *file = fopen("/proc/self/statm", "re");
-
-        if (file && fscanf(file, "%*u %lu", &pages) != 1)
-                pages = 0;
-        if (file)
-                fclose(file);
-        return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
-static uint64_t read_cpu_ms(void)
-{
-        struct rusage usage;
-
-        getrusage(RUSAGE_SELF, &usage);
-        return (uint64_t)((usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000 +
-                          (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1000);
-}
-
 static void beat(struct worker *worker)
 {
-        struct registry_beat beat = { .revision = worker->revision, .rss_bytes = read_rss(), .cpu_ms = read_cpu_ms(),
+        struct registry_beat beat = { .revision = worker->revision, .rss_bytes = proc_own_rss(), .cpu_ms = proc_own_cpu_ms(),
                 .agent_count = roster_count(worker->roster) };
 
         if (!worker_registry_up(worker) || FAULT_POINT("worker.heartbeat") < 0)

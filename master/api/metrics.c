@@ -1,5 +1,5 @@
 /* GET /metrics: Prometheus' text format, version 0.0.4. Counters begin at zero with each master. No agent's id is a label. */
-#include "common/clock.h"
+#include "common/proc.h"
 #include "master/api/api.h"
 #include "master/degraded.h"
 #include "master/messages.h"
@@ -46,27 +46,6 @@ static unsigned count_files(void)
         return count > 3 ? count - 3 : 0; /* ".", "..", and this directory itself */
 }
 
-static double resident_bytes(void)
-{
-        unsigned long pages = 0;
-        FILE *file = fopen("/proc/self/statm", "re");
-
-        if (file && fscanf(file, "%*u %lu", &pages) != 1)
-                pages = 0;
-        if (file)
-                fclose(file);
-        return (double)pages * (double)sysconf(_SC_PAGESIZE);
-}
-
-static double cpu_seconds(void)
-{
-        struct rusage usage;
-
-        getrusage(RUSAGE_SELF, &usage);
-        return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-               (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
-}
-
 static void print_process(FILE *out, const struct master *master)
 {
         struct rlimit files;
@@ -76,8 +55,8 @@ static void print_process(FILE *out, const struct master *master)
                 (double)master->suspicion.times);
         single(out, "process_start_time_seconds", "gauge", "When this master began, in seconds since 1970.",
                 (double)master->started_at / 1e3);
-        single(out, "process_cpu_seconds_total", "counter", "Processor time that this master used.", cpu_seconds());
-        single(out, "process_resident_memory_bytes", "gauge", "Resident memory of this master.", resident_bytes());
+        single(out, "process_cpu_seconds_total", "counter", "Processor time that this master used.", (double)proc_own_cpu_ms() / 1e3);
+        single(out, "process_resident_memory_bytes", "gauge", "Resident memory of this master.", (double)proc_own_rss());
         single(out, "process_open_fds", "gauge", "Open descriptors of this master.", count_files());
         single(out, "process_max_fds", "gauge", "Descriptors this master may open.", (double)files.rlim_cur);
 }
