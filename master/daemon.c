@@ -82,6 +82,23 @@ static void filter_calls(const struct daemon *d, int (*install)(void))
 
 /* ---- what the children are ---- */
 
+/* Tokens of the start may have been revoked since: those that the file has now, or none. */
+static void renew_tokens(struct config *config)
+{
+        struct tokens *tokens;
+        char reason[256];
+
+        if (!config->tokens)
+                return;
+        if (tokens_load(config->server.tokens_file, &tokens, reason, sizeof reason) == 0) {
+                tokens_free(config->tokens);
+                config->tokens = tokens;
+                return;
+        }
+        config->tokens->count = 0;
+        log_error("auth.closed", "reason=%s detail=\"no token is taken until that is right and HUP is sent\"", LOG_Q(reason));
+}
+
 /* The master reads the file again: what was reloaded since this process began outlives the master that reloaded it. */
 static struct config *read_again(const struct daemon *d)
 {
@@ -99,11 +116,7 @@ static struct config *read_again(const struct daemon *d)
         for (unsigned i = 0; i < errors.count; i++)
                 log_error("config.invalid", "error=%s", LOG_Q(errors.lines[i]));
         log_error("config.kept", "file=%s detail=\"going on with the settings of the start\"", LOG_Q(d->config_path));
-        /* Tokens of the start may have been revoked since. */
-        if (d->config->tokens) {
-                d->config->tokens->count = 0;
-                log_error("auth.closed", "detail=\"no token is taken until the configuration is right and HUP is sent\"");
-        }
+        renew_tokens(d->config);
         return NULL;
 }
 

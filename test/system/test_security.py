@@ -113,7 +113,7 @@ def test_reads_the_tokens_again_when_reloaded(guarded, run_base):
     os.kill(guarded.master_pid(), signal.SIGKILL)
     wait_for(lambda: "auth.closed" in guarded.log(), "the next master")
     wait_for(lambda: requests.get(guarded.url + "/livez", timeout=PATIENCE).status_code == 200, "it to answer")
-    for headers in (bearer("oncall"), bearer("oncall", fresh)):
+    for headers in (bearer("oncall"), bearer("oncall", fresh)):  # neither the revoked one, nor one that nobody may read
         assert requests.get(guarded.url + "/health", headers=headers, timeout=PATIENCE).status_code == 401
     write_tokens(run_base / "tokens", fresh)
     guarded.process.send_signal(signal.SIGHUP)
