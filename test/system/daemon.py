@@ -143,13 +143,14 @@ class Daemon:
 
     def kill_everything(self):
         """kill -9 of the forker and of all its descendants, at once."""
-        # The master second, so that it does not live to write down how the others ended.
+        # Stopped before: none lives to write down how the others ended.
         pids = [pid for pid in dict.fromkeys([self.process.pid, self.find_master(), *self.note_processes()]) if pid]
-        for pid in pids:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in pids:
+                try:
+                    os.kill(pid, number)
+                except ProcessLookupError:
+                    pass
         self.process.wait(timeout=PATIENCE)
         wait_for(lambda: not set(pids) & set(processes()), "the killed processes to be gone")
 
