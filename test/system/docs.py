@@ -1,4 +1,4 @@
-"""README.md and MULTIPROCESSING.md next to the sources: what each of them says, as plain data that can be compared."""
+"""The documents next to the sources: what each of them says, as plain data that can be compared."""
 import ast
 import pathlib
 import re
@@ -30,8 +30,8 @@ def section(text, heading):
 
 
 def rows(text):
-    """The tables' rows as lists of cells, without heads and rules."""
-    found, head = [], True
+    """The tables' rows as lists of cells, without heads and rules; likewise the lists that stand for tables with long cells."""
+    found, head = _list_rows(text), True
     for line in text.splitlines():
         if not line.startswith("|"):
             head = True
@@ -40,6 +40,24 @@ def rows(text):
             head = False
             continue
         found.append([cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]])
+    return found
+
+
+def _list_rows(text):
+    """Rows of "- **first cell** second cell", or below it "  - *head*: cell" for each further column that is not empty."""
+    text = re.sub(r"\n +(?! |- )", " ", text)
+    found = []
+    for block in re.split(r"\n(?!- \*\*|  - )", text):
+        items = [(first.strip(), rest.strip(), dict(re.findall(r"^  - \*(.+?)\*: (.*)$", below, flags=re.M)))
+                 for first, rest, below in re.findall(r"^- \*\*(.+?)\*\*(.*)((?:\n  - .*)*)", block, flags=re.M)]
+        heads = []
+        for *_, cells in items:
+            at = 0
+            for head in cells:
+                if head not in heads:
+                    heads.insert(at, head)
+                at = heads.index(head) + 1
+        found += [[first] + ([rest] if rest else [cells.get(head, "") for head in heads]) for first, rest, cells in items]
     return found
 
 

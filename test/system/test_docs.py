@@ -1,17 +1,19 @@
-"""README.md and MULTIPROCESSING.md say what the sources say. Each check takes the documents as texts and returns what differs,
+"""The documents say what the sources say. Each check takes the documents as texts and returns what differs,
 so that the second half can show, with a document that was spoilt, that it finds it."""
+import os
 import re
 
 import pytest
 
 import docs
 
-README, PROTOCOL = "README.md", "MULTIPROCESSING.md"
+README, PROTOCOL, WORKING = "README.md", "MULTIPROCESSING.md", "CONTRIBUTING.md"
+API, SETTINGS, COMMANDS, AGENTS, NETWORK = (f"etc/man/{name}.md" for name in ("api", "settings", "commands", "agents", "network"))
 
 
 @pytest.fixture(scope="module")
 def texts():
-    return {name: docs.source(name) for name in (README, PROTOCOL)}
+    return {name: docs.source(name) for name in (README, PROTOCOL, WORKING, API, SETTINGS, COMMANDS, AGENTS, NETWORK)}
 
 
 def differ(documented, true, what):
@@ -93,7 +95,7 @@ def check_sql_tables(texts):
 
 
 def check_redis_rights(texts):
-    line = re.search(r"^user agentpool .*$", docs.section(texts[PROTOCOL], "A Redis of your own"), flags=re.M).group()
+    line = re.search(r"ACL SETUSER agentpool (.*?)```", docs.section(texts[PROTOCOL], "A Redis of your own"), flags=re.S).group()
     found = differ(re.findall(r"\+([a-z|]+)", line), docs.redis_commands(), "right in Redis")
     whole, _ = docs.keys_in_scripts()
     found += differ(re.findall(r"~([a-z]+)", line), {key.split(":")[0] for key in whole}, "keys in Redis")
@@ -102,22 +104,22 @@ def check_redis_rights(texts):
 
 def check_faults(texts):
     text = docs.section(texts[PROTOCOL], "Faults it survives, and how each is shown")
-    return differ([(row[0], row[1]) for row in docs.rows(text)], docs.faults(), "fault")
+    return differ([tuple(row[0].split(". ", 1)) for row in docs.rows(text)], docs.faults(), "fault")
 
 
 def check_fault_points(texts):
     return differ(docs.first_codes(docs.section(texts[PROTOCOL], "Fault points")), docs.fault_points(), "fault point")
 
 
-# ---- README.md ----
+# ---- CONTRIBUTING.md, etc/man/ ----
 
 def check_routes(texts):
-    words = docs.first_codes(docs.section(texts[README], "The API"))
+    words = docs.first_codes(docs.section(texts[API], "The API"))
     return differ([word for word in words if re.match(r"[A-Z]+ /", word)], docs.routes(), "route")
 
 
 def check_settings(texts, heading, path, array, has_variable):
-    documented = {docs.codes(row[0])[0]: row for row in docs.rows(docs.section(texts[README], heading))
+    documented = {docs.codes(row[0])[0]: row for row in docs.rows(docs.section(texts[SETTINGS], heading))
                   if len(row) == 4 + has_variable}
     true = docs.settings(path, array)
     found = differ(documented, true, "setting")
@@ -139,28 +141,28 @@ def check_pool_settings(texts):
 
 
 def check_variables(texts):
-    rows = docs.rows(docs.section(texts[README], "The daemon"))
+    rows = docs.rows(docs.section(texts[SETTINGS], "The daemon"))
     common = [name for row in rows if len(row) == 2 for name in docs.codes(row[0])]
-    program = [re.sub("<.*", "", name) for name in docs.first_codes(docs.section(texts[README], "A program"))]
+    program = [re.sub("<.*", "", name) for name in docs.first_codes(docs.section(texts[AGENTS], "A program"))]
     return (differ(common, docs.common_variables(), "common variable")
             + differ(program, docs.program_variables(), "variable of an agent's program"))
 
 
 def check_commands(texts):
-    words = docs.first_codes(docs.section(texts[README], "The command line"))
-    flags = set(docs.codes(docs.section(texts[README], "Flags, exit codes, signals")))
+    words = docs.first_codes(docs.section(texts[COMMANDS], "The command line"))
+    flags = set(docs.codes(docs.section(texts[SETTINGS], "Flags, exit codes, signals")))
     return (differ({word.split()[0] for word in words}, docs.cli_commands(), "command")
             + differ({flag for flag in flags if re.fullmatch("-[a-zA-Z]", flag)}, docs.daemon_flags(), "flag"))
 
 
 def check_scripts(texts):
     files = {f"scripts/{path.name}" for path in (docs.TOP / "scripts").iterdir() if path.is_file()}
-    documented = {word.split()[0] for row in docs.rows(docs.section(texts[README], "Building and installing"))
+    documented = {word.split()[0] for row in docs.rows(docs.section(texts[WORKING], "Building and installing"))
                   for word in docs.codes(" ".join(row)) if word.startswith("scripts/")}
     return differ(documented, files, "script")
 
 
-# ---- both ----
+# ---- all ----
 
 def check_links(texts):
     found = []
@@ -169,17 +171,25 @@ def check_links(texts):
             if re.match(r"https?:", link):
                 continue
             path, _, anchor = link.partition("#")
-            if path and not (docs.TOP / path).exists():
-                found.append(f"{name}: no {path}")
-            elif anchor and anchor not in docs.anchors(texts[path or name]):
+            where = os.path.normpath(os.path.join(os.path.dirname(name), path)) if path else name
+            if not (docs.TOP / where).exists():
+                found.append(f"{name}: no {where}")
+            elif anchor and anchor not in docs.anchors(texts[where]):
                 found.append(f"{name}: no heading for {link}")
         found += [f"{name}: no file {path}" for path in sorted(docs.paths(text)) if not (docs.TOP / path).exists()]
     return found
 
 
+def check_length(texts):
+    """What is read in a terminal and in a review. Reference tables, whose rows cannot be broken, are elsewhere."""
+    found = [f"{name}: line {number} has {len(line)} columns" for name in (PROTOCOL,)
+             for number, line in enumerate(texts[name].splitlines(), 1) if len(line) > 120]
+    return found
+
+
 CHECKS = [check_states, check_forker_messages, check_control_messages, check_envelopes, check_redis_keys, check_scripts_in_redis,
           check_events, check_sql_tables, check_redis_rights, check_faults, check_fault_points, check_routes, check_daemon_settings, check_pool_settings,
-          check_variables, check_commands, check_scripts, check_links]
+          check_variables, check_commands, check_scripts, check_links, check_length]
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
@@ -192,37 +202,38 @@ SPOILT = [
     (check_states, PROTOCOL, "| `failed` | | | | | | | | `terminated` |\n", ""),
     (check_states, PROTOCOL, "| `stale` | | | | `exited` |", "| `stale` | `ready` | | | `exited` |"),
     (check_states, PROTOCOL, "| `stopping` | | | | | | | | `terminated` |", "| `stopping` | | | | | | | | `stopped` |"),
-    (check_forker_messages, PROTOCOL, "| `FORKER_SYNCED` |", "| `FORKER_DONE` |"),
-    (check_control_messages, PROTOCOL, "| `pong` |", "| `pang` |"),
+    (check_forker_messages, PROTOCOL, "- **`FORKER_SYNCED`**", "- **`FORKER_DONE`**"),
+    (check_control_messages, PROTOCOL, "- **`pong`**", "- **`pang`**"),
     (check_control_messages, PROTOCOL, "`host`, `run_dir`,", "`run_dir`,"),
-    (check_envelopes, PROTOCOL, "| `spawn_failed` | `detail`", "| `refused` | `detail`"),
+    (check_envelopes, PROTOCOL, "- **`spawn_failed`**", "- **`refused`**"),
     (check_envelopes, PROTOCOL, "`start_reason`, `project_id`, `heartbeat_interval`", "`project_id`, `heartbeat_interval`"),
-    (check_redis_keys, PROTOCOL, "| `pool:<name>:exited` |", "| `pool:<name>:dead` |"),
-    (check_redis_keys, PROTOCOL, "| `process:<id>:ended` |", "| `process:<id>:ends` |"),
+    (check_redis_keys, PROTOCOL, "- **`pool:<name>:exited`**", "- **`pool:<name>:dead`**"),
+    (check_redis_keys, PROTOCOL, "- **`process:<id>:ended`**", "- **`process:<id>:ends`**"),
     (check_redis_keys, PROTOCOL, "| `pool:<name>:events` |", "| `pool:<name>:news` |"),
     (check_redis_keys, PROTOCOL, "`revision` (grows", "(grows"),
-    (check_scripts_in_redis, PROTOCOL, "| `sweep` |", "| `brush` |"),
-    (check_events, PROTOCOL, "| `worker_stale` |", "| `worker_hung` |"),
-    (check_sql_tables, PROTOCOL, "| `pool_metrics` |", "| `metrics` |"),
-    (check_sql_tables, PROTOCOL, "`duration_ms` | a row", "`duration` | a row"),
+    (check_scripts_in_redis, PROTOCOL, "- **`sweep`**", "- **`brush`**"),
+    (check_events, PROTOCOL, "- **`worker_stale`**", "- **`worker_hung`**"),
+    (check_sql_tables, PROTOCOL, "- **`pool_metrics`**", "- **`metrics`**"),
+    (check_sql_tables, PROTOCOL, "`duration_ms`\n", "`duration`\n"),
     (check_redis_rights, PROTOCOL, " +hvals", ""),
-    (check_redis_rights, PROTOCOL, " &master:*", ""),
-    (check_faults, PROTOCOL, "| 9 | forker killed |", "| 9 | forker stopped |"),
-    (check_fault_points, PROTOCOL, "| `spawn.reserved` |", "| `spawn.placed` |"),
-    (check_routes, README, "| `POST /api/v1/agents/terminate` |", "| `DELETE /api/v1/agents/{agent_id}` |"),
-    (check_daemon_settings, README, "| `server.max_connections` | `1000` |", "| `server.max_connections` | `1024` |"),
-    (check_daemon_settings, README, "`AGENTPOOL_LOG_LEVEL`", "`AGENTPOOL_LOGLEVEL`"),
-    (check_daemon_settings, README, "| `redis.ping_interval_ms` |", "| `redis.ping_ms` |"),
-    (check_pool_settings, README, "| `restart.policy` | `\"permanent\"` |", "| `restart.policy` | `\"transient\"` |"),
-    (check_pool_settings, README, "| `max_workers` | `100` | 1 to 65536 |", "| `max_workers` | `100` | 1 to 1000 |"),
-    (check_variables, README, "| `PGBOUNCER_URL` |", "| `PGPOOL_URL` |"),
-    (check_variables, README, "| `AGENTPOOL_EPOCH` |", "| `AGENTPOOL_ERA` |"),
-    (check_commands, README, "| `why AGENT` |", "| `explain AGENT` |"),
-    (check_commands, README, "`-T` prints what is in force", "it prints what is in force"),
-    (check_scripts, README, "| `scripts/bench` |", "| `scripts/measure` |"),
+    (check_redis_rights, PROTOCOL, " '&master:*'", ""),
+    (check_faults, PROTOCOL, "- **9. forker killed**", "- **9. forker stopped**"),
+    (check_fault_points, PROTOCOL, "- **`spawn.reserved`**", "- **`spawn.placed`**"),
+    (check_routes, API, "| `POST /api/v1/agents/terminate` |", "| `DELETE /api/v1/agents/{agent_id}` |"),
+    (check_daemon_settings, SETTINGS, "| `server.max_connections` | `1000` |", "| `server.max_connections` | `1024` |"),
+    (check_daemon_settings, SETTINGS, "`AGENTPOOL_LOG_LEVEL`", "`AGENTPOOL_LOGLEVEL`"),
+    (check_daemon_settings, SETTINGS, "| `redis.ping_interval_ms` |", "| `redis.ping_ms` |"),
+    (check_pool_settings, SETTINGS, "| `restart.policy` | `\"permanent\"` |", "| `restart.policy` | `\"transient\"` |"),
+    (check_pool_settings, SETTINGS, "| `max_workers` | `100` | 1 to 65536 |", "| `max_workers` | `100` | 1 to 1000 |"),
+    (check_variables, SETTINGS, "| `PGBOUNCER_URL` |", "| `PGPOOL_URL` |"),
+    (check_variables, AGENTS, "| `AGENTPOOL_EPOCH` |", "| `AGENTPOOL_ERA` |"),
+    (check_commands, COMMANDS, "| `why AGENT` |", "| `explain AGENT` |"),
+    (check_commands, SETTINGS, "`-T` prints what is in force", "it prints what is in force"),
+    (check_scripts, WORKING, "| `scripts/bench` |", "| `scripts/measure` |"),
     (check_links, README, "(LICENSE)", "(LICENCE)"),
-    (check_links, README, "MULTIPROCESSING.md#events", "MULTIPROCESSING.md#news"),
+    (check_links, API, "MULTIPROCESSING.md#events", "MULTIPROCESSING.md#news"),
     (check_links, PROTOCOL, "`registry/roster.c`", "`registry/rooster.c`"),
+    (check_length, PROTOCOL, "\n", " " * 121 + "\n"),
 ]
 
 
