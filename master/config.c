@@ -63,6 +63,8 @@ static const struct schema_field rate_limit_fields[] = {
 static const struct schema_field server_fields[] = {
         { .name = "listen", .type = SCHEMA_STRINGS, .offset = SERVER(listen), .min = 1, .max = 16,
                 .fallback = "[\"127.0.0.1:8000\"]" },
+        { .name = "allowed_origins", .type = SCHEMA_STRINGS, .offset = SERVER(allowed_origins), .max = 64, .fallback = "[]" },
+        { .name = "allowed_hosts", .type = SCHEMA_STRINGS, .offset = SERVER(allowed_hosts), .max = 64, .fallback = "[]" },
         { .name = "tokens_file", .type = SCHEMA_STRING, .offset = SERVER(tokens_file), .min = 1, .max = 4095 },
         { .name = "tls", .type = SCHEMA_OBJECT, .offset = SERVER(tls), .fields = tls_fields },
         { .name = "unix", .type = SCHEMA_OBJECT, .offset = SERVER(unix_socket), .fields = unix_fields },

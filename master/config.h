@@ -28,6 +28,7 @@ struct tokens;
 
 struct config_server {
         char **listen; /* each readable by config_listen_parse */
+        char **allowed_origins, **allowed_hosts; /* see http_origin.h */
         char *tokens_file; /* readable by tokens_load; NULL: the API is open */
         struct config_tls tls;
         struct config_unix unix_socket;

@@ -1,5 +1,6 @@
 #include "master/config_server.h"
 
+#include "master/http/http_origin.h"
 #include "master/http/http_tls.h"
 #include "master/tokens.h"
 
@@ -89,6 +90,24 @@ static void check_listen(const struct config_server *server, struct schema_error
         }
 }
 
+static void check_browsers(const struct config_server *server, struct schema_errors *errors)
+{
+        char pointer[48];
+
+        for (size_t i = 0; server->allowed_origins[i]; i++) {
+                const char *flaw = http_origin_flaw(server->allowed_origins[i]);
+
+                snprintf(pointer, sizeof pointer, "/server/allowed_origins/%zu", i);
+                if (flaw)
+                        schema_fail(errors, pointer, "%s", flaw);
+        }
+        for (size_t i = 0; server->allowed_hosts[i]; i++) {
+                snprintf(pointer, sizeof pointer, "/server/allowed_hosts/%zu", i);
+                if (!*server->allowed_hosts[i] || strpbrk(server->allowed_hosts[i], ":/*@ \t"))
+                        schema_fail(errors, pointer, "must be a host's name, without a scheme and without a port");
+        }
+}
+
 static void check_tls(const struct config_tls *tls, struct schema_errors *errors)
 {
         struct http_tls_files files = { tls->certificate, tls->key, tls->client_ca };
@@ -131,5 +150,6 @@ int config_server_check(struct config *config, struct schema_errors *errors)
         if (*end || server->unix_socket.mode_bits > 0777)
                 schema_fail(errors, "/server/unix/mode", "must be permissions in octal, as \"0660\"");
         check_listen(server, errors);
+        check_browsers(server, errors);
         return config_server_check_files(server, &config->tokens, errors);
 }

@@ -4,6 +4,7 @@
 #include "common/id.h"
 #include "common/log.h"
 #include "master/api/api.h"
+#include "master/http/http_origin.h"
 #include "master/rate_limit.h"
 #include "master/tokens.h"
 
@@ -14,9 +15,10 @@
 
 struct auth {
         const struct tokens *tokens; /* NULL: none */
+        const struct config_server *server;
         struct rate_limit_rule rule;
         struct rate_limit *limit;    /* of addresses */
-        char detail[160];            /* of the last refusal */
+        char detail[256];            /* of the last refusal */
         struct rate_bucket buckets[]; /* of tokens, by index */
 };
 
@@ -28,6 +30,7 @@ struct auth *auth_new(const struct config *config)
         if (!auth)
                 return NULL;
         auth->tokens = config->tokens;
+        auth->server = &config->server;
         auth->rule = (struct rate_limit_rule){ .per_second = config->server.rate_limit.requests_per_second,
                 .burst = config->server.rate_limit.burst };
         auth->limit = rate_limit_new(&auth->rule, RATE_LIMIT_ADDRESSES);
@@ -89,15 +92,37 @@ static int check_role(struct auth *auth, struct http_request *request, int index
         return 401;
 }
 
+/* A browser sends along what a page of any site asks it to send: the page, and the name that it used, must be known. */
+static int check_browser(struct auth *auth, const struct http_request *request)
+{
+        const char *origin = http_request_header(request, "origin"), *host = http_request_header(request, "host");
+        bool loopback = http_request_over_loopback(request);
+        char name[120];
+
+        if (origin && !http_origin_is_allowed(origin, auth->server->allowed_origins, loopback))
+                snprintf(auth->detail, sizeof auth->detail, "server.allowed_origins does not name %s: its pages may not ask here",
+                        log_quote(origin, strlen(origin), name, sizeof name));
+        else if (loopback && !auth->tokens && host && !http_host_is_allowed(host, auth->server->allowed_hosts))
+                snprintf(auth->detail, sizeof auth->detail, "server.allowed_hosts does not name %s, the Host header, and there are no "
+                        "tokens: any site could have its name lead here", log_quote(host, strlen(host), name, sizeof name));
+        else
+                return 0;
+        log_warn("auth.browser_refused", "peer=%s path=%s detail=%s", http_request_peer(request), LOG_Q(http_request_path(request)),
+                LOG_Q(auth->detail));
+        return 403;
+}
+
 int auth_admit(struct http_request *request, const struct http_route *route, void *arg, const char **ret_detail)
 {
         const struct master *master = arg;
         struct auth *auth = master->auth;
         enum token_role role = route ? (enum token_role)route->role : TOKEN_READ;
-        int token = find_token(auth, request), status;
-        unsigned wait = wait_for_turn(auth, request, token);
+        int token = find_token(auth, request), status = check_browser(auth, request);
 
         *ret_detail = auth->detail;
+        if (status)
+                return status;
+        unsigned wait = wait_for_turn(auth, request, token);
         if (wait) {
                 api_retry_after(request, wait);
                 snprintf(auth->detail, sizeof auth->detail, "more than %lld requests per second from this %s",

@@ -74,6 +74,8 @@ const char *http_request_body(const struct http_request *request, size_t *ret_le
 const char *http_request_peer(const struct http_request *request); /* "127.0.0.1:5000", "unix:uid=0,pid=17" */
 /* The peer's address: IPv4 mapped; of a unix socket 100::, its user id in bytes 4 to 7. For admit only. */
 const struct in6_addr *http_request_address(const struct http_request *request);
+/* Its connection came in by a TCP listener that only this machine reaches. For admit only. */
+bool http_request_over_loopback(const struct http_request *request);
 /* Made at random for each request that asks for one. */
 const struct id *http_request_id(struct http_request *request);
 /* Whose token it came with; "" until admit sets it. */

@@ -400,6 +400,7 @@ int http_connection_open(struct http_server *server, struct bufferevent *take_be
         connection->address = address;
         memcpy(connection->peer, peer->text, sizeof connection->peer);
         connection->from = peer->from;
+        connection->loopback = peer->loopback;
         http_server_remember(server, connection);
         bufferevent_setcb(take_bev, on_readable, on_written, on_event, connection);
         connection_idle(connection);

@@ -53,6 +53,7 @@ struct http_connection {
         bool line_skipped; /* the one empty line that may precede a request */
         bool handshaking; /* TLS is not agreed on yet */
         bool broken;     /* out of memory for its answer: freed by the timer's callback */
+        bool loopback;   /* see http_request_over_loopback */
         char peer[HTTP_PEER_SIZE];
         struct in6_addr from; /* see http_request_address */
         TAILQ_ENTRY(http_connection) link;
@@ -128,6 +129,7 @@ void http_server_forget(struct http_server *server, struct http_connection *conn
 /* Who is at the other end. */
 struct http_peer {
         struct in6_addr from; /* see http_request_address */
+        bool loopback;        /* see http_request_over_loopback */
         char text[HTTP_PEER_SIZE];
 };
 /* Takes over bev (freed on failure), whose TLS handshake is still to come when it has an SSL. 0 or -ENOMEM. */

@@ -89,6 +89,11 @@ const struct in6_addr *http_request_address(const struct http_request *request)
         return &request->connection->from;
 }
 
+bool http_request_over_loopback(const struct http_request *request)
+{
+        return request->connection->loopback;
+}
+
 const struct id *http_request_id(struct http_request *request)
 {
         if (id_is_zero(&request->id))

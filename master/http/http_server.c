@@ -3,6 +3,7 @@
 #include "common/log.h"
 #include "master/http/http_internal.h"
 #include "master/http/http_tls.h"
+#include "master/listen.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -20,6 +21,7 @@ struct http_listener {
         struct http_server *server;
         struct evconnlistener *listener;
         SSL_CTX *tls; /* borrowed; NULL: plain */
+        bool local;   /* only this machine reaches it */
         SLIST_ENTRY(http_listener) link;
 };
 
@@ -112,10 +114,11 @@ static struct bufferevent *transport_new(struct http_server *server, evutil_sock
 }
 
 /* Takes over fd only on success. */
-static int admit(struct http_server *server, evutil_socket_t fd, const struct sockaddr *sa, SSL_CTX *tls)
+static int admit(const struct http_listener *by, evutil_socket_t fd, const struct sockaddr *sa)
 {
+        struct http_server *server = by->server;
         struct http_address *address = NULL;
-        struct http_peer peer = { .text = "" };
+        struct http_peer peer = { .loopback = by->local && sa->sa_family != AF_UNIX };
 
         if (server->stats.connections >= server->config.max_connections)
                 return -EUSERS;
@@ -123,7 +126,7 @@ static int admit(struct http_server *server, evutil_socket_t fd, const struct so
         int error = sa->sa_family == AF_UNIX ? 0 : address_admit(server, &peer.from, &address);
         if (error)
                 return error;
-        struct bufferevent *bev = transport_new(server, fd, sa, tls);
+        struct bufferevent *bev = transport_new(server, fd, sa, by->tls);
         if (!bev) {
                 address_release(server, address);
                 return -ENOMEM;
@@ -141,7 +144,7 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
         (void)listener;
         (void)len;
         server->stats.accepted++;
-        if (admit(server, fd, sa, by->tls) < 0) {
+        if (admit(by, fd, sa) < 0) {
                 server->stats.refused++;
                 fd_close(fd);
         }
@@ -223,6 +226,7 @@ int http_server_listen(struct http_server *server, int take_fd, SSL_CTX *tls)
         if (listener) {
                 listener->server = server;
                 listener->tls = tls;
+                listener->local = listen_is_local(take_fd);
                 listener->listener = evconnlistener_new(server->base, on_accept, listener,
                         LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, take_fd);
         }

@@ -7,8 +7,8 @@ from daemon import wait_for
 
 TCP_REPAIR = 19  # a socket in repair mode is closed without a word to the other side
 SLOW = {
-    "slow header": (b"GET /livez HTTP/1.1\r\nHost: x\r\n", b"X-Slow: 1\r\n"),
-    "slow body": (b"POST /api/v1/agents/spawn HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n", b" "),
+    "slow header": (b"GET /livez HTTP/1.1\r\nHost: localhost\r\n", b"X-Slow: 1\r\n"),
+    "slow body": (b"POST /api/v1/agents/spawn HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n", b" "),
 }
 
 

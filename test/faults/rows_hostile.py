@@ -8,8 +8,8 @@ from scene import two_pools
 
 FUZZERS = TOP / "build" / "fuzz"
 SECONDS = 5  # each; CI gives each of them longer
-POST = b"POST /api/v1/agents/spawn HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n"
-HIDDEN = b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\n"  # to be served only if the message before it was understood wrongly
+POST = b"POST /api/v1/agents/spawn HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+HIDDEN = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"  # to be served only if the message before it was understood wrongly
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n"
 # Each must be answered once, with an error, and the connection closed: the hidden request is never served.
 SMUGGLED = {
@@ -35,10 +35,10 @@ SMUGGLED = {
     "chunk longer than said": CHUNKED + b"\r\n2\r\n{}x\r\n0\r\n\r\n" + HIDDEN,
     "chunk with a sign": CHUNKED + b"\r\n+2\r\n{}\r\n0\r\n\r\n" + HIDDEN,
     "trailer folded": CHUNKED + b"\r\n2\r\n{}\r\n0\r\nX: a\r\n b\r\n\r\n" + HIDDEN,
-    "two hosts": HIDDEN.replace(b"Host: h\r\n", b"Host: h\r\nHost: i\r\n") + HIDDEN,
+    "two hosts": HIDDEN.replace(b"Host: localhost\r\n", b"Host: localhost\r\nHost: i\r\n") + HIDDEN,
     "no host": b"GET /livez HTTP/1.1\r\n\r\n" + HIDDEN,
-    "space in the target": b"GET /livez HTTP/1.1 HTTP/1.1\r\nHost: h\r\n\r\n" + HIDDEN,
-    "user in the target": b"GET http://u@h/livez HTTP/1.1\r\nHost: h\r\n\r\n" + HIDDEN,
+    "space in the target": b"GET /livez HTTP/1.1 HTTP/1.1\r\nHost: localhost\r\n\r\n" + HIDDEN,
+    "user in the target": b"GET http://u@h/livez HTTP/1.1\r\nHost: localhost\r\n\r\n" + HIDDEN,
     "HTTP/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + HIDDEN,
 }
 

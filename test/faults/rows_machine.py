@@ -93,7 +93,7 @@ def ask_from_outside(address, number):
     """So many new connections, a request on each."""
     sockets = [socket.create_connection(address, timeout=60) for _ in range(number)]
     for sock in sockets:
-        sock.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        sock.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
         sock.setblocking(False)
     return sockets
 

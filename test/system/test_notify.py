@@ -148,7 +148,7 @@ def test_serves_on_the_managers_socket_when_activated(lend):
     assert first.stop() == 0
     # Nobody serves now, and yet nobody is refused: the next start answers.
     waiting = socket.create_connection(lent.getsockname(), timeout=PATIENCE)
-    waiting.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    waiting.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     second = lend(lent)
     assert waiting.recv(12) == b"HTTP/1.1 200"
     waiting.close()

@@ -401,7 +401,7 @@ def test_pauses_and_recovers_when_the_master_has_no_descriptors(make_daemon, odd
     assert used < 0.5, used  # 1 % when nothing else runs
     assert daemon.log().count("http.accept_paused") == 1
     for connection in waiting:
-        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.1 200")
         connection.close()
     assert daemon.master_pid() == master

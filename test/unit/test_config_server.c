@@ -112,6 +112,22 @@ START_TEST(test_names_the_remedy_when_tls_is_not_whole)
 }
 END_TEST
 
+START_TEST(test_names_the_flaw_of_origins_and_hosts_that_no_browser_sends)
+{
+        static char variable[] = "AGENTPOOL_SERVER_ALLOWED_HOSTS=a.example,b.example";
+        struct config *config = load("\"allowed_origins\": [\"https://a.example\", \"*\"]", (char *[]){ variable, NULL });
+
+        ck_assert_msg(config != NULL, "%s", errors.lines[0]);
+        ck_assert_str_eq(config->server.allowed_origins[1], "*");
+        ck_assert_str_eq(config->server.allowed_hosts[1], "b.example");
+        config_free(config);
+        check_refused("\"allowed_origins\": [\"https://a.example/\"]", "server.allowed_origins.0: must be SCHEME://HOST");
+        check_refused("\"allowed_origins\": [\"null\"]", "server.allowed_origins.0: is what every page");
+        check_refused("\"allowed_hosts\": [\"a\", \"a:80\"]", "server.allowed_hosts.1: must be a host's name");
+        check_refused("\"allowed_hosts\": [\"*\"]", "server.allowed_hosts.0: must be a host's name");
+}
+END_TEST
+
 START_TEST(test_takes_nested_settings_from_the_environment)
 {
         static char rate[] = "AGENTPOOL_SERVER_RATE_LIMIT_REQUESTS_PER_SECOND=7", mode[] = "AGENTPOOL_SERVER_UNIX_MODE=0600",
@@ -141,6 +157,7 @@ int main(void)
         tcase_add_test(tcase, test_takes_an_exposed_address_only_when_there_are_tokens);
         tcase_add_test(tcase, test_takes_tokens_from_a_credential_unless_the_file_names_others);
         tcase_add_test(tcase, test_names_the_remedy_when_tls_is_not_whole);
+        tcase_add_test(tcase, test_names_the_flaw_of_origins_and_hosts_that_no_browser_sends);
         tcase_add_test(tcase, test_takes_nested_settings_from_the_environment);
         suite_add_tcase(suite, tcase);
         srunner_run_all(runner, CK_NORMAL);
