@@ -3,6 +3,7 @@
 #include "common/identity.h"
 #include "common/json.h"
 #include "master/config_env.h"
+#include "master/config_internal.h"
 #include "master/config_server.h"
 #include "master/tokens.h"
 #include "registry/redis_url.h"
@@ -21,12 +22,6 @@
 #define PETABYTE 1125899906842624.0
 #define MINUTES_10 600000.0
 
-/* The top level as the schema fills it. */
-struct draft {
-        struct config config;
-        cJSON *pools;
-};
-
 #define SERVER(field) offsetof(struct config_server, field)
 #define TLS(field) offsetof(struct config_tls, field)
 #define UNIX(field) offsetof(struct config_unix, field)
@@ -35,7 +30,7 @@ struct draft {
 #define DATABASE(field) offsetof(struct config_database, field)
 #define LOG(field) offsetof(struct config_log, field)
 #define ADMISSION(field) offsetof(struct config_admission, field)
-#define TOP(field) offsetof(struct draft, config.field)
+#define TOP(field) offsetof(struct config_draft, config.field)
 #define INTEGER(field, at, low, high, text) \
         { .name = #field, .type = SCHEMA_INTEGER, .offset = at(field), .min = (low), .max = (high), .fallback = (text) }
 
@@ -109,7 +104,7 @@ static const struct schema_field admission_fields[] = {
                 .fallback = "0" },
         { .name = NULL },
 };
-static const struct schema_field top_fields[] = {
+const struct schema_field config_fields[] = {
         { .name = "server", .type = SCHEMA_OBJECT, .offset = TOP(server), .fields = server_fields },
         { .name = "redis", .type = SCHEMA_OBJECT, .offset = TOP(redis), .fields = redis_fields },
         { .name = "database", .type = SCHEMA_OBJECT, .offset = TOP(database), .fields = database_fields },
@@ -125,7 +120,7 @@ static const struct schema_field top_fields[] = {
         INTEGER(master_lease_ms, TOP, 2000, 3600000, "10000"),
         INTEGER(max_workers_total, TOP, 1, 65536, "4096"),
         INTEGER(idempotency_ttl_seconds, TOP, 1, 31536000, "86400"),
-        { .name = "pools", .type = SCHEMA_TREE, .offset = offsetof(struct draft, pools) },
+        { .name = "pools", .type = SCHEMA_TREE, .offset = offsetof(struct config_draft, pools) },
         { .name = NULL },
 };
 
@@ -145,8 +140,7 @@ void config_fail(struct config_errors *errors, const char *format, ...)
         va_end(args);
 }
 
-/* The file's bytes, the caller's to free(). 0 or -errno. */
-static int read_file(const char *path, char **ret_text, size_t *ret_len)
+int config_read_file(const char *path, char **ret_text, size_t *ret_len)
 {
         int fd = open(path, O_RDONLY | O_CLOEXEC), r = 0;
         size_t len = 0, size = 0;
@@ -287,8 +281,7 @@ static void check_pools(const struct config *config, struct schema_errors *error
                         (long long)config->max_workers_total, (long long)least);
 }
 
-/* What depends on other settings, and the defaults that do. */
-static int complete(struct config *config, struct schema_errors *errors)
+int config_complete(struct config *config, struct schema_errors *errors)
 {
         int r, checked;
 
@@ -340,20 +333,17 @@ static int read_pools(const cJSON *pools, struct config *config, struct schema_e
         return 0;
 }
 
-/* 0 with whatever *errors says, or -ENOMEM. */
-static int read_tree(const cJSON *tree, struct config *config, struct schema_errors *errors)
+int config_read_tree(const cJSON *tree, struct config *config, struct schema_errors *errors)
 {
-        struct draft draft = { 0 };
-        int r = schema_read(tree, "", top_fields, &draft, errors), pools;
+        struct config_draft draft = { 0 };
+        int r = schema_read(tree, "", config_fields, &draft, errors), pools;
 
         if (r == -ENOMEM)
                 return r;
         cJSON_Delete(draft.pools);
         *config = draft.config;
         pools = read_pools(cJSON_GetObjectItemCaseSensitive(tree, "pools"), config, errors);
-        if (pools < 0)
-                return pools;
-        return r == 0 ? complete(config, errors) : 0;
+        return pools ? pools : r;
 }
 
 static int load(struct source *source, char *const *environment, struct config *config, struct config_errors *errors)
@@ -367,12 +357,13 @@ static int load(struct source *source, char *const *environment, struct config *
                 config_fail(errors, "%s:%zu:%zu: %s", source->path, error.line, error.column, error.detail);
         if (r < 0)
                 return r;
-        r = cJSON_IsObject(tree) ? config_env_apply(tree, top_fields, environment, &source->overrides, errors) : 0;
-        r = r ? r : read_tree(tree, config, &wrong);
+        r = cJSON_IsObject(tree) ? config_env_apply(tree, config_fields, environment, &source->overrides, errors) : 0;
+        r = r ? r : config_read_tree(tree, config, &wrong);
+        r = r ? r : config_complete(config, &wrong);
         cJSON_Delete(tree);
         for (unsigned i = 0; i < wrong.count; i++)
                 tell_error(source, &wrong.errors[i], errors);
-        return r ? r : errors->count > 0 ? -EINVAL : 0;
+        return r == -ENOMEM ? r : errors->count > 0 ? -EINVAL : 0;
 }
 
 int config_load(const char *path, char *const *environment, struct config **ret_config, struct config_errors *errors)
@@ -380,7 +371,7 @@ int config_load(const char *path, char *const *environment, struct config **ret_
         struct config *config = calloc(1, sizeof *config);
         struct source source = { .path = path };
         char *text = NULL;
-        int r = config ? read_file(path, &text, &source.len) : -ENOMEM;
+        int r = config ? config_read_file(path, &text, &source.len) : -ENOMEM;
 
         *errors = (struct config_errors){ 0 };
         if (r < 0 && r != -ENOMEM) {
@@ -399,7 +390,7 @@ int config_load(const char *path, char *const *environment, struct config **ret_
 
 struct config *config_free(struct config *config)
 {
-        struct draft draft = { 0 };
+        struct config_draft draft = { 0 };
 
         if (!config)
                 return NULL;
@@ -408,86 +399,9 @@ struct config *config_free(struct config *config)
         free(config->pools);
         tokens_free(config->tokens);
         draft.config = *config;
-        schema_done(top_fields, &draft);
+        schema_done(config_fields, &draft);
         free(config);
         return NULL;
-}
-
-/* Everything that may be a password in a database URL becomes "***": up to the last @, and what is called password. */
-static char *mask_url(const char *url)
-{
-        const char *colon = strstr(url, "://"), *end;
-        char *text = NULL;
-        size_t len;
-        FILE *out = open_memstream(&text, &len);
-
-        if (!out)
-                return NULL;
-        end = colon ? strrchr(colon + 3, '@') : NULL;
-        colon = end ? memchr(colon + 3, ':', (size_t)(end - colon) - 3) : NULL;
-        if (colon) {
-                fprintf(out, "%.*s***", (int)(colon + 1 - url), url);
-                url = end;
-        }
-        while ((end = strstr(url, "password="))) {
-                end += strlen("password=");
-                fprintf(out, "%.*s***", (int)(end - url), url);
-                url = end + strcspn(end, "&");
-        }
-        fputs(url, out);
-        if (fclose(out) != 0) {
-                free(text);
-                text = NULL;
-        }
-        return text;
-}
-
-static cJSON *print_pools(const struct config *config, bool mask)
-{
-        cJSON *pools = cJSON_CreateObject();
-
-        for (size_t i = 0; pools && i < config->pool_count; i++) {
-                cJSON *pool = pool_config_print(config->pools[i], mask);
-
-                cJSON_DeleteItemFromObjectCaseSensitive(pool, "pool_name");
-                if (json_add_item(pools, config->pools[i]->pool_name, pool) < 0) {
-                        cJSON_Delete(pools);
-                        pools = NULL;
-                }
-        }
-        return pools;
-}
-
-/* Puts masked URLs in a printed tree. */
-static int mask_urls(cJSON *tree, const struct config *config)
-{
-        const struct {
-                const char *section, *url;
-        } urls[] = { { "redis", config->redis.url }, { "database", config->database.url } };
-
-        for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
-                char *masked = mask_url(urls[i].url);
-                cJSON *section = cJSON_GetObjectItemCaseSensitive(tree, urls[i].section);
-                bool done = masked && cJSON_SetValuestring(cJSON_GetObjectItemCaseSensitive(section, "url"), masked);
-
-                free(masked);
-                if (!done)
-                        return -ENOMEM;
-        }
-        return 0;
-}
-
-char *config_print(const struct config *config, bool mask)
-{
-        struct draft draft = { .config = *config, .pools = print_pools(config, mask) };
-        cJSON *tree = draft.pools ? schema_print(top_fields, &draft, mask) : NULL;
-        char *text = NULL;
-
-        cJSON_Delete(draft.pools);
-        if (tree && (!mask || mask_urls(tree, config) == 0))
-                text = cJSON_Print(tree);
-        cJSON_Delete(tree);
-        return text;
 }
 
 const char *config_fixed_change(const struct config *now, const struct config *next)

@@ -2,6 +2,8 @@
 
 #include "common/fd.h"
 #include "common/log.h"
+#include "master/config_keep.h"
+#include "master/daemon_config.h"
 #include "master/daemon_users.h"
 #include "master/delegation.h"
 #include "master/forker.h"
@@ -10,7 +12,6 @@
 #include "master/master.h"
 #include "master/run_lock.h"
 #include "master/seccomp.h"
-#include "master/tokens.h"
 #include "worker/worker.h"
 
 #include <bsd/unistd.h>
@@ -52,25 +53,6 @@ static void fill(char path[PATH_MAX], const char *directory, const char *name)
                 path[0] = '\0'; /* no file has that name: opening it says so */
 }
 
-/* Creates run_dir when it is missing, and makes its name absolute. */
-static int make_run_dir(struct config *config, const struct daemon_users *users)
-{
-        char *absolute = NULL;
-        bool created = mkdir(config->run_dir, 0700) == 0;
-
-        if ((created || errno == EEXIST) && daemon_users_give_directory(users, config->run_dir, created) == 0)
-                absolute = realpath(config->run_dir, NULL);
-        if (!absolute) {
-                int error = errno;
-
-                log_error("run_dir.unusable", "path=%s error=%s", LOG_Q(config->run_dir), LOG_Q(strerror(error)));
-                return -error;
-        }
-        free(config->run_dir);
-        config->run_dir = absolute;
-        return 0;
-}
-
 /* Where the kernel or a container does not let it, there is one fence less. */
 static void filter_calls(const struct daemon *d, int (*install)(void))
 {
@@ -81,44 +63,6 @@ static void filter_calls(const struct daemon *d, int (*install)(void))
 }
 
 /* ---- what the children are ---- */
-
-/* Tokens of the start may have been revoked since: those that the file has now, or none. */
-static void renew_tokens(struct config *config)
-{
-        struct tokens *tokens;
-        char reason[256];
-
-        if (!config->tokens)
-                return;
-        if (tokens_load(config->server.tokens_file, &tokens, reason, sizeof reason) == 0) {
-                tokens_free(config->tokens);
-                config->tokens = tokens;
-                return;
-        }
-        config->tokens->count = 0;
-        log_error("auth.closed", "reason=%s detail=\"no token is taken until that is right and HUP is sent\"", LOG_Q(reason));
-}
-
-/* The master reads the file again: what was reloaded since this process began outlives the master that reloaded it. */
-static struct config *read_again(const struct daemon *d)
-{
-        struct config_errors errors = { 0 };
-        struct config *config;
-
-        if (config_load(d->config_path, environ, &config, &errors) == 0) {
-                const char *fixed = make_run_dir(config, &d->users) < 0 ? "run_dir" : config_fixed_change(d->config, config);
-
-                if (!fixed)
-                        return config;
-                log_error("config.invalid", "error=\"%s takes effect with stop and start\"", fixed);
-                config_free(config);
-        }
-        for (unsigned i = 0; i < errors.count; i++)
-                log_error("config.invalid", "error=%s", LOG_Q(errors.lines[i]));
-        log_error("config.kept", "file=%s detail=\"going on with the settings of the start\"", LOG_Q(d->config_path));
-        renew_tokens(d->config);
-        return NULL;
-}
 
 static int run_master(int forker, bool first, void *arg)
 {
@@ -132,7 +76,7 @@ static int run_master(int forker, bool first, void *arg)
         if (privileges_shed() < 0)
                 return EXIT_FAILURE;
         filter_calls(d, seccomp_master);
-        config = read_again(d);
+        config = daemon_config_read(d->config_path, d->config, &d->users);
         if (config && log_open(config->log.file, (enum log_level)config->log.level, (enum log_format)config->log.format) < 0)
                 log_error("log.unusable", "file=%s detail=\"going on with the one before\"", LOG_Q(config->log.file));
         status = master_run(forker, first, config ? config : d->config, d->config_path, d->place.cgroup);
@@ -405,7 +349,7 @@ static int settle(struct daemon *d, struct forker_inheritance *inheritance)
         if (r < 0)
                 return r == -ENOMEM ? EXIT_FAILURE : EX_CONFIG;
         daemon_users_give(&d->users, log_fd());
-        if (make_run_dir(d->config, &d->users) < 0)
+        if (daemon_config_place(d->config, &d->users) < 0)
                 return EXIT_FAILURE;
         fill(d->lock_path, d->config->run_dir, "agentpoold.lock");
         fill(d->listen_path, d->config->run_dir, "agentpoold.listen");
@@ -416,8 +360,11 @@ static int settle(struct daemon *d, struct forker_inheritance *inheritance)
                 return EXIT_FAILURE;
         }
         d->lock = inheritance->lock;
-        if (d->lock < 0 && take_lock(d) < 0)
-                return EXIT_FAILURE;
+        if (d->lock < 0) {
+                if (take_lock(d) < 0)
+                        return EXIT_FAILURE;
+                config_forget(d->config->run_dir);
+        }
         daemon_users_give(&d->users, d->lock);
         return 0;
 }
@@ -494,6 +441,7 @@ static void end(struct daemon *d)
                 listen_close(d->listeners[i]);
         if (d->lock >= 0) {
                 unlink(d->listen_path);
+                config_forget(d->config->run_dir);
                 if (has_embedded_redis(d))
                         unlink(d->redis_socket);
         }

@@ -182,6 +182,26 @@ int tokens_load(const char *path, struct tokens **ret_tokens, char *reason, size
         return -EINVAL;
 }
 
+char *tokens_print(const struct tokens *tokens)
+{
+        char *text = NULL;
+        size_t len;
+        FILE *out = open_memstream(&text, &len);
+
+        if (!out)
+                return NULL;
+        for (const struct token *at = tokens->list; at < tokens->list + tokens->count; at++) {
+                fprintf(out, "%s %s sha256:", at->name, role_names[at->role]);
+                for (size_t i = 0; i < sizeof at->sha256; i++)
+                        fprintf(out, "%02x", at->sha256[i]);
+                fputc('\n', out);
+        }
+        if (fclose(out) == 0)
+                return text;
+        free(text);
+        return NULL;
+}
+
 struct tokens *tokens_free(struct tokens *tokens)
 {
         free(tokens);

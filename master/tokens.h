@@ -27,6 +27,8 @@ struct tokens {
 int tokens_parse(const char *text, size_t len, struct tokens **ret_tokens, char *reason, size_t size);
 /* The same of a file, which nobody but its owner and group may read. */
 int tokens_load(const char *path, struct tokens **ret_tokens, char *reason, size_t size);
+/* Lines that tokens_parse reads, with digests only. The caller's to free(); NULL when out of memory. */
+char *tokens_print(const struct tokens *tokens);
 struct tokens *tokens_free(struct tokens *tokens); /* NULL is fine; returns NULL */
 /* The index of the token with this secret, -1: none. Takes as long whichever it is. */
 int tokens_find(const struct tokens *tokens, const char *secret);

@@ -109,7 +109,14 @@ def test_reads_the_tokens_again_when_reloaded(guarded, run_base):
     guarded.process.send_signal(signal.SIGHUP)
     wait_for(lambda: "chmod o=" in guarded.log(), "the refusal in the log")
     assert guarded.get("/health").status_code == 200
-    # Nor do tokens come back that were revoked, should the master die while the file is wrong: none is taken then.
+    # Nor should the master die while the file is wrong: those of the last right one count, so revoked ones stay revoked.
+    os.kill(before := guarded.master_pid(), signal.SIGKILL)
+    wait_for(lambda: guarded.find_master() not in (None, before) and "right last" in guarded.log(), "the next master")
+    wait_for(lambda: requests.get(guarded.url + "/livez", timeout=PATIENCE).status_code == 200, "it to answer")
+    assert requests.get(guarded.url + "/health", headers=bearer("oncall"), timeout=PATIENCE).status_code == 401
+    assert guarded.get("/health").status_code == 200
+    # Without them none is taken, rather than those of the start.
+    (guarded.run_dir / "agentpoold.config").unlink()
     os.kill(guarded.master_pid(), signal.SIGKILL)
     wait_for(lambda: "auth.closed" in guarded.log(), "the next master")
     wait_for(lambda: requests.get(guarded.url + "/livez", timeout=PATIENCE).status_code == 200, "it to answer")

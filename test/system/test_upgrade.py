@@ -193,6 +193,33 @@ def test_no_request_fails_when_reloaded_again_and_again_under_load(make_daemon):
     wait_for(lambda: max(worker["agents"] for worker in daemon.workers("programs")) == 11 + RELOADS % 20, "a worker of the new size")
 
 
+def test_goes_on_with_the_settings_of_the_last_reload_when_the_file_is_broken(start_copy):
+    daemon, program = start_copy(pools={"first": module_pool()})
+    daemon.config["pools"]["added"] = module_pool(max_agents_per_worker=7)
+    daemon.config["server"]["max_body_bytes"] = 4096
+    daemon.write_config()
+    master = daemon.master_pid()
+    daemon.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: daemon.find_master() not in (None, master) and daemon.is_ready(), "the reload")
+    agents = {agent["agent_id"] for agent in daemon.spawn("added", count=3)["agents"]}
+    workers = daemon.worker_pids("added")
+    assert (daemon.run_dir / "agentpoold.config").stat().st_mode & 0o777 == 0o600
+    daemon.config_path.write_text("{")
+
+    def same_as_before():
+        wait_for(daemon.is_ready, "the next master")
+        assert {agent["agent_id"] for agent in daemon.agents(pool_name="added")} == agents
+        assert daemon.worker_pids("added") == workers and daemon.workers("added")[0]["capacity"] == 7
+        assert daemon.post("/agents/spawn", {"filler": "x" * 5000}).status_code == 413
+
+    for number in range(1, 3):  # the second time nothing but the settings kept says what they are
+        os.kill(master := daemon.master_pid(), signal.SIGKILL)
+        wait_for(lambda: daemon.find_master() not in (None, master) and daemon.log().count("right last") == number, "another master")
+        same_as_before()
+    daemon.stop()
+    assert not (daemon.run_dir / "agentpoold.config").exists()
+
+
 @pytest.mark.parametrize("broken", ["#!/bin/sh\nexit 1\n", "#!/bin/sh\nkill -9 $$\n", "\x7fELF but not really", None])
 def test_nothing_changes_when_the_new_program_is_broken(start_copy, broken):
     daemon, program = start_copy(pools=two_pools())

@@ -1,5 +1,7 @@
 #include "common/log.h"
 #include "master/config.h"
+#include "master/config_keep.h"
+#include "master/tokens.h"
 
 #include <check.h>
 #include <errno.h>
@@ -527,6 +529,70 @@ START_TEST(test_counts_no_more_when_the_errors_are_full)
 }
 END_TEST
 
+static void write_tokens(const char *file, mode_t mode)
+{
+        FILE *out = fopen(file, "w");
+
+        ck_assert_ptr_nonnull(out);
+        fputs("dashboard read 0123456789abcdef # a comment\nsomebody admin fedcba9876543210\n", out);
+        ck_assert_int_eq(fclose(out), 0);
+        ck_assert_int_eq(chmod(file, mode), 0);
+}
+
+START_TEST(test_recalls_settings_and_tokens_when_kept)
+{
+        char text[512], file[80], kept[80];
+        struct config *config, *recalled = NULL;
+        char *before, *after;
+
+        snprintf(file, sizeof file, "%s/tokens", directory);
+        snprintf(kept, sizeof kept, "%s/" CONFIG_KEPT, directory);
+        write_tokens(file, 0600);
+        snprintf(text, sizeof text, "{ \"run_dir\": \"%s\", \"server\": { \"tokens_file\": \"%s\" }, \"pools\": { \"a\": " POOL
+                " } }", directory, file);
+        config = load_good(text, ENV("AGENTPOOL_SERVER_MAX_CONNECTIONS=77"));
+        ck_assert_int_eq(config_recall(directory, &recalled), -ENOENT);
+        ck_assert_int_eq(config_keep(config), 0);
+        ck_assert_int_eq(chmod(file, 0644), 0); /* what others may read is not taken */
+        ck_assert_int_eq(config_recall(directory, &recalled), 0);
+        before = config_print(config, false);
+        after = config_print(recalled, false);
+        ck_assert_str_eq(before, after);
+        ck_assert_int_eq(recalled->server.max_connections, 77);
+        ck_assert_uint_eq(recalled->tokens->count, 2);
+        ck_assert_int_eq(tokens_find(recalled->tokens, "fedcba9876543210"), 1);
+        ck_assert_int_eq(recalled->tokens->list[1].role, TOKEN_ADMIN);
+        free(before);
+        free(after);
+        config_free(recalled);
+        config_free(config);
+        config_forget(directory);
+        ck_assert_int_lt(access(kept, F_OK), 0);
+        unlink(file);
+}
+END_TEST
+
+START_TEST(test_recalls_nothing_when_tokens_are_lost_or_the_file_is_no_settings)
+{
+        static const char *const texts[] = { "{", "[]", "{ \"server\": 1 }", "{ \"pools\": { \"a\": { \"role_type\": 7 } } }",
+                "{ \"server\": { \"tokens_file\": \"/nowhere/tokens\" }, \"pools\": {} }" };
+        char kept[80];
+        struct config *config = NULL;
+
+        snprintf(kept, sizeof kept, "%s/" CONFIG_KEPT, directory);
+        for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+                FILE *out = fopen(kept, "w");
+
+                ck_assert_ptr_nonnull(out);
+                fputs(texts[i], out);
+                ck_assert_int_eq(fclose(out), 0);
+                ck_assert_int_eq(config_recall(directory, &config), -EINVAL);
+                ck_assert_ptr_null(config);
+        }
+        config_forget(directory);
+}
+END_TEST
+
 int main(void)
 {
         Suite *suite = suite_create("config");
@@ -556,6 +622,8 @@ int main(void)
         tcase_add_test(tests, test_hides_secrets_when_masked);
         tcase_add_loop_test(tests, test_parses_or_refuses_when_given_a_listen_text, 0, sizeof listens / sizeof *listens);
         tcase_add_test(tests, test_counts_no_more_when_the_errors_are_full);
+        tcase_add_test(tests, test_recalls_settings_and_tokens_when_kept);
+        tcase_add_test(tests, test_recalls_nothing_when_tokens_are_lost_or_the_file_is_no_settings);
         srunner_run_all(runner, CK_NORMAL);
         failed = srunner_ntests_failed(runner);
         srunner_free(runner);
