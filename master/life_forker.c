@@ -113,6 +113,13 @@ static void take_listener(struct life *life, size_t index, int fd)
         }
 }
 
+/* What comes with a socket came without: this process has no descriptor left to take it with. Going on without it would give
+ * up a listener, or a worker that runs well: another master is to try, which may find some. */
+static bool lacks_descriptor(const struct forker_message *message, int fd)
+{
+        return fd < 0 && (message->type == FORKER_LISTENER || (message->type == FORKER_WORKER && message->adopted));
+}
+
 static void handle_forker(struct life *life, const struct forker_message *message, int fd)
 {
         struct pools *pools = life->master.pools;
@@ -177,7 +184,13 @@ static void on_forker_packet(void *arg, const char *data, size_t len, int fd)
                 return;
         }
         memcpy(&message, data, sizeof message);
-        if (!life->master.restoring || message.type == FORKER_LISTENER || message.type == FORKER_SIGNAL) {
+        if (event_base_got_break(life->master.base)) {
+                fd_close(fd);
+        } else if (lacks_descriptor(&message, fd)) {
+                log_error("master.no_descriptors", "error=\"%s\" detail=\"another master tries\" remedy=\"raise the open files "
+                        "limit (LimitNOFILE)\"", strerror(EMFILE));
+                life_end(life, EXIT_FAILURE);
+        } else if (!life->master.restoring || message.type == FORKER_LISTENER || message.type == FORKER_SIGNAL) {
                 handle_forker(life, &message, fd);
         } else if (backlog_add(&life->backlog, &message, fd) < 0) {
                 log_error("backlog.out_of_memory", "detail=\"ending\"");

@@ -285,8 +285,9 @@ static int start(struct life *life)
         master->started_at = clock_wall_ms();
         admission_init(&master->admission, &master->config->admission, "/proc");
         make_agents_dir(master->config);
+        errno = ENOMEM;
         master->base = new_base();
-        r = master->base ? FAULT_POINT("master.start") : -ENOMEM;
+        r = master->base ? FAULT_POINT("master.start") : -errno;
         r = r ? r : read_master_id(master);
         r = r ? r : effective_redis_url(master);
         r = r ? r : open_store(master, life->first);

@@ -406,3 +406,21 @@ def test_pauses_and_recovers_when_the_master_has_no_descriptors(make_daemon, odd
         connection.close()
     assert daemon.master_pid() == master
     print(f"master's CPU while out of descriptors: {100 * used:.1f} %")
+
+
+def test_starts_again_and_serves_when_a_master_finds_no_descriptors(make_daemon, odd_pool):
+    daemon = make_daemon(pools={"odd": odd_pool(max_agents_per_worker=1)})
+    agents = [daemon.spawn("odd") for _ in range(6)]
+    pids, workers = [daemon.call_odd(agent, "whoami")["pid"] for agent in agents], daemon.worker_pids("odd")
+    said = set()
+    for number in (0, 2, 4, 6):  # not even a socket to fork a master with; then ever more of what it begins with
+        deaths = len(daemon.log())
+        limit_descriptors(daemon.process.pid, number)
+        os.kill(daemon.master_pid(), signal.SIGKILL)
+        wait_for(lambda: "Too many open files" in daemon.log()[deaths:] or "EMFILE" in daemon.log()[deaths:], "the reason")
+        said |= {name for name in ("master.fork_failed", "master.no_descriptors", "master.start_failed") if name in daemon.log()}
+        limit_descriptors(daemon.process.pid)
+        wait_for(daemon.is_ready, "a master that serves")
+        assert [daemon.call_odd(agent, "whoami")["pid"] for agent in agents] == pids
+    assert {"master.fork_failed", "master.no_descriptors"} <= said, said
+    assert daemon.worker_pids("odd") == workers and "listen.refused" not in daemon.log()
