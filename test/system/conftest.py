@@ -10,7 +10,7 @@ import pytest
 from daemon import Cli, Daemon, command_pool
 from postgres import Postgres
 from proxy import Proxy
-from servers import RedisServer, node_package
+from servers import RedisServer, node_tools
 
 ODD_AGENT = pathlib.Path(__file__).parent / "agents" / "odd_agent.py"
 
@@ -100,7 +100,9 @@ def postgres():
 
 @pytest.fixture(scope="session")
 def mcp_server():
-    return node_package("@modelcontextprotocol/server-everything/dist/index.js")
+    """Program and arguments of a real MCP server."""
+    tools = node_tools()
+    return [tools / "bin/node", tools / "node_modules/@modelcontextprotocol/server-everything/dist/index.js", "stdio"]
 
 
 @pytest.fixture

@@ -108,7 +108,7 @@ class Machine:
 
     def call(self, *argv, **arguments):
         """The completed process of a command in the machine."""
-        inside = ["nsenter", "-t", self.pid, "-m", "-p", "-u", "-i", "-n", "-C", "--wd=/", "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+        inside = ["nsenter", "-t", self.pid, "-m", "-p", "-u", "-i", "-n", "-C", "--root", "--wd=/", "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
                   "DEBIAN_FRONTEND=noninteractive", "SYSTEMD_PAGER=", "SYSTEMD_COLORS=0"]
         return subprocess.run([*map(str, inside), *map(str, argv)], capture_output=True, text=True, timeout=4 * PATIENCE, **arguments)
 

@@ -1,8 +1,6 @@
-"""Servers of the tests' own: a Redis on a free TCP port, and the npm package that holds a real MCP server."""
-import fcntl
+"""Servers of the tests' own: a Redis on a free TCP port, and Node.js with the packages of package.json."""
 import os
 import pathlib
-import shutil
 import signal
 import socket
 import subprocess
@@ -58,18 +56,7 @@ class RedisServer:
             self.process.wait()
 
 
-def node_package(path):
-    """A script out of the packages of package.json, installed from npm once."""
-    NODE_CACHE.mkdir(parents=True, exist_ok=True)
-    here = pathlib.Path(__file__).parent
-    script = NODE_CACHE / "node_modules" / path
-    with open(NODE_CACHE / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        wanted = (here / "package-lock.json").read_bytes()
-        installed = NODE_CACHE / "package-lock.json"
-        if not script.exists() or not installed.exists() or installed.read_bytes() != wanted:
-            for name in ("package.json", "package-lock.json"):
-                shutil.copy(here / name, NODE_CACHE)
-            subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=NODE_CACHE, check=True,
-                           stdin=subprocess.DEVNULL)
-    return script
+def node_tools():
+    """Where Node.js (bin/node) and the packages of package.json (node_modules) are, installed once."""
+    subprocess.run([TOP / "scripts" / "node-tools", NODE_CACHE], check=True, stdin=subprocess.DEVNULL)
+    return NODE_CACHE

@@ -38,7 +38,7 @@ def test_works_as_mcp_server_when_it_is_an_example(make_daemon, kind):
 
 
 def test_works_when_the_agent_is_a_real_mcp_server(make_daemon, mcp_server):
-    node = command_pool("/usr/bin/env", "node", mcp_server, "stdio", start_timeout_ms=60000, spawn_timeout_ms=60000)
+    node = command_pool(*mcp_server, start_timeout_ms=60000, spawn_timeout_ms=60000)
     daemon = make_daemon(pools={"everything": node})
     agent_id = daemon.spawn("everything")["agent_id"]
     params = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}

@@ -9,7 +9,7 @@ import requests
 import docs
 import openapi
 from daemon import PROJECT, TOP
-from servers import node_package
+from servers import node_tools
 
 
 def test_names_exactly_the_routes_that_are_served():
@@ -23,7 +23,8 @@ def test_is_served_as_it_stands(daemon):
 
 def test_is_clean_for_its_linter():
     env = os.environ | {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
-    done = subprocess.run(["node", node_package("@redocly/cli/bin/cli.js"), "lint", "--format=json", "--config",
+    tools = node_tools()
+    done = subprocess.run([tools / "bin/node", tools / "node_modules/@redocly/cli/bin/cli.js", "lint", "--format=json", "--config",
                            TOP / "test/system/redocly.yaml", TOP / "etc/openapi.json"], capture_output=True, text=True, env=env)
     assert done.returncode == 0 and json.loads(done.stdout)["totals"] == {"errors": 0, "warnings": 0, "ignored": 0}, \
         done.stdout + done.stderr
