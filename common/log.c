@@ -1,6 +1,7 @@
 #include "common/log.h"
 
 #include "common/clock.h"
+#include "common/log_target.h"
 #include "common/utf8.h"
 
 #include <ctype.h>
@@ -10,8 +11,6 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 /* Written by the thread that opens, read by all. path is touched by log_open and log_reopen only. */
@@ -34,63 +33,53 @@ struct line {
         size_t len;
 };
 
-static int connect_journal(const char *name)
+/* In one step and under the same number: another thread may be writing, a child may keep it. 0 or -errno. */
+static int replace_target(int take_fd)
 {
-        int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), error;
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        int old = atomic_load(&target), r;
 
-        if (fd < 0)
-                return -1;
-        snprintf(address.sun_path, sizeof address.sun_path, "%s", name);
-        if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
-                return fd;
-        error = errno;
-        close(fd);
-        errno = error;
-        return -1;
+        if (old == STDERR_FILENO) {
+                atomic_store(&target, take_fd);
+                return 0;
+        }
+        r = dup3(take_fd, old, O_CLOEXEC) < 0 ? -errno : 0;
+        close(take_fd);
+        return r;
 }
 
 static int open_target(const char *name, enum log_format format)
 {
-        int fd = format == LOG_JOURNAL ? connect_journal(name)
-                                       : open(name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
-        int old = atomic_load(&target);
+        int fd = log_target_open(name, format == LOG_JOURNAL);
 
-        if (fd < 0)
-                return -errno;
-        if (old == STDERR_FILENO) {
-                atomic_store(&target, fd);
-                return 0;
-        }
-        /* In one step and under the same number: another thread may be writing, a child may keep it. */
-        if (dup3(fd, old, O_CLOEXEC) < 0) {
-                int r = -errno;
+        return fd < 0 ? fd : replace_target(fd);
+}
 
-                close(fd);
-                return r;
-        }
-        close(fd);
+static int open_stderr(void)
+{
+        int old = atomic_load(&target), fd;
+
+        if (!*path && old != STDERR_FILENO)
+                return 0; /* it is what we write to */
+        fd = log_target_stderr();
+        if (fd != STDERR_FILENO)
+                return replace_target(fd);
+        atomic_store(&target, fd);
+        if (old != STDERR_FILENO)
+                close(old);
         return 0;
 }
 
 int log_open(const char *name, enum log_level level, enum log_format format)
 {
-        int r = 0;
+        int r;
 
         if (format == LOG_JOURNAL && (!name || !*name))
                 name = JOURNAL_SOCKET;
         if (name && strlen(name) >= sizeof path)
                 return -ENAMETOOLONG;
-        if (name && *name)
-                r = open_target(name, format);
+        r = name && *name ? open_target(name, format) : open_stderr();
         if (r < 0)
                 return r;
-        if (!name || !*name) {
-                int old = atomic_exchange(&target, STDERR_FILENO);
-
-                if (old != STDERR_FILENO)
-                        close(old);
-        }
         if (name != path)
                 snprintf(path, sizeof path, "%s", name ? name : "");
         atomic_store(&line_format, (int)format);
@@ -346,7 +335,7 @@ static bool emit(const struct line *line)
         ssize_t n;
 
         do
-                n = write(atomic_load(&target), bytes, len);
+                n = log_target_put(atomic_load(&target), bytes, len);
         while (n < 0 && (errno == EINTR || (journal && !again++ && is_gone(errno) && log_reopen() == 0)));
         if (n == (ssize_t)len)
                 return true;

@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -457,6 +458,8 @@ int daemon_run(struct config *config, const char *config_path, int argc, char **
                 .state = find_state(), .name_len = (int)strlen(argv[0]), .lent = listen_lent() > 0 };
         int r, status;
 
+        signal(SIGPIPE, SIG_IGN); /* before the first line of log */
+        signal(SIGXFSZ, SIG_IGN);
         settle_standard_descriptors();
         if (d.state < 0)
                 close_strange_descriptors();

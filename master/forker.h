@@ -46,7 +46,7 @@ struct forker_message {
 
 /* What the forker runs in the children it forks; each returns the exit status. forker: the child's end of the channel
  * (master); first: no master has said READY yet; control: the worker's end of its control socket. Everything else the forker held is closed already, but
- * for standard input, output, error, the log and the lock. SIGTERM comes when the forker dies; SIGPIPE is ignored. */
+ * for standard input, output, error, the log and the lock. SIGTERM comes when the forker dies; SIGPIPE and SIGXFSZ are ignored. */
 struct forker_roles {
         int (*master)(int forker, bool first, void *arg);
         int (*worker)(int control, const struct id *process_id, const char *pool_name, void *arg);

@@ -29,7 +29,7 @@ pid_t forker_fork(void)
                 return pid < 0 ? -errno : pid;
         setsid();
         for (int number = 1; number < SIGRTMIN; number++)
-                if (number != SIGPIPE)
+                if (number != SIGPIPE && number != SIGXFSZ)
                         signal(number, SIG_DFL);
         prctl(PR_SET_PDEATHSIG, SIGTERM);
         if (getppid() != forker)

@@ -15,7 +15,7 @@ struct forker_child {
 };
 
 /* As fork, but -errno. The child is in a session of its own, so that a terminal's Ctrl-C reaches the forker alone, has
- * default signal dispositions (but SIGPIPE ignored), blocks none, and gets SIGTERM when the forker dies. */
+ * default signal dispositions (but SIGPIPE and SIGXFSZ ignored), blocks none, and gets SIGTERM when the forker dies. */
 pid_t forker_fork(void);
 /* The same with a packet socket between the two: each process's end is its *ret_end. The child keeps nothing else but
  * standard input, output, error, the log, and the lock (-1: none), which says that it lives. */

@@ -16,6 +16,7 @@ void forker_signals_catch(sigset_t *ret_unblocked)
         sigset_t blocked;
 
         signal(SIGPIPE, SIG_IGN);
+        signal(SIGXFSZ, SIG_IGN);
         sigemptyset(ret_unblocked);
         sigemptyset(&blocked);
         for (unsigned i = 0; i < SIGNAL_COUNT; i++) {

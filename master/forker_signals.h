@@ -3,7 +3,7 @@
 #define MASTER_FORKER_SIGNALS_H
 #include <signal.h>
 
-/* Blocks them except where *ret_unblocked is in force: in ppoll. SIGPIPE is ignored. */
+/* Blocks them except where *ret_unblocked is in force: in ppoll. SIGPIPE and SIGXFSZ are ignored. */
 void forker_signals_catch(sigset_t *ret_unblocked);
 /* One that came since, 0: none. */
 int forker_signals_take(void);

@@ -362,6 +362,7 @@ int master_run(int forker, bool first, const struct config *config, const char *
 
         log_set_role("master");
         signal(SIGPIPE, SIG_IGN);
+        signal(SIGXFSZ, SIG_IGN);
         r = start(&life);
         if (r == 0)
                 event_base_dispatch(life.master.base);

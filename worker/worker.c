@@ -343,6 +343,7 @@ int worker_run(int control, const struct id *process_id, const char *pool_name, 
 
         log_set_role("worker");
         signal(SIGPIPE, SIG_IGN);
+        signal(SIGXFSZ, SIG_IGN);
         prctl(PR_SET_CHILD_SUBREAPER, 1); /* what an agent's program leaves behind lands here */
         if (start(&worker, control) < 0)
                 return EXIT_FAILURE;

@@ -93,6 +93,7 @@ class Daemon:
             else:
                 self.config[section] = settings
         self.program, self.prefix = BUILD / "agentpoold", []  # prefix: a command that executes the program
+        self.stderr = None  # where standard error goes instead of to log_path
         self.process, self.holds_contract = None, True  # False: answers are not held against the contract, which takes time
         self.session = requests.Session()
         self.seen = set()
@@ -107,7 +108,7 @@ class Daemon:
         self.write_config()
         log = open(self.log_path, "ab")
         self.process = subprocess.Popen([*self.prefix, self.program, "-c", self.config_path], stdin=subprocess.DEVNULL,
-                                        stdout=log, stderr=log, env=self.env, cwd=TOP)
+                                        stdout=log, stderr=self.stderr or log, env=self.env, cwd=TOP)
         log.close()
         return self
 

@@ -254,6 +254,7 @@ START_TEST(test_open_keeps_the_old_target_when_it_fails)
         ck_assert_ptr_nonnull(strstr(line, " this n=2"));
         free(line);
         ck_assert_int_eq(log_reopen(), 0);
+        ck_assert_int_eq(dup2(open("/dev/null", O_WRONLY), STDERR_FILENO), STDERR_FILENO); /* of a pipe it would take its own */
         ck_assert_int_eq(log_open(NULL, LOG_ERROR, LOG_TEXT), 0);
         ck_assert_int_eq(log_fd(), STDERR_FILENO);
         ck_assert_int_eq(log_reopen(), 0);
