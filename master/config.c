@@ -7,6 +7,7 @@
 #include "master/config_server.h"
 #include "master/tokens.h"
 #include "registry/redis_url.h"
+#include "sql/store.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -82,6 +83,7 @@ static const struct schema_field redis_fields[] = {
 };
 static const struct schema_field database_fields[] = {
         { .name = "url", .type = SCHEMA_STRING, .offset = DATABASE(url), .min = 1, .max = 4096 },
+        { .name = "schema", .type = SCHEMA_STRING, .offset = DATABASE(schema), .min = 1, .max = 63 },
         { .name = "pooled", .type = SCHEMA_BOOL, .offset = DATABASE(pooled), .fallback = "false" },
         INTEGER(max_wait_ms, DATABASE, 10, MINUTES_10, "5000"),
         INTEGER(history_days, DATABASE, 1, 36500, "30"),
@@ -243,13 +245,18 @@ static bool begins(const char *text, const char *prefix)
 
 static void check_database(const struct config_database *database, struct schema_errors *errors)
 {
-        bool postgresql = begins(database->url, "postgresql://") || begins(database->url, "postgres://");
+        static const char schema_letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
+        bool postgresql = store_postgres_address(database->url);
 
         if (!postgresql && strcmp(database->url, "none:") != 0 &&
                 !(begins(database->url, "sqlite:") && database->url[strlen("sqlite:")]))
                 schema_fail(errors, "/database/url", "must be sqlite:PATH, postgresql://USER@HOST/NAME or none:");
         else if (database->pooled && !postgresql)
                 schema_fail(errors, "/database/pooled", "is for PgBouncer; database.url is no postgresql://");
+        if (database->schema && !postgresql)
+                schema_fail(errors, "/database/schema", "is for PostgreSQL; database.url is no postgresql://");
+        else if (database->schema && database->schema[strspn(database->schema, schema_letters)])
+                schema_fail(errors, "/database/schema", "must be letters, digits and _");
 }
 
 /* NULL: the setting is not there. */

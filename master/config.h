@@ -48,6 +48,7 @@ struct config_redis {
 
 struct config_database {
         char *url;            /* "sqlite:PATH", "postgresql://…", "none:"; unless given, a file in run_dir */
+        char *schema;         /* PostgreSQL: of our tables; NULL: public where they are there, else "agentpool" */
         bool pooled;          /* behind PgBouncer in transaction pooling */
         int64_t max_wait_ms;  /* a request waits this long for its commit, then 503 */
         int64_t history_days; /* events, executions and metrics are kept this long */

@@ -175,7 +175,7 @@ static int open_http(struct master *master)
 static int open_store(struct master *master, bool first)
 {
         const struct config_database *config = &master->config->database;
-        struct store_options options = { .wait_ms = (int)config->max_wait_ms, .start_away = true,
+        struct store_options options = { .schema = config->schema, .wait_ms = (int)config->max_wait_ms, .start_away = true,
                 .start_anyhow = !first };
         char reason[256];
         int r = store_open(config->url, &options, master->base, &master->store, reason, sizeof reason);

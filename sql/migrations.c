@@ -60,18 +60,14 @@ static int check_applied(struct store_backend *backend, const struct store_rows 
 static int read_applied(struct store_backend *backend, size_t *ret_count)
 {
         struct store_rows rows;
-        int error = backend->class->query(backend, backend->class->find_schema, "", NULL, &rows);
-        size_t tables;
+        bool ours;
+        int error = backend->class->find_tables(backend, &ours);
 
-        if (error)
-                return error;
-        tables = rows.count;
-        store_rows_done(&rows);
         *ret_count = 0;
-        if (!tables)
-                return 0;
+        if (error || !ours)
+                return error;
         error = backend->class->query(
-                backend, "SELECT version, sha256 FROM schema_migrations ORDER BY version", "", NULL, &rows);
+                backend, "SELECT version, sha256 FROM @schema_migrations ORDER BY version", "", NULL, &rows);
         if (error)
                 return error;
         error = check_applied(backend, &rows);
@@ -96,7 +92,7 @@ static int apply(struct store_backend *backend, size_t index)
         checksum(&migrations[index], sum);
         if (!error)
                 error = backend->class->query(backend,
-                        "INSERT INTO schema_migrations (version, name, sha256, applied_at) VALUES ($1, $2, $3, $4)",
+                        "INSERT INTO @schema_migrations (version, name, sha256, applied_at) VALUES ($1, $2, $3, $4)",
                         "itti", values, &rows);
         if (error)
                 return error;
@@ -108,7 +104,7 @@ static int apply(struct store_backend *backend, size_t index)
 static int apply_missing(struct store_backend *backend)
 {
         size_t applied;
-        int error = backend->class->exec(backend, backend->class->begin_migration);
+        int error = backend->class->begin_migration(backend);
 
         if (!error)
                 error = read_applied(backend, &applied); /* again: another process may have been faster */
@@ -127,15 +123,20 @@ static int apply_missing(struct store_backend *backend)
 
 int store_migrate(struct store_backend *backend)
 {
+        struct store_rows rows = { 0 };
         size_t applied;
         int error;
 
-        if (!backend->class->find_schema)
+        if (!backend->class->find_tables)
                 return 0;
-        backend->patient = true;
+        backend->migrating = true;
         error = read_applied(backend, &applied);
         if (!error && applied < KNOWN)
                 error = apply_missing(backend);
-        backend->patient = false;
+        if (!error)
+                error = backend->class->query(backend, "UPDATE @schema_migrations SET version = version WHERE version = 1",
+                        "", NULL, &rows);
+        store_rows_done(&rows);
+        backend->migrating = false;
         return error;
 }

@@ -89,19 +89,12 @@ static void come_back(struct store *store)
 /* Connected, with our tables, and writable. */
 static int connect_backend(struct store_backend *backend)
 {
-        struct store_rows rows;
         int error = FAULT_POINT("store.connect");
 
         if (!error)
                 error = backend->class->connect(backend);
         if (!error)
                 error = store_migrate(backend);
-        if (!error && backend->class->find_schema) {
-                error = backend->class->query(
-                        backend, "UPDATE schema_migrations SET version = version WHERE version = 1", "", NULL, &rows);
-                if (!error)
-                        store_rows_done(&rows);
-        }
         if (error == -EPROTO)
                 backend->class->disconnect(backend);
         return error;
@@ -349,7 +342,7 @@ int store_open(const char *url, const struct store_options *options, struct even
                 return error;
         error = store_init(store, options, base);
         if (!error)
-                error = store_backend_new(url, &store->backend, reason, size);
+                error = store_backend_new(url, options ? options->schema : NULL, &store->backend, reason, size);
         if (!error)
                 error = first_connect(store, options, reason, size);
         if (!error)

@@ -20,6 +20,7 @@
 struct store;
 
 struct store_options {
+        const char *schema;    /* PostgreSQL: of our tables; NULL: the one of the search path that has them, else "agentpool" */
         int wait_ms;           /* 0: 5000 */
         unsigned queue_max;    /* submissions not yet durable; 0: 32768; history takes at most half */
         bool start_away;       /* store_open succeeds while the database cannot be reached or written */
@@ -59,9 +60,13 @@ typedef void (*store_json_cb)(void *arg, int error, const char *json);
 /* url: "sqlite:PATH" (its directory is created 0700, the file 0600; one daemon per file), "postgresql://…" (also through
  * PgBouncer in transaction pooling), "none:" (nothing is durable: every write succeeds at once, every read is empty).
  * Runs the migrations under a lock. options NULL: the defaults. Blocking; 0, or -errno with reason (at most size bytes)
- * in words with the remedy: -EPROTO the schema is newer than this program or was tampered with; -EINVAL the url. */
+ * in words with the remedy: -EPROTO the tables are newer than this program, were tampered with or are another
+ * application's; -EINVAL the url. */
 int store_open(const char *url, const struct store_options *options, struct event_base *base, struct store **ret_store,
         char *reason, size_t size);
+/* What follows "postgresql://", as other programs write it, too ("postgres://", "postgresql+psycopg://"); NULL: another kind
+ * of URL. */
+const char *store_postgres_address(const char *url);
 /* Commits what is queued (for at most timeout_ms), ends the thread, runs the callbacks that are left (-EAGAIN for what
  * was not written). Not from inside a callback. NULL is fine; returns NULL. */
 struct store *store_close(struct store *store, int timeout_ms);

@@ -1,5 +1,7 @@
 #include "sql/store_backend.h"
 
+#include "sql/store.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -28,6 +30,17 @@ void store_text_add(struct store_text *text, const char *data, size_t len)
 void store_text_puts(struct store_text *text, const char *string)
 {
         store_text_add(text, string, strlen(string));
+}
+
+void store_text_sql(struct store_text *text, const struct store_backend *backend, const char *sql, size_t len)
+{
+        const char *end = sql + len, *at;
+
+        for (; (at = memchr(sql, '@', (size_t)(end - sql))); sql = at + 1) {
+                store_text_add(text, sql, (size_t)(at - sql));
+                store_text_puts(text, backend->prefix);
+        }
+        store_text_add(text, sql, (size_t)(end - sql));
 }
 
 const char *store_cell(const struct store_rows *rows, size_t row, size_t column)
@@ -147,7 +160,7 @@ static int none_query(struct store_backend *backend, const char *sql, const char
 }
 
 static const struct store_backend_class none_class = {
-        .name = "none", /* without find_schema: has no tables */
+        .name = "none",
         .one_statement = true,
         .connect = none_connect,
         .disconnect = none_nothing,
@@ -158,12 +171,26 @@ static const struct store_backend_class none_class = {
         .query = none_query,
 };
 
-int store_backend_new(const char *url, struct store_backend **ret_backend, char *reason, size_t size)
+const char *store_postgres_address(const char *url)
+{
+        static const char *const names[] = { "postgresql", "postgres" };
+        const char *end = strstr(url, "://");
+
+        for (size_t i = 0; end && i < sizeof names / sizeof *names; i++) {
+                size_t len = strlen(names[i]);
+
+                if (strncmp(url, names[i], len) == 0 && (url + len == end || url[len] == '+'))
+                        return end + strlen("://");
+        }
+        return NULL;
+}
+
+int store_backend_new(const char *url, const char *schema, struct store_backend **ret_backend, char *reason, size_t size)
 {
         if (strncmp(url, "sqlite:", 7) == 0)
                 return store_sqlite_new(strncmp(url + 7, "//", 2) == 0 ? url + 9 : url + 7, ret_backend, reason, size);
-        if (strncmp(url, "postgresql://", 13) == 0 || strncmp(url, "postgres://", 11) == 0)
-                return store_postgres_new(url, ret_backend, reason, size);
+        if (store_postgres_address(url))
+                return store_postgres_new(store_postgres_address(url), schema, ret_backend, reason, size);
         if (strcmp(url, "none:") != 0) {
                 snprintf(reason, size, "the database's URL must begin with sqlite:, postgresql:// or none:");
                 return -EINVAL;

@@ -1,5 +1,6 @@
 /* One database as the store sees it: SQLite, PostgreSQL or none. Blocking; one thread at a time. SQL is written once, in
- * what both dialects share: $1 for values, and %s where the rows to write stand as a table named v. */
+ * what both dialects share: $1 for values, @agents for our table agents wherever it is, and %s where the rows to write
+ * stand as a table named v. */
 #ifndef SQL_STORE_BACKEND_H
 #define SQL_STORE_BACKEND_H
 #include "common/id.h"
@@ -11,6 +12,10 @@
 
 #define STORE_VALUES_MAX 16
 #define STORE_REASON_SIZE 256
+#define STORE_PREFIX_SIZE 136
+/* By them our schema_migrations is told from another application's table of that name. */
+#define STORE_MIGRATION_COLUMNS "('version', 'name', 'sha256', 'applied_at')"
+#define STORE_MIGRATION_COLUMN_COUNT 4
 
 struct store_value {
         const char *text; /* types u (a UUID's text) and t; NULL is SQL NULL */
@@ -53,18 +58,22 @@ void store_rows_done(struct store_rows *rows);
 struct store_backend {
         const struct store_backend_class *class;
         bool connected;
-        bool patient;                   /* wait a minute for an answer: a migration */
+        bool migrating;                 /* waits a minute for an answer; what is not as it expects is not ours: -EPROTO */
         bool lost;                      /* the last statement's answer never came: it may have been carried out */
         char reason[STORE_REASON_SIZE]; /* of the last failure, with the remedy */
+        char prefix[STORE_PREFIX_SIZE]; /* stands for @ in SQL: "" or a quoted schema with its dot */
         _Atomic int64_t give_up_at;     /* mono ms: no statement waits longer; set from any thread */
 };
 
 /* Functions return 0; -EINVAL: the statement's own fault; -ENOSPC: disk full; -EROFS: read-only; -EBUSY: another daemon
- * has it; -ENOMEM; -EAGAIN: anything else that may pass. backend->connected tells whether the connection survived. */
+ * has it; -EPROTO: the tables there are another application's; -ENOMEM; -EAGAIN: anything else that may pass.
+ * backend->connected tells whether the connection survived. */
 struct store_backend_class {
         const char *name;
-        const char *find_schema;     /* a query with a row if schema_migrations exists */
-        const char *begin_migration; /* a script: opens a transaction that only one process can be in */
+        /* Where our tables are, or will be: sets prefix. *ret_ours: they are there. NULL: a back end without tables. */
+        int (*find_tables)(struct store_backend *backend, bool *ret_ours);
+        /* Opens a transaction that only one process can be in, where names without @ are of our schema, too. */
+        int (*begin_migration)(struct store_backend *backend);
         bool one_statement;          /* write is one statement: needs no transaction of its own */
         int (*connect)(struct store_backend *backend);
         void (*disconnect)(struct store_backend *backend);
@@ -78,14 +87,15 @@ struct store_backend_class {
                 struct store_rows *ret_rows); /* store_rows_done */
 };
 
-/* url as for store_open; nothing is opened yet. 0, -EINVAL with reason, -ENOMEM. */
-int store_backend_new(const char *url, struct store_backend **ret_backend, char *reason, size_t size);
+/* url and schema as for store_open; nothing is opened yet. 0, -EINVAL with reason, -ENOMEM. */
+int store_backend_new(const char *url, const char *schema, struct store_backend **ret_backend, char *reason, size_t size);
 int store_sqlite_new(const char *path, struct store_backend **ret_backend, char *reason, size_t size);
-int store_postgres_new(const char *url, struct store_backend **ret_backend, char *reason, size_t size);
+int store_postgres_new(const char *url, const char *schema, struct store_backend **ret_backend, char *reason, size_t size);
 /* printf into backend->reason, one line; returns error. */
 int store_backend_fail(struct store_backend *backend, int error, const char *format, ...)
         __attribute__((format(printf, 3, 4)));
-/* The tables, if absent or older; -EPROTO: newer or changed. Connected. (migrations.c) */
+/* The tables, if absent or older, and that they can be written; -EPROTO: newer, changed or another application's.
+ * Connected. (migrations.c) */
 int store_migrate(struct store_backend *backend);
 
 /* A growing text; failed: out of memory, data then unusable. */
@@ -96,4 +106,6 @@ struct store_text {
 };
 void store_text_add(struct store_text *text, const char *data, size_t len);
 void store_text_puts(struct store_text *text, const char *string);
+/* SQL for the database itself: the prefix for each @. */
+void store_text_sql(struct store_text *text, const struct store_backend *backend, const char *sql, size_t len);
 #endif

@@ -19,7 +19,7 @@ static struct id cell_id(const struct store_rows *rows, size_t row, size_t colum
 
 #define AGENT_SELECT                                                                                         \
         "SELECT pool_name, created_at, agent_id, project_id, role_type, state, labels, args, last_exit, master_id, " \
-        "epoch, heartbeat_interval, max_idle_time, restarts, updated_at FROM agents WHERE "
+        "epoch, heartbeat_interval, max_idle_time, restarts, updated_at FROM @agents WHERE "
 
 static void read_agent(const struct store_rows *rows, size_t i, struct store_agent *agent)
 {
@@ -133,7 +133,7 @@ int store_pools_load(struct store *store, store_pool_cb cb, void *arg)
 {
         static const struct store_reader reader = { store_run_query, deliver_pools };
         struct store_op *op = store_op_new(NULL, &reader,
-                "SELECT pool_name, settings, updated_at FROM pools ORDER BY pool_name LIMIT " POOLS_MAX, "", NULL);
+                "SELECT pool_name, settings, updated_at FROM @pools ORDER BY pool_name LIMIT " POOLS_MAX, "", NULL);
 
         if (op) {
                 op->cb.pools = cb;
@@ -170,7 +170,7 @@ int store_key_get(struct store *store, const char *scope, const char *key, store
 {
         static const struct store_reader reader = { store_run_query, deliver_key };
         struct store_op *op = store_op_new(NULL, &reader,
-                "SELECT scope, key, body_sha256, answer, status, created_at, expires_at FROM idempotency_keys "
+                "SELECT scope, key, body_sha256, answer, status, created_at, expires_at FROM @idempotency_keys "
                 "WHERE scope = $1 AND key = $2",
                 "tt", (const struct store_value[]){ { .text = scope }, { .text = key } });
 

@@ -23,7 +23,7 @@ enum {
 _Static_assert(KIND_COUNT <= STORE_KINDS_MAX, "kinds fit the prepared statements");
 
 /* WHERE true: else SQLite reads ON CONFLICT as a join's ON. */
-#define INSERT(table, names) .columns = names, .sql = "INSERT INTO " table " (" names ") SELECT " names " FROM %s WHERE true "
+#define INSERT(table, names) .columns = names, .sql = "INSERT INTO @" table " (" names ") SELECT " names " FROM %s WHERE true "
 #define AGENT_COLUMNS                                                                                        \
         "agent_id, created_at, pool_name, role_type, project_id, state, labels, args, last_exit, master_id, "  \
         "epoch, heartbeat_interval, max_idle_time, restarts, updated_at"
@@ -32,24 +32,24 @@ static const struct store_kind kinds[KIND_COUNT] = {
         [AGENT_INSERT] = { .index = AGENT_INSERT, INSERT("agents", AGENT_COLUMNS) "ON CONFLICT (agent_id) DO NOTHING",
                 .name = "agent_insert", .types = "uittutttttiiiii", .key_values = 1,
                 .probe = "SELECT CASE WHEN created_at = $2 AND pool_name = $3 AND role_type = $4 THEN 0 ELSE 1 END "
-                         "FROM agents WHERE agent_id = $1",
+                         "FROM @agents WHERE agent_id = $1",
                 .probe_values = 4, .refused = -EEXIST, .absent = -EEXIST, .promise = true, .undo = &kinds[AGENT_UNDO] },
         [AGENT_UPDATE] = { .index = AGENT_UPDATE, .name = "agent_update", .columns = "agent_id, epoch, state, restarts, last_exit, master_id, updated_at",
                 .types = "uititti", .key_values = 1,
-                .sql = "UPDATE agents SET epoch = v.epoch, state = v.state, restarts = v.restarts, "
+                .sql = "UPDATE @agents SET epoch = v.epoch, state = v.state, restarts = v.restarts, "
                        "last_exit = v.last_exit, master_id = v.master_id, updated_at = v.updated_at FROM %s "
                        "WHERE agents.agent_id = v.agent_id AND agents.epoch <= v.epoch",
-                .probe = "SELECT CASE WHEN epoch > $2 THEN 1 ELSE 0 END FROM agents WHERE agent_id = $1",
+                .probe = "SELECT CASE WHEN epoch > $2 THEN 1 ELSE 0 END FROM @agents WHERE agent_id = $1",
                 .probe_values = 2, .refused = -ESTALE, .absent = -ENOENT },
         [AGENT_DELETE] = { .index = AGENT_DELETE, .name = "agent_delete", .columns = "agent_id", .types = "u", .key_values = 1,
-                .sql = "DELETE FROM agents WHERE agent_id IN (SELECT agent_id FROM %s)" },
+                .sql = "DELETE FROM @agents WHERE agent_id IN (SELECT agent_id FROM %s)" },
         [AGENT_UNDO] = { .index = AGENT_UNDO, .name = "agent_undo", .columns = "agent_id, created_at", .types = "ui", .key_values = 1,
-                .sql = "DELETE FROM agents WHERE (agent_id, created_at) IN (SELECT agent_id, created_at FROM %s)" },
+                .sql = "DELETE FROM @agents WHERE (agent_id, created_at) IN (SELECT agent_id, created_at FROM %s)" },
         [POOL_PUT] = { .index = POOL_PUT, INSERT("pools", "pool_name, settings, updated_at")
                        "ON CONFLICT (pool_name) DO UPDATE SET settings = excluded.settings, updated_at = excluded.updated_at",
                 .name = "pool_put", .types = "tti", .key_values = 1, .promise = true },
         [POOL_DELETE] = { .index = POOL_DELETE, .name = "pool_delete", .columns = "pool_name", .types = "t", .key_values = 1, .promise = true,
-                .sql = "DELETE FROM pools WHERE pool_name IN (SELECT pool_name FROM %s)" },
+                .sql = "DELETE FROM @pools WHERE pool_name IN (SELECT pool_name FROM %s)" },
         [KEY_INSERT] = { .index = KEY_INSERT, INSERT("idempotency_keys",
                                  "scope, key, request_id, body_sha256, answer, status, created_at, expires_at")
                          "ON CONFLICT (scope, key) DO UPDATE SET request_id = excluded.request_id, "
@@ -57,17 +57,17 @@ static const struct store_kind kinds[KIND_COUNT] = {
                          "created_at = excluded.created_at, expires_at = excluded.expires_at "
                          "WHERE idempotency_keys.expires_at <= excluded.created_at",
                 .name = "key_insert", .types = "ttuttiii", .key_values = 2,
-                .probe = "SELECT CASE WHEN request_id = $3 THEN 0 ELSE 1 END FROM idempotency_keys "
+                .probe = "SELECT CASE WHEN request_id = $3 THEN 0 ELSE 1 END FROM @idempotency_keys "
                          "WHERE scope = $1 AND key = $2",
                 .probe_values = 3, .refused = -EEXIST, .absent = -EEXIST, .promise = true, .undo = &kinds[KEY_UNDO] },
         [KEY_ANSWER] = { .index = KEY_ANSWER, .name = "key_answer", .columns = "scope, key, answer, status", .types = "ttti", .key_values = 2,
-                .sql = "UPDATE idempotency_keys SET answer = v.answer, status = v.status FROM %s "
+                .sql = "UPDATE @idempotency_keys SET answer = v.answer, status = v.status FROM %s "
                        "WHERE idempotency_keys.scope = v.scope AND idempotency_keys.key = v.key",
-                .probe = "SELECT 0 FROM idempotency_keys WHERE scope = $1 AND key = $2", .probe_values = 2, .absent = -ENOENT },
+                .probe = "SELECT 0 FROM @idempotency_keys WHERE scope = $1 AND key = $2", .probe_values = 2, .absent = -ENOENT },
         [KEY_DELETE] = { .index = KEY_DELETE, .name = "key_delete", .columns = "scope, key", .types = "tt", .key_values = 2,
-                .sql = "DELETE FROM idempotency_keys WHERE (scope, key) IN (SELECT scope, key FROM %s)" },
+                .sql = "DELETE FROM @idempotency_keys WHERE (scope, key) IN (SELECT scope, key FROM %s)" },
         [KEY_UNDO] = { .index = KEY_UNDO, .name = "key_undo", .columns = "scope, key, request_id", .types = "ttu", .key_values = 2,
-                .sql = "DELETE FROM idempotency_keys WHERE (scope, key, request_id) IN "
+                .sql = "DELETE FROM @idempotency_keys WHERE (scope, key, request_id) IN "
                        "(SELECT scope, key, request_id FROM %s)" },
         [EVENT_ADD] = { .index = EVENT_ADD, INSERT("agent_events", "event_id, at, pool_name, event, detail, agent_id, process_id, epoch, who, "
                                                        "request_id")

@@ -18,11 +18,15 @@
 #define SLICE_MS 100              /* how often a waiting thread looks at give_up_at */
 #define MIGRATION_LOCK "72061992484" /* any number that is always the same */
 
+#define SCHEMA_SIZE 64       /* NAMEDATALEN */
+#define DEFAULT_SCHEMA "agentpool"
+
 struct postgres {
         struct store_backend backend;
         PGconn *connection; /* NULL: none */
         char *url;
         char *name;         /* the URL without its password, for people */
+        char schema[SCHEMA_SIZE]; /* as configured; "": find_tables looks */
 };
 
 static struct postgres *postgres_of(struct store_backend *backend)
@@ -62,6 +66,36 @@ static int lost(struct postgres *pg, const char *why)
         return -EAGAIN;
 }
 
+static void print_prefix(struct store_backend *backend, const char *schema)
+{
+        char *end = backend->prefix;
+
+        *end++ = '"';
+        for (; *schema && end < backend->prefix + sizeof backend->prefix - 5; schema++) {
+                if (*schema == '"')
+                        *end++ = '"';
+                *end++ = *schema;
+        }
+        memcpy(end, "\".", sizeof "\".");
+}
+
+/* Of the schema alone, without the dot. */
+static int quoted_len(const struct store_backend *backend)
+{
+        return (int)strlen(backend->prefix) - 1;
+}
+
+/* In a migration: what is there is not what we made, or may not be made. */
+static int foreign(struct postgres *pg, const char *text, const char *state)
+{
+        const char *remedy = strcmp(state, "42501") == 0
+                                     ? "let this role create and own it, or name one that it owns with database.schema"
+                                     : "it has tables of another application; name another with database.schema";
+
+        return store_backend_fail(&pg->backend, -EPROTO, "%s, schema %.*s: %s (%s); %s", pg->name,
+                quoted_len(&pg->backend), pg->backend.prefix, text, state, remedy);
+}
+
 /* An answer that says no. Only the classes 22, 23 and 54 are the row's own fault. */
 static int refused(struct postgres *pg, const PGresult *result)
 {
@@ -75,6 +109,8 @@ static int refused(struct postgres *pg, const PGresult *result)
                 return lost(pg, text);
         if (strncmp(state, "22", 2) == 0 || strncmp(state, "23", 2) == 0 || strncmp(state, "54", 2) == 0)
                 return store_backend_fail(backend, -EINVAL, "%s: %s (%s)", pg->name, text, state);
+        if (backend->migrating && (strncmp(state, "42", 2) == 0 || strncmp(state, "3F", 2) == 0))
+                return foreign(pg, text, state);
         if (strcmp(state, "53100") == 0)
                 return store_backend_fail(
                         backend, -ENOSPC, "disk full: %s; free space on the server of %s", text, pg->name);
@@ -108,7 +144,7 @@ static int await(struct postgres *pg, int64_t deadline)
 /* All results of what was sent; the last good one is the caller's (PQclear), the first bad one the error. */
 static int answer(struct postgres *pg, PGresult **ret_result)
 {
-        int64_t deadline = clock_mono_ms() + (pg->backend.patient ? PATIENT_MS : ANSWER_MS);
+        int64_t deadline = clock_mono_ms() + (pg->backend.migrating ? PATIENT_MS : ANSWER_MS);
         PGresult *result, *last = NULL;
         int error = 0;
 
@@ -244,11 +280,11 @@ static void print_array(struct store_text *text, char type, const struct store_v
 }
 
 /* The rows are "unnest($1::uuid[], $2::bigint[]) AS v(agent_id, epoch)". */
-static void print_write(struct store_text *sql, const struct store_kind *kind)
+static void print_write(struct store_text *sql, const struct store_backend *backend, const struct store_kind *kind)
 {
         const char *rest = strstr(kind->sql, "%s");
 
-        store_text_add(sql, kind->sql, (size_t)(rest - kind->sql));
+        store_text_sql(sql, backend, kind->sql, (size_t)(rest - kind->sql));
         for (size_t i = 0; kind->types[i]; i++) {
                 const char *type = kind->types[i] == 'u' ? "uuid" : kind->types[i] == 't' ? "text" : "bigint";
                 char parameter[40];
@@ -259,7 +295,7 @@ static void print_write(struct store_text *sql, const struct store_kind *kind)
         store_text_puts(sql, ") AS v(");
         store_text_puts(sql, kind->columns);
         store_text_puts(sql, ")");
-        store_text_puts(sql, rest + 2);
+        store_text_sql(sql, backend, rest + 2, strlen(rest + 2));
 }
 
 static int postgres_write(struct store_backend *backend, const struct store_kind *kind,
@@ -272,7 +308,7 @@ static int postgres_write(struct store_backend *backend, const struct store_kind
         size_t columns = strlen(kind->types);
         int error = -ENOMEM;
 
-        print_write(&sql, kind);
+        print_write(&sql, backend, kind);
         for (size_t i = 0; i < columns; i++) {
                 starts[i] = arrays.len;
                 print_array(&arrays, kind->types[i], values, i, count);
@@ -313,6 +349,7 @@ static int postgres_query(struct store_backend *backend, const char *sql, const 
         const char *parameters[STORE_VALUES_MAX];
         char numbers[STORE_VALUES_MAX][24];
         Oid oids[STORE_VALUES_MAX];
+        struct store_text text = { 0 };
         PGresult *result;
         int count = 0, error;
 
@@ -326,7 +363,9 @@ static int postgres_query(struct store_backend *backend, const char *sql, const 
                         parameters[count] = numbers[count];
                 }
         }
-        error = run(postgres_of(backend), sql, count, oids, parameters, &result);
+        store_text_sql(&text, backend, sql, strlen(sql));
+        error = text.failed ? -ENOMEM : run(postgres_of(backend), text.data, count, oids, parameters, &result);
+        free(text.data);
         if (error)
                 return error;
         error = collect(result, ret_rows);
@@ -336,11 +375,62 @@ static int postgres_query(struct store_backend *backend, const char *sql, const 
         return error;
 }
 
+/* The schema that was configured; else the one of the search path where our tables are, else DEFAULT_SCHEMA. Not
+ * to_regclass, which may remember what was not there before the lock was waited for. */
+static int postgres_find_tables(struct store_backend *backend, bool *ret_ours)
+{
+        struct postgres *pg = postgres_of(backend);
+        const struct store_value wanted[] = { { .text = pg->schema }, { .text = pg->schema[0] ? pg->schema : DEFAULT_SCHEMA } };
+        struct store_rows rows;
+        bool foreign_there = false;
+        int error = postgres_query(backend,
+                "SELECT n.nspname, (SELECT COUNT(*) FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 "
+                "AND NOT a.attisdropped AND a.attname IN " STORE_MIGRATION_COLUMNS "), n.nspname = $2 "
+                "FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+                "WHERE c.relname = 'schema_migrations' AND "
+                "(n.nspname = $2 OR ($1 = '' AND pg_catalog.pg_table_is_visible(c.oid))) "
+                "ORDER BY pg_catalog.pg_table_is_visible(c.oid) DESC", "tt", wanted, &rows);
+
+        if (error)
+                return error;
+        *ret_ours = false;
+        print_prefix(backend, wanted[1].text);
+        for (size_t i = 0; i < rows.count && !*ret_ours; i++) {
+                *ret_ours = store_cell_integer(&rows, i, 1) == STORE_MIGRATION_COLUMN_COUNT;
+                foreign_there |= !*ret_ours && *store_cell(&rows, i, 2) == 't';
+                if (*ret_ours)
+                        print_prefix(backend, store_cell(&rows, i, 0));
+        }
+        store_rows_done(&rows);
+        return *ret_ours || !foreign_there ? 0 : foreign(pg, "schema_migrations has other columns", "42703");
+}
+
+static int postgres_begin_migration(struct store_backend *backend)
+{
+        struct postgres *pg = postgres_of(backend);
+        const struct store_value schema = { .text = pg->schema[0] ? pg->schema : DEFAULT_SCHEMA };
+        struct store_rows rows;
+        char script[2 * STORE_PREFIX_SIZE];
+        bool there;
+        int error = run_script(pg, "BEGIN; SELECT pg_advisory_xact_lock(" MIGRATION_LOCK ")");
+
+        if (!error)
+                error = postgres_query(backend, "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1", "t", &schema, &rows);
+        if (error)
+                return error;
+        there = rows.count > 0; /* IF NOT EXISTS asks for the right to create it all the same */
+        store_rows_done(&rows);
+        snprintf(script, sizeof script, "CREATE SCHEMA %.*s", quoted_len(backend), backend->prefix);
+        if (!there)
+                error = run_script(pg, script);
+        snprintf(script, sizeof script, "SET LOCAL search_path = %.*s", quoted_len(backend), backend->prefix);
+        return error ? error : run_script(pg, script);
+}
+
 static const struct store_backend_class postgres_class = {
         .name = "postgresql",
-        /* Not to_regclass, which may remember what was not there before the lock was waited for. */
-        .find_schema = "SELECT 1 FROM pg_class WHERE relname = 'schema_migrations' AND pg_table_is_visible(oid)",
-        .begin_migration = "BEGIN; SELECT pg_advisory_xact_lock(" MIGRATION_LOCK ")",
+        .find_tables = postgres_find_tables,
+        .begin_migration = postgres_begin_migration,
         .one_statement = true,
         .connect = postgres_connect,
         .disconnect = postgres_disconnect,
@@ -372,13 +462,17 @@ static char *masked(const PQconninfoOption *options)
         return text;
 }
 
-int store_postgres_new(const char *url, struct store_backend **ret_backend, char *reason, size_t size)
+int store_postgres_new(const char *address, const char *schema, struct store_backend **ret_backend, char *reason, size_t size)
 {
-        /* libpq's own message may quote the URL with its password. */
-        PQconninfoOption *options = PQconninfoParse(url, NULL);
+        PQconninfoOption *options;
         struct postgres *pg;
+        char *url;
 
+        if (asprintf(&url, "postgresql://%s", address) < 0)
+                return -ENOMEM;
+        options = PQconninfoParse(url, NULL); /* libpq's own message may quote the URL with its password */
         if (!options) {
+                free(url);
                 snprintf(reason, size,
                         "the database's URL is no valid postgresql://user:password@host:port/database?option=value "
                         "(special characters as %%XX)");
@@ -387,11 +481,14 @@ int store_postgres_new(const char *url, struct store_backend **ret_backend, char
         pg = calloc(1, sizeof *pg);
         if (pg) {
                 pg->backend.class = &postgres_class;
-                pg->url = strdup(url);
+                pg->url = url;
                 pg->name = masked(options);
+                snprintf(pg->schema, sizeof pg->schema, "%s", schema ? schema : "");
+        } else {
+                free(url);
         }
         PQconninfoFree(options);
-        if (pg && (!pg->url || !pg->name)) {
+        if (pg && !pg->name) {
                 postgres_free(&pg->backend);
                 pg = NULL;
         }

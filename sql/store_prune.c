@@ -12,16 +12,16 @@ static const struct prune {
         const char *sql, *type;
         unsigned value;
 } prunes[] = {
-        { "DELETE FROM agent_events WHERE event_id IN "
-          "(SELECT event_id FROM agent_events WHERE event_id < $1 ORDER BY event_id LIMIT " ROWS ")", "u", CUTOFF_ID },
-        { "DELETE FROM agent_executions WHERE execution_id IN (SELECT execution_id FROM agent_executions "
+        { "DELETE FROM @agent_events WHERE event_id IN "
+          "(SELECT event_id FROM @agent_events WHERE event_id < $1 ORDER BY event_id LIMIT " ROWS ")", "u", CUTOFF_ID },
+        { "DELETE FROM @agent_executions WHERE execution_id IN (SELECT execution_id FROM @agent_executions "
           "WHERE started_at < $1 ORDER BY started_at, execution_id LIMIT " ROWS ")", "i", CUTOFF },
-        { "DELETE FROM pool_metrics WHERE (pool_name, at) IN "
-          "(SELECT pool_name, at FROM pool_metrics WHERE at < $1 ORDER BY at LIMIT " ROWS ")", "i", CUTOFF },
-        { "DELETE FROM idempotency_keys WHERE (scope, key) IN (SELECT scope, key FROM idempotency_keys "
+        { "DELETE FROM @pool_metrics WHERE (pool_name, at) IN "
+          "(SELECT pool_name, at FROM @pool_metrics WHERE at < $1 ORDER BY at LIMIT " ROWS ")", "i", CUTOFF },
+        { "DELETE FROM @idempotency_keys WHERE (scope, key) IN (SELECT scope, key FROM @idempotency_keys "
           "WHERE expires_at <= $1 ORDER BY expires_at LIMIT " ROWS ")", "i", NOW },
-        { "DELETE FROM agents WHERE agent_id IN "
-          "(SELECT agent_id FROM agents WHERE state = 'terminated' AND updated_at < $1 LIMIT " ROWS ")", "i", CUTOFF },
+        { "DELETE FROM @agents WHERE agent_id IN "
+          "(SELECT agent_id FROM @agents WHERE state = 'terminated' AND updated_at < $1 LIMIT " ROWS ")", "i", CUTOFF },
 };
 #define PRUNE_COUNT (sizeof prunes / sizeof prunes[0])
 

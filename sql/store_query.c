@@ -145,7 +145,7 @@ int store_executions(struct store *store, const struct store_query *query, store
         store_draft_add(&draft,
                 "SELECT execution_id, agent_id, project_id, pool_name, method, status, error, started_at, completed_at, "
                 "CASE WHEN completed_at IS NULL THEN NULL ELSE duration_ms END, started_at || '.' || execution_id "
-                "FROM agent_executions WHERE 1 = 1");
+                "FROM @agent_executions WHERE 1 = 1");
         filter_executions(&draft, query);
         if (query->cursor) {
                 if (parse_cursor(query->cursor, &at, &id) < 0)
@@ -186,7 +186,7 @@ int store_events(struct store *store, const struct store_query *query, store_jso
                 return -EINVAL;
         store_draft_add(&draft,
                 "SELECT event_id, at, pool_name, event, detail, agent_id, process_id, epoch, who, request_id, event_id "
-                "FROM agent_events WHERE 1 = 1");
+                "FROM @agent_events WHERE 1 = 1");
         store_draft_id(&draft, "agent_id =", &query->agent_id);
         store_draft_text(&draft, "pool_name =", query->pool_name);
         store_draft_text(&draft, "event =", query->event);
@@ -261,7 +261,7 @@ int store_executions_summary(struct store *store, const struct store_query *quer
         struct store_draft draft = { .len = 0 };
 
         store_draft_add(&draft, "SELECT status, COUNT(*), SUM(duration_ms), MAX(duration_ms) FROM "
-                                "(SELECT status, duration_ms FROM agent_executions WHERE 1 = 1");
+                                "(SELECT status, duration_ms FROM @agent_executions WHERE 1 = 1");
         filter_executions(&draft, query);
         store_draft_add(
                 &draft, " ORDER BY started_at DESC, execution_id DESC LIMIT %d) AS e GROUP BY status", SUMMARY_ROWS);
@@ -331,7 +331,7 @@ int store_timeseries(struct store *store, const struct store_query *query, store
                 return -EINVAL;
         store_draft_add(&draft,
                 "SELECT at / %lld, SUM(capacity), SUM(used), SUM(executions), SUM(executions_ok) FROM "
-                "(SELECT at, capacity, used, executions, executions_ok FROM pool_metrics WHERE 1 = 1",
+                "(SELECT at, capacity, used, executions, executions_ok FROM @pool_metrics WHERE 1 = 1",
                 (long long)bucket);
         store_draft_text(&draft, "pool_name =", query->pool_name);
         store_draft_integer(&draft, "at >=", query->since);

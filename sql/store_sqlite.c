@@ -14,6 +14,8 @@
 
 #define BUSY_MS 2000 /* another program (the sqlite3 shell) may hold the write lock that long */
 
+#define FOREIGN "%s has tables of another application; give database.url a file of its own"
+
 struct sqlite {
         struct store_backend backend;
         sqlite3 *db; /* NULL: not open */
@@ -60,6 +62,11 @@ static int sqlite_error(struct sqlite *s)
                 return store_backend_fail(backend, -ENOMEM, "%s: out of memory", s->path);
         if (code == SQLITE_CONSTRAINT || code == SQLITE_MISMATCH || code == SQLITE_TOOBIG || code == SQLITE_RANGE)
                 return store_backend_fail(backend, -EINVAL, "%s: %s", s->path, text);
+        if (code == SQLITE_NOTADB)
+                return store_backend_fail(
+                        backend, -EPROTO, "%s is no SQLite database; give database.url a file of its own", s->path);
+        if (code == SQLITE_ERROR && backend->migrating)
+                return store_backend_fail(backend, -EPROTO, FOREIGN " (%s)", s->path, text);
         if (code == SQLITE_FULL || sqlite3_system_errno(s->db) == ENOSPC)
                 return store_backend_fail(
                         backend, -ENOSPC, "disk full: cannot write %s; free space on its file system", s->path);
@@ -140,9 +147,36 @@ static int lock_file(struct sqlite *s)
                 "%s is in use by another agentpoold; stop that one or give this one a database.url of its own", s->path);
 }
 
+static int sqlite_query(struct store_backend *backend, const char *sql, const char *types,
+        const struct store_value *values, struct store_rows *ret_rows);
+
+/* Ours, or a file without tables. */
+static int sqlite_find_tables(struct store_backend *backend, bool *ret_ours)
+{
+        struct store_rows rows;
+        bool empty;
+        int error = sqlite_query(backend,
+                "SELECT (SELECT COUNT(*) FROM pragma_table_info('schema_migrations') WHERE name IN " STORE_MIGRATION_COLUMNS
+                "), (SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND substr(name, 1, 7) <> 'sqlite_')",
+                "", NULL, &rows);
+
+        if (error)
+                return error;
+        *ret_ours = store_cell_integer(&rows, 0, 0) == STORE_MIGRATION_COLUMN_COUNT;
+        empty = store_cell_integer(&rows, 0, 1) == 0;
+        store_rows_done(&rows);
+        return *ret_ours || empty ? 0 : store_backend_fail(backend, -EPROTO, FOREIGN, sqlite_of(backend)->path);
+}
+
+static int sqlite_begin_migration(struct store_backend *backend)
+{
+        return sqlite_exec(backend, "BEGIN EXCLUSIVE");
+}
+
 static int sqlite_connect(struct store_backend *backend)
 {
         struct sqlite *s = sqlite_of(backend);
+        bool ours;
         int error;
 
         if (s->db)
@@ -158,7 +192,9 @@ static int sqlite_connect(struct store_backend *backend)
         }
         backend->connected = true;
         sqlite3_busy_timeout(s->db, BUSY_MS);
-        error = sqlite_exec(backend, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
+        error = sqlite_find_tables(backend, &ours); /* before anything is changed in a file that is not ours */
+        if (!error)
+                error = sqlite_exec(backend, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
                                      "PRAGMA journal_size_limit = 67108864;"
                                      /* Pages that many commits change are written back once, not every 4 MiB. */
                                      "PRAGMA wal_autocheckpoint = 8192; PRAGMA cache_size = -32768");
@@ -185,7 +221,7 @@ static int prepare_write(struct sqlite *s, const struct store_kind *kind, sqlite
         struct store_text sql = { 0 };
         int error = -ENOMEM;
 
-        store_text_add(&sql, kind->sql, (size_t)(rest - kind->sql));
+        store_text_sql(&sql, &s->backend, kind->sql, (size_t)(rest - kind->sql));
         for (size_t i = 0; kind->types[i]; i++) {
                 size_t len = strcspn(column, ",");
                 char parameter[40];
@@ -196,7 +232,7 @@ static int prepare_write(struct sqlite *s, const struct store_kind *kind, sqlite
                 column += len + strspn(column + len, ", ");
         }
         store_text_puts(&sql, ") AS v");
-        store_text_puts(&sql, rest + 2);
+        store_text_sql(&sql, &s->backend, rest + 2, strlen(rest + 2));
         if (!sql.failed)
                 error = sqlite3_prepare_v3(s->db, sql.data, -1, SQLITE_PREPARE_PERSISTENT, ret_statement, NULL) ?
                         sqlite_error(s) :
@@ -252,11 +288,15 @@ static int sqlite_query(struct store_backend *backend, const char *sql, const ch
 {
         struct sqlite *s = sqlite_of(backend);
         struct store_rows rows = { 0 };
+        struct store_text text = { 0 };
         sqlite3_stmt *statement;
         int error;
 
-        if (sqlite3_prepare_v2(s->db, sql, -1, &statement, NULL) != SQLITE_OK)
-                return sqlite_error(s);
+        store_text_sql(&text, backend, sql, strlen(sql));
+        error = text.failed ? SQLITE_NOMEM : sqlite3_prepare_v2(s->db, text.data, -1, &statement, NULL);
+        free(text.data);
+        if (error)
+                return error == SQLITE_NOMEM ? -ENOMEM : sqlite_error(s);
         for (int i = 0; types[i]; i++) {
                 char name[16];
 
@@ -276,8 +316,8 @@ static int sqlite_query(struct store_backend *backend, const char *sql, const ch
 
 static const struct store_backend_class sqlite_class = {
         .name = "sqlite",
-        .find_schema = "SELECT 1 FROM sqlite_master WHERE name = 'schema_migrations'",
-        .begin_migration = "BEGIN EXCLUSIVE",
+        .find_tables = sqlite_find_tables,
+        .begin_migration = sqlite_begin_migration,
         .connect = sqlite_connect,
         .disconnect = sqlite_disconnect,
         .free = sqlite_free,

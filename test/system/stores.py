@@ -27,9 +27,14 @@ def rows(daemon, query):
             return [tuple("" if cell is None else str(cell) for cell in row) for row in connection.execute(query)]
         finally:
             connection.close()
-    text = subprocess.run(["psql", "-XAtq", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-c", query, url], check=True,
-                          capture_output=True, text=True).stdout
-    return [tuple(line.split("\t")) for line in text.splitlines()]
+    return [tuple(line.split("\t")) for line in psql(url, query).splitlines()]
+
+
+def psql(url, query, schema="agentpool"):
+    """What a script prints that is run past the daemon, direct or through PgBouncer."""
+    return subprocess.run(["psql", "-XAtq", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-c",
+                           f"BEGIN; SET LOCAL search_path = {schema}; {query}; COMMIT", url],
+                          check=True, capture_output=True, text=True).stdout
 
 
 def states(daemon):

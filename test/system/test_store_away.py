@@ -15,7 +15,7 @@ import pytest
 
 from daemon import BUILD, PATIENCE, command_pool, descendants, module_pool, wait_for
 from postgres import Postgres
-from stores import rows, states
+from stores import psql, rows, states
 
 WAIT_MS = 1500
 HISTORY_KEPT = 16000  # of an outage: about half of the store's queue
@@ -186,8 +186,8 @@ def test_ends_in_order_when_told_while_it_waits_for_postgresql(own_postgres, mak
 def test_refuses_to_start_when_the_schema_is_newer(own_postgres, make_daemon):
     daemon = make_daemon(database={"url": own_postgres.url("db")})
     assert daemon.stop() == 0
-    subprocess.run(["psql", "-Xq", "-c", "INSERT INTO schema_migrations SELECT version + 1000, name, sha256, applied_at "
-                    "FROM schema_migrations LIMIT 1", daemon.config["database"]["url"]], check=True)
+    psql(daemon.config["database"]["url"],
+         "INSERT INTO schema_migrations SELECT version + 1000, name, sha256, applied_at FROM schema_migrations LIMIT 1")
     daemon.launch()
     assert daemon.process.wait(timeout=PATIENCE) == 78
     assert "newer" in daemon.log()

@@ -1,8 +1,10 @@
 """What was answered is never lost, whichever store there is: SQLite, PostgreSQL, PostgreSQL through PgBouncer."""
 import concurrent.futures
+import contextlib
 import os
 import random
 import signal
+import sqlite3
 import time
 import uuid
 
@@ -10,7 +12,7 @@ import pytest
 import requests
 
 from daemon import BUILD, PATIENCE, command_pool, module_pool, wait_for
-from stores import STORES, comparable, rows, settings_for, states
+from stores import STORES, comparable, psql, rows, settings_for, states
 
 FAST_RESTART = {"delay_ms": 10, "delay_max_ms": 50}
 
@@ -18,6 +20,40 @@ FAST_RESTART = {"delay_ms": 10, "delay_max_ms": 50}
 @pytest.fixture(params=STORES)
 def store(request):
     return settings_for(request.param, lambda: request.getfixturevalue("postgres"))
+
+
+STRANGERS = "CREATE TABLE schema_migrations (version text PRIMARY KEY); CREATE TABLE agents (id integer PRIMARY KEY)"
+
+
+@pytest.mark.parametrize("way", ["direct", "pgbouncer"])
+def test_keeps_its_tables_apart_when_the_database_has_another_applications(make_daemon, postgres, way):
+    name = f"shared_{way}"
+    direct = postgres.url(name)
+    psql(direct, STRANGERS, schema="public")
+    url = (direct if way == "direct" else postgres.bouncer_url(name, create=False)).replace("postgresql:", "postgresql+psycopg:")
+    daemon = make_daemon(pools={"modules": module_pool()}, database={"url": url, "pooled": way == "pgbouncer"})
+    agent = daemon.spawn("modules")
+    assert psql(direct, "SELECT agent_id FROM agents").split() == [agent["agent_id"]]
+    assert psql(direct, "SELECT count(*) FROM agents", schema="public").split() == ["0"]
+    other = make_daemon(start=False, database={"url": url, "schema": "public"})
+    other.launch()
+    assert other.process.wait(timeout=PATIENCE) == 78
+    assert "another application" in other.log() and "database.schema" in other.log()
+    third = make_daemon(pools={"modules": module_pool()}, database={"url": url, "schema": "third"})
+    assert third.agents() == [] and third.spawn("modules")
+    assert len(daemon.agents()) == 1
+
+
+def test_ends_with_78_when_the_file_is_another_applications(make_daemon, run_base):
+    path = run_base / "app.db"
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.executescript(STRANGERS)
+    before = path.read_bytes()
+    daemon = make_daemon(start=False, database={"url": f"sqlite:{path}"})
+    daemon.launch()
+    assert daemon.process.wait(timeout=PATIENCE) == 78
+    assert "another application" in daemon.log() and "database.url" in daemon.log()
+    assert path.read_bytes() == before
 
 
 def settled(daemon, pool, number):

@@ -228,7 +228,8 @@ static inline void fixture_start(void)
 static inline const char *pg_ask(int port, const char *database, const char *sql)
 {
         PGconn *connection =
-                PQconnectdb(format("host=127.0.0.1 port=%d user=postgres dbname=%s", port, database));
+                PQconnectdb(format("host=127.0.0.1 port=%d user=postgres dbname=%s options=-csearch_path=agentpool,public",
+                        port, database));
         PGresult *result;
         const char *text;
 

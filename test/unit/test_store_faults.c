@@ -159,7 +159,7 @@ START_TEST(test_commit_is_not_doubled_when_its_answer_was_lost)
 
         open_behind_proxy(_i ? PGBOUNCER : POSTGRES, &(struct store_options){ .wait_ms = 120000 });
         agent = an_agent();
-        eat_answer("INSERT INTO agents");
+        eat_answer("INSERT INTO \"agentpool\".agents");
         ck_assert_int_eq(store_agent_insert(store, &agent, on_outcome, &outcome), 0);
         WAIT_UNTIL(proxy.eaten == 1);
         ck_assert(has_row(&agent.agent_id));
@@ -198,7 +198,7 @@ START_TEST(test_given_up_insert_leaves_nothing_when_its_commit_was_done)
         open_behind_proxy(POSTGRES, &(struct store_options){ .wait_ms = 400 });
         ck_assert_int_eq(insert_one(&other), 0);
         agent = an_agent();
-        eat_answer("INSERT INTO agents");
+        eat_answer("INSERT INTO \"agentpool\".agents");
         ck_assert_int_eq(FINISH(store_agent_insert, store, &agent), -EAGAIN);
         ck_assert_uint_eq(proxy.eaten, 1);
         ck_assert(has_row(&agent.agent_id));
@@ -206,7 +206,7 @@ START_TEST(test_given_up_insert_leaves_nothing_when_its_commit_was_done)
         LOOP_UNTIL(status().queued == 0 && status().available);
         ck_assert(!has_row(&agent.agent_id));
         ck_assert(has_row(&other.agent_id));
-        eat_answer("INSERT INTO idempotency_keys");
+        eat_answer("INSERT INTO \"agentpool\".idempotency_keys");
         ck_assert_int_eq(store_key_insert(store, &key, on_outcome, &outcome), 0);
         LOOP_UNTIL(outcome.calls);
         ck_assert_int_eq(outcome.error, -EAGAIN);

@@ -280,6 +280,112 @@ START_TEST(test_open_refuses_when_schema_is_newer_or_changed)
 }
 END_TEST
 
+static const char rails[] = "CREATE TABLE schema_migrations (version TEXT PRIMARY KEY)";
+static const char stranger[] = "CREATE TABLE agents (id INTEGER PRIMARY KEY, name TEXT)";
+
+/* Puts a table of another application where the test says; the store's own are then made beside it, or not at all. */
+static void plant(const char *schema, const char *table)
+{
+        if (db.backend == SQLITE) {
+                *strrchr(db.path, '/') = '\0';
+                must(mkdir(db.path, 0700) == 0);
+                db.path[strlen(db.path)] = '/';
+                close(open(db.path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+                ask(&db, table);
+                return;
+        }
+        if (strcmp(schema, "public") != 0)
+                ask(&db, format("CREATE SCHEMA %s", schema));
+        ask(&db, format("SET search_path = %s; %s", schema, table));
+}
+
+START_TEST(test_open_refuses_when_tables_are_of_another_application)
+{
+        const char *const tables[] = { rails, stranger };
+        struct store_options options = { .schema = "taken", .start_away = true };
+        struct store *opened = NULL;
+        char reason[256];
+
+        for (size_t i = 0; i < 2; i++) {
+                database_new(&db, (enum backend)_i);
+                plant("taken", tables[i]);
+                base = event_base_new();
+                ck_assert_int_eq(store_open(db.url, &options, base, &opened, reason, sizeof reason), -EPROTO);
+                ck_assert_msg(strstr(reason, "of another application"), "%s", reason);
+                ck_assert_ptr_nonnull(strstr(reason, db.backend == SQLITE ? "database.url" : "database.schema"));
+                event_base_free(base);
+                /* Nothing of ours was left there. */
+                ck_assert_str_eq(ask(&db, db.backend == SQLITE ? "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table'"
+                                                               : "SELECT COUNT(*) FROM pg_tables WHERE schemaname = 'taken'"),
+                        "1");
+        }
+}
+END_TEST
+
+START_TEST(test_tables_get_a_schema_of_their_own_when_public_has_others)
+{
+        struct store_agent agent;
+
+        database_new(&db, (enum backend)_i);
+        plant("public", rails);
+        ask(&db, "SET search_path = public; CREATE TABLE agents (id INTEGER PRIMARY KEY)");
+        store = open_store(db.url, NULL);
+        ck_assert_int_eq(insert_one(&agent), 0);
+        close_store(store);
+        ck_assert_str_eq(ask(&db, "SELECT COUNT(*) FROM agentpool.agents"), "1");
+        ck_assert_str_eq(ask(&db, "SELECT COUNT(*) FROM public.agents"), "0");
+}
+END_TEST
+
+START_TEST(test_tables_stay_where_they_are_when_an_older_daemon_made_them_in_public)
+{
+        struct store_agent agent;
+
+        database_new(&db, (enum backend)_i);
+        store = open_store(db.url, &(struct store_options){ .schema = "public" });
+        ck_assert_int_eq(insert_one(&agent), 0);
+        close_store(store);
+        store = open_store(db.url, NULL);
+        check_still_readable(1);
+        close_store(store);
+        ck_assert_str_eq(ask(&db, "SELECT COUNT(*) FROM pg_namespace WHERE nspname = 'agentpool'"), "0");
+        /* Another daemon beside it. */
+        store = open_store(db.url, &(struct store_options){ .schema = "Second" });
+        check_still_readable(0);
+        close_store(store);
+        ck_assert_str_eq(ask(&db, "SELECT COUNT(*) FROM \"Second\".agents"), "0");
+}
+END_TEST
+
+START_TEST(test_open_says_what_to_grant_when_role_may_not_make_tables)
+{
+        char reason[256], url[256];
+
+        database_new(&db, POSTGRES);
+        ask(&db, format("CREATE ROLE r%s LOGIN", db.name));
+        snprintf(url, sizeof url, "postgresql+psycopg://r%s@127.0.0.1:%d/%s", db.name, postgres.port, db.name);
+        ck_assert_int_eq(try_open(url, reason), -EPROTO);
+        ck_assert_msg(strstr(reason, "let this role create and own it"), "%s", reason);
+        ask(&db, format("CREATE SCHEMA agentpool AUTHORIZATION r%s", db.name));
+        ck_assert_int_eq(try_open(url, reason), 0);
+}
+END_TEST
+
+START_TEST(test_open_refuses_when_file_is_no_database)
+{
+        char reason[256];
+        FILE *file;
+
+        database_new(&db, SQLITE);
+        snprintf(db.path, sizeof db.path, "%s/notes%d.txt", root, (int)getpid());
+        file = fopen(db.path, "w");
+        must(file && fputs("a letter, and far longer than a header of SQLite, so that it is read as one: it is none\n", file) >= 0);
+        must(fclose(file) == 0);
+        ck_assert_int_eq(try_open(format("sqlite:%s", db.path), reason), -EPROTO);
+        ck_assert_msg(strstr(reason, "is no SQLite database"), "%s", reason);
+}
+END_TEST
+
 START_TEST(test_schema_is_made_once_when_processes_race)
 {
         enum { PROCESSES = 6 };
@@ -328,6 +434,11 @@ int main(void)
         tcase_add_test(tcase, test_disk_full_is_told_when_sqlite_cannot_grow);
         tcase_add_test(tcase, test_disk_full_is_told_when_postgresql_cannot_grow);
         tcase_add_loop_test(tcase, test_open_refuses_when_schema_is_newer_or_changed, 0, BACKENDS);
+        tcase_add_loop_test(tcase, test_open_refuses_when_tables_are_of_another_application, 0, BACKENDS);
+        tcase_add_loop_test(tcase, test_tables_get_a_schema_of_their_own_when_public_has_others, POSTGRES, BACKENDS);
+        tcase_add_loop_test(tcase, test_tables_stay_where_they_are_when_an_older_daemon_made_them_in_public, POSTGRES, BACKENDS);
+        tcase_add_test(tcase, test_open_says_what_to_grant_when_role_may_not_make_tables);
+        tcase_add_test(tcase, test_open_refuses_when_file_is_no_database);
         tcase_add_loop_test(tcase, test_schema_is_made_once_when_processes_race, 0, BACKENDS);
         suite_add_tcase(suite, tcase);
         return run_suite(suite);
