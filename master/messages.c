@@ -230,13 +230,13 @@ static void on_posted(void *arg, int error)
         free(posted);
 }
 
-/* 0; -EAGAIN: neither Redis nor the control socket takes it; -ENOMEM. take_command is consumed even then. */
+/* 0; as channel_send: neither Redis nor the control socket takes it; -ENOMEM. take_command is consumed even then. */
 static int post(struct messages *messages, const struct agent *agent, const struct id *command_id, char *take_command)
 {
         struct master *master = messages->master;
-        bool away = degraded_reason(master->degraded);
-        struct posted *posted = away ? NULL : malloc(sizeof *posted);
-        int r = away ? -EAGAIN : -ENOMEM;
+        bool direct = degraded_reason(master->degraded) || strlen(take_command) > COMMAND_PUBLISHED_MAX;
+        struct posted *posted = direct ? NULL : malloc(sizeof *posted);
+        int r = direct ? -EAGAIN : -ENOMEM;
 
         if (posted) {
                 *posted = (struct posted){ .messages = messages, .command_id = *command_id,
@@ -248,7 +248,7 @@ static int post(struct messages *messages, const struct agent *agent, const stru
         if (r == 0)
                 return 0;
         if (r == -EAGAIN)
-                r = workers_send_command(master->workers, &agent->worker->process_id, take_command) < 0 ? r : 0;
+                r = workers_send_command(master->workers, &agent->worker->process_id, take_command);
         free(take_command);
         free(posted);
         return r;

@@ -13,8 +13,8 @@ typedef void (*message_cb)(void *arg, enum message_result result, const cJSON *m
 
 struct messages *messages_new(struct master *master);
 struct messages *messages_free(struct messages *messages); /* what waits gets MESSAGE_FAILED */
-/* Hands message (a request: cb follows once; a notification: cb is NULL) to a running agent. 0; -EAGAIN: Redis is away or
- * too many wait; -ENOMEM. message is borrowed. */
+/* Hands message (a request: cb follows once; a notification: cb is NULL) to a running agent. 0; -EAGAIN: too many wait,
+ * or too much for its worker; -EMSGSIZE: longer than CHANNEL_LONGEST; -EPIPE, -ENOENT: no way to its worker; -ENOMEM. message is borrowed. */
 int messages_send(struct messages *messages, struct agent *agent, cJSON *message, int64_t timeout_ms, message_cb cb,
         void *arg);
 /* ANSWER and MESSAGE_FAILED from master:<id>:replies. */

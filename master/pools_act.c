@@ -19,12 +19,13 @@
 
 /* Spawns that share one registry call. */
 #define RESERVE_BATCH 128
+#define RESERVE_BYTES (4 * 1024 * 1024) /* … and no more with this much of commands: what Redis is told at once is bounded */
 
 /* Reservations collected from neighbouring actions. */
 struct batch {
         struct registry_reservation items[RESERVE_BATCH];
         char *commands[RESERVE_BATCH];
-        size_t count;
+        size_t count, bytes;
 };
 
 /* Which row a store callback speaks of. */
@@ -71,7 +72,7 @@ static void flush_batch(struct master *master, struct master_pool *pool, struct 
                         take_placed(pool, r, &failed, 1);
                 free(batch->commands[i]);
         }
-        batch->count = 0;
+        batch->count = batch->bytes = 0;
 }
 
 static void reserve(struct master *master, struct master_pool *pool, struct batch *batch, const struct agent *agent)
@@ -95,7 +96,8 @@ static void reserve(struct master *master, struct master_pool *pool, struct batc
                 .max_idle_time = agent->max_idle_time,
                 .restarts = agent->restarts,
         };
-        if (batch->count == RESERVE_BATCH)
+        batch->bytes += strlen(command);
+        if (batch->count == RESERVE_BATCH || batch->bytes >= RESERVE_BYTES)
                 flush_batch(master, pool, batch);
 }
 

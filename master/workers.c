@@ -233,8 +233,9 @@ static cJSON *welcome_settings(const struct master *master, const struct pool_co
         return NULL;
 }
 
-/* Takes over its control socket. NULL when out of memory or descriptors: the socket is closed. */
-static struct workers_entry *entry_new(struct workers *workers, const struct id *process_id, int take_socket)
+/* Takes over its control socket, on which it says nothing longer than a line of its agents. NULL when out of memory or
+ * descriptors: the socket is closed. */
+static struct workers_entry *entry_new(struct workers *workers, const struct id *process_id, size_t longest, int take_socket)
 {
         static const struct channel_events events = { .on_packet = on_packet, .on_closed = on_closed };
         struct workers_entry *entry = take_socket < 0 ? NULL : calloc(1, sizeof *entry); /* no room for its socket */
@@ -247,6 +248,7 @@ static struct workers_entry *entry_new(struct workers *workers, const struct id 
                 free(entry);
                 return NULL;
         }
+        channel_limit(entry->channel, longest + CONTROL_OVERHEAD);
         HASH_ADD(hh, workers->entries, process_id, sizeof entry->process_id, entry);
         return entry;
 }
@@ -254,7 +256,7 @@ static struct workers_entry *entry_new(struct workers *workers, const struct id 
 int workers_add(struct workers *workers, const struct id *process_id, const struct pool_config *config, int take_socket)
 {
         struct control welcome = { .type = CONTROL_WELCOME };
-        struct workers_entry *entry = entry_new(workers, process_id, take_socket);
+        struct workers_entry *entry = entry_new(workers, process_id, (size_t)config->runtime.max_line_bytes, take_socket);
         int r;
 
         if (!entry)
@@ -267,7 +269,7 @@ int workers_add(struct workers *workers, const struct id *process_id, const stru
 
 int workers_dismiss(struct workers *workers, const struct id *process_id, int take_socket)
 {
-        struct workers_entry *entry = entry_new(workers, process_id, take_socket);
+        struct workers_entry *entry = entry_new(workers, process_id, 0, take_socket);
 
         return entry ? send_control(entry, &(struct control){ .type = CONTROL_STOP, .number = CONTROL_STOP_END }) : -ENOMEM;
 }
@@ -294,13 +296,14 @@ int workers_send(struct workers *workers, const struct id *process_id, const str
 
 int workers_send_command(struct workers *workers, const struct id *process_id, const char *command)
 {
-        struct control control = { .type = CONTROL_COMMAND };
-        int r = command_decode(command, strlen(command), &control.command);
+        struct workers_entry *entry = find(workers, process_id);
+        char *text = entry ? control_wrap_command(command) : NULL;
+        int r;
 
-        if (r < 0)
-                return r;
-        r = workers_send(workers, process_id, &control);
-        command_done(&control.command);
+        if (!entry)
+                return -ENOENT;
+        r = !text ? -ENOMEM : !entry->channel ? -EPIPE : channel_send(entry->channel, text, strlen(text));
+        free(text);
         return r;
 }
 

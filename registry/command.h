@@ -10,6 +10,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A longer envelope takes the control socket, also while Redis is there: what Redis keeps for a subscriber is bounded
+ * (client-output-buffer-limit), and one that reads slowly would be cut off. */
+#define COMMAND_PUBLISHED_MAX (64 * 1024)
+
 enum command_type {
         COMMAND_SPAWN = 1, /* start the agent under this epoch */
         COMMAND_TERMINATE, /* end the agent */

@@ -177,6 +177,16 @@ char *control_encode(const struct control *control)
         return text;
 }
 
+char *control_wrap_command(const char *command)
+{
+        struct json_text text = { 0 };
+
+        json_text_put(&text, "{\"type\":\"command\",\"command\":", strlen("{\"type\":\"command\",\"command\":"));
+        json_text_put(&text, command, strlen(command));
+        json_text_put(&text, "}", 1);
+        return json_text_take(&text);
+}
+
 static int read_body(cJSON *tree, struct control *control)
 {
         const char *reason;

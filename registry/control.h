@@ -34,6 +34,7 @@ enum control_stop {
         CONTROL_STOP_NOW,       /* kill the agents, then exit */
 };
 
+#define CONTROL_OVERHEAD (1024 * 1024) /* the longest that a worker says beside a line of an agent; a portion, for one */
 #define CONTROL_HOSTED_MAX 500 /* agents per HOSTED packet */
 
 struct control_used {
@@ -60,6 +61,8 @@ struct control {
 
 /* Compact text, the caller's to free(); NULL when out of memory. Borrows everything. */
 char *control_encode(const struct control *control);
+/* The COMMAND of a command that is text already. */
+char *control_wrap_command(const char *command);
 /* 0, -EINVAL, -ENOMEM. control_done afterwards. */
 int control_decode(const char *text, size_t len, struct control *ret_control);
 void control_done(struct control *control);

@@ -35,7 +35,7 @@ struct said {
 };
 
 /* By the control socket. */
-static int tell_master(struct worker *worker, const struct reply *reply)
+static int tell_by_control(struct worker *worker, const struct reply *reply)
 {
         struct control control = { .type = CONTROL_REPLY, .reply = *reply };
         int r = worker_send(worker, &control);
@@ -44,6 +44,21 @@ static int tell_master(struct worker *worker, const struct reply *reply)
                 log_warn("reply.not_sent", "type=%s agent=%s error=%s", reply_type_name(reply->type),
                         ID_TEXT(&reply->agent_id), LOG_Q(strerror(-r)));
         return r;
+}
+
+/* An answer that it does not take now is lost: who waits for it hears that at once. */
+static int tell_master(struct worker *worker, const struct reply *reply)
+{
+        struct reply failed = { .type = REPLY_MESSAGE_FAILED, .command_id = reply->command_id, .agent_id = reply->agent_id,
+                .process_id = reply->process_id, .epoch = reply->epoch };
+        char detail[] = "the agent answered, but more than 64 MiB wait for the master on its worker's control socket";
+        char memory[] = "the agent answered, but its worker is out of memory";
+        int r = tell_by_control(worker, reply);
+
+        if (r == 0 || r == -EPIPE || reply->type != REPLY_ANSWER)
+                return r;
+        failed.detail = r == -EAGAIN ? detail : memory;
+        return tell_by_control(worker, &failed);
 }
 
 static void say_by_control(struct worker *worker, const char *text)
@@ -79,7 +94,7 @@ static void send_reply(struct worker *worker, const struct id *master_id, const 
         }
         if (said) {
                 *said = (struct said){ .worker = worker, .text = reply_encode(reply) };
-                if (said->text)
+                if (said->text && strlen(said->text) <= COMMAND_PUBLISHED_MAX)
                         r = registry_publish_reply(worker->registry, master_id, said->text, on_said, said);
         }
         if (r == 0)
@@ -255,7 +270,7 @@ static void on_agent_event(void *arg, const cJSON *message)
                 .epoch = placed->hosted->epoch, .message = &holder };
         char *text = may_emit(placed) ? reply_encode(&reply) : NULL;
         int r = !text ? -EAGAIN
-                : !worker->registry ? tell_master(worker, &reply)
+                : !worker->registry || strlen(text) > COMMAND_PUBLISHED_MAX ? tell_master(worker, &reply)
                 : registry_publish_reply(worker->registry, &worker->welcome->master_id, text, NULL, NULL);
 
         if (text && r == 0)

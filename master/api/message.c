@@ -73,6 +73,20 @@ static int add_trace(cJSON *message, const char *trace)
         return cJSON_HasObjectItem(meta, "traceparent") ? 0 : json_add_string(meta, "traceparent", trace);
 }
 
+static const char *send_problem(int error)
+{
+        switch (error) {
+        case -EMSGSIZE:
+                return "longer than the 1 GiB that a worker's control socket carries";
+        case -EAGAIN:
+                return "100000 messages wait, or 64 MiB for this agent's worker; try again";
+        case -ENOMEM:
+                return "out of memory; try again";
+        default:
+                return "its worker cannot be reached; try again";
+        }
+}
+
 static void send_message(struct http_request *request, struct master *master, struct agent *agent, cJSON *message,
         int64_t timeout_ms)
 {
@@ -81,10 +95,11 @@ static void send_message(struct http_request *request, struct master *master, st
 
         r = r ? r : messages_send(master->messages, agent, message, timeout_ms, answered ? on_answer : NULL, request);
 
-        if (r < 0) {
+        if (r == -EMSGSIZE) {
+                http_answer_problem(request, 413, "%s", send_problem(r));
+        } else if (r < 0) {
                 api_retry_after(request, 1);
-                http_answer_problem(request, 503, r == -ENOMEM ? "out of memory; try again"
-                                                               : "Redis is away or too many messages wait; try again");
+                http_answer_problem(request, 503, "%s", send_problem(r));
         } else if (!answered) {
                 http_answer(request, 202, NULL, NULL, 0);
         }

@@ -8,6 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Labels and args of one agent: both are kept in SQL and sent with every placement. */
+#define TEXTS_MAX (1024 * 1024)
+
 #define BODY(field) .name = #field, .offset = offsetof(struct spawn_body, field)
 
 static const struct schema_field spawn_fields[] = {
@@ -56,6 +59,16 @@ static void check_args(const struct pool_config *config, const char *prefix, con
         }
 }
 
+static size_t bytes_of(const cJSON *map)
+{
+        size_t bytes = 0;
+        const cJSON *item;
+
+        cJSON_ArrayForEach(item, map)
+                bytes += strlen(item->string) + strlen(item->valuestring);
+        return bytes;
+}
+
 static void check_rules(const struct master *master, const char *prefix, const struct spawn_body *body,
         struct schema_errors *errors)
 {
@@ -66,6 +79,11 @@ static void check_rules(const struct master *master, const char *prefix, const s
                 snprintf(detail, sizeof detail, "must be 0 (never) or at least 60 seconds, not %lld",
                         (long long)body->max_idle_time);
                 break_rule(errors, prefix, "max_idle_time", detail);
+        }
+        if (bytes_of(body->labels) + bytes_of(body->args) > TEXTS_MAX) {
+                snprintf(detail, sizeof detail, "labels and args of an agent may have %d bytes together, not %zu", TEXTS_MAX,
+                        bytes_of(body->labels) + bytes_of(body->args));
+                break_rule(errors, prefix, body->args ? "args" : "labels", detail);
         }
         if (pool)
                 check_args(pool->config, prefix, body->args, errors);

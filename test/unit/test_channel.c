@@ -235,16 +235,169 @@ START_TEST(test_refuses_when_its_queue_is_full)
 }
 END_TEST
 
+START_TEST(test_takes_short_packets_for_longer_when_its_queue_is_full)
+{
+        unsigned sent;
+
+        fill_queue(UINT32_MAX, CHANNEL_PACKET_MAX);
+        sent = fill_queue(UINT32_MAX, CHANNEL_SHORT);
+        ck_assert_uint_ge(sent, CHANNEL_RESERVE / CHANNEL_SHORT);
+        ck_assert_uint_le(sent, (CHANNEL_RESERVE + CHANNEL_PACKET_MAX) / CHANNEL_SHORT);
+        ck_assert_int_eq(channel_send(channel, "x", 1), 0);
+}
+END_TEST
+
 START_TEST(test_refuses_when_a_packet_is_empty_or_too_long)
 {
-        static char large[CHANNEL_PACKET_MAX + 1];
-        static char data[CHANNEL_PACKET_MAX];
-        int fd;
+        ck_assert_int_eq(channel_send(channel, "", 0), -EMSGSIZE);
+        ck_assert_int_eq(channel_send(channel, "", CHANNEL_LONGEST + 1), -EMSGSIZE); /* nothing of it is read */
+}
+END_TEST
 
-        ck_assert_int_eq(channel_send(channel, large, 0), -EMSGSIZE);
-        ck_assert_int_eq(channel_send(channel, large, sizeof large), -EMSGSIZE);
-        ck_assert_int_eq(channel_send(channel, large, CHANNEL_PACKET_MAX), 0);
-        ck_assert_int_eq(fd_receive(peer, data, sizeof data, &fd), CHANNEL_PACKET_MAX);
+/* What came to the other end of a pair of channels. */
+struct heard {
+        const char *expected;
+        size_t len;
+        unsigned whole, small, wrong;
+};
+
+static void on_heard(void *arg, const char *data, size_t len, int fd)
+{
+        struct heard *heard = arg;
+
+        ck_assert_int_eq(fd, -1);
+        ck_assert_int_eq(data[len], 0);
+        if (len == 1)
+                heard->small++;
+        else if (len == heard->len && memcmp(data, heard->expected, len) == 0)
+                heard->whole++;
+        else
+                heard->wrong++;
+}
+
+static void on_other_closed(void *arg)
+{
+        (void)arg;
+}
+
+static struct channel *other_end(struct heard *heard)
+{
+        static const struct channel_events events = { on_heard, on_other_closed };
+        struct channel *other = channel_new(base, peer, &events, heard);
+
+        ck_assert_ptr_nonnull(other);
+        peer = -1;
+        return other;
+}
+
+/* Not one byte of it like its neighbours, so that no piece could take another's place. */
+static char *long_text(size_t len)
+{
+        char *text = malloc(len);
+
+        ck_assert_ptr_nonnull(text);
+        for (size_t i = 0; i < len; i++)
+                text[i] = (char)('a' + (i * 31 + i / 997) % 26);
+        return text;
+}
+
+START_TEST(test_carries_whole_what_is_longer_than_the_socket_takes)
+{
+        static const size_t lengths[] = { CHANNEL_PACKET_MAX, CHANNEL_PACKET_MAX + 1, 2 * CHANNEL_PACKET_MAX - 4, 20971521 };
+        struct heard heard = { .len = lengths[_i] };
+        char *text = long_text(heard.len);
+        struct channel *other = other_end(&heard);
+
+        heard.expected = text;
+        ck_assert_int_eq(channel_send(channel, "1", 1), 0);
+        for (int i = 0; i < 2; i++)
+                ck_assert_int_eq(channel_send(channel, text, heard.len), 0);
+        ck_assert_int_eq(channel_send(channel, "2", 1), 0);
+        while (heard.small < 2)
+                turn();
+        ck_assert_uint_eq(heard.whole, 2);
+        ck_assert_uint_eq(heard.wrong, 0);
+        channel_free(other);
+        free(text);
+}
+END_TEST
+
+START_TEST(test_takes_a_packet_of_any_length_when_its_queue_is_empty)
+{
+        struct heard heard = { .len = CHANNEL_QUEUE_MAX + 1000 };
+        char *text = long_text(heard.len);
+        struct channel *other = other_end(&heard);
+
+        heard.expected = text;
+        ck_assert_int_eq(channel_send(channel, text, heard.len), 0);
+        ck_assert_int_eq(channel_send(channel, text, CHANNEL_SHORT + 1), -EAGAIN);
+        while (heard.whole < 1)
+                turn();
+        ck_assert_int_eq(channel_send(channel, "x", 1), 0);
+        channel_free(other);
+        free(text);
+}
+END_TEST
+
+static void send_piece(char flags, const char *text)
+{
+        char piece[64] = { 0, flags };
+
+        memcpy(piece + 2, text, strlen(text));
+        ck_assert_int_eq(fd_send(peer, piece, 2 + strlen(text), -1), 0);
+        turn();
+}
+
+/* A new master may have taken over one end in the middle of a packet. */
+START_TEST(test_drops_what_is_unfinished_when_something_else_comes)
+{
+        send_piece(2, "the end of what another was told");
+        ck_assert_uint_eq(seen.packets, 0);
+        send_piece(1, "never ");
+        ck_assert_int_eq(fd_send(peer, "whole", 5, -1), 0);
+        send_piece(2, "ended");
+        ck_assert_uint_eq(seen.packets, 1);
+        ck_assert_str_eq(seen.last, "whole");
+        send_piece(1, "never");
+        send_piece(1, "in ");
+        send_piece(0, "three ");
+        send_piece(2, "pieces");
+        ck_assert_uint_eq(seen.packets, 2);
+        ck_assert_str_eq(seen.last, "in three pieces");
+        ck_assert_uint_eq(seen.last_len, 15);
+        send_piece(3, "in one");
+        ck_assert_str_eq(seen.last, "in one");
+}
+END_TEST
+
+START_TEST(test_keeps_no_more_than_its_limit_when_pieces_never_end)
+{
+        channel_limit(channel, 10);
+        send_piece(1, "12345");
+        for (int i = 0; i < 100; i++)
+                send_piece(0, "67890 and more");
+        ck_assert_uint_eq(seen.packets, 0);
+        send_piece(2, "!");
+        ck_assert_uint_eq(seen.packets, 1);
+        ck_assert_str_eq(seen.last, "1234567890");
+        ck_assert_int_eq(fd_send(peer, "longer than that", 16, -1), 0);
+        turn();
+        ck_assert_str_eq(seen.last, "longer than that");
+}
+END_TEST
+
+START_TEST(test_closes_a_descriptor_that_comes_with_a_piece)
+{
+        int ends[2];
+
+        ck_assert_int_eq(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
+        ck_assert_int_eq(fd_send(peer, "\0\3x", 3, ends[1]), 0);
+        fd_close(ends[1]);
+        turn();
+        ck_assert_str_eq(seen.last, "x");
+        ck_assert_int_eq(seen.fd, -1);
+        ck_assert_int_eq(read(ends[0], (char[1]){ 0 }, 1), 0); /* end of file: nobody holds it */
+        fd_close(ends[0]);
 }
 END_TEST
 
@@ -278,7 +431,13 @@ int main(void)
         tcase_add_test(all, test_may_be_freed_when_the_other_end_is_gone);
         tcase_add_test(all, test_keeps_the_order_when_the_other_end_is_slow);
         tcase_add_test(all, test_refuses_when_its_queue_is_full);
+        tcase_add_test(all, test_takes_short_packets_for_longer_when_its_queue_is_full);
         tcase_add_test(all, test_refuses_when_a_packet_is_empty_or_too_long);
+        tcase_add_loop_test(all, test_carries_whole_what_is_longer_than_the_socket_takes, 0, 4);
+        tcase_add_test(all, test_takes_a_packet_of_any_length_when_its_queue_is_empty);
+        tcase_add_test(all, test_drops_what_is_unfinished_when_something_else_comes);
+        tcase_add_test(all, test_keeps_no_more_than_its_limit_when_pieces_never_end);
+        tcase_add_test(all, test_closes_a_descriptor_that_comes_with_a_piece);
         tcase_add_test(all, test_ends_when_a_packet_is_longer_than_any_of_ours);
         suite_add_tcase(suite, all);
         srunner_run_all(runner, CK_NORMAL);
