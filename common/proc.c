@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -31,6 +32,17 @@ int proc_stat(pid_t pid, struct proc_stat *ret_stat)
         stat.cpu_ticks = cpu[0] + cpu[1] + cpu[2] + cpu[3];
         *ret_stat = stat;
         return 0;
+}
+
+const char *proc_flaw(void)
+{
+        char self[24];
+        ssize_t n = readlink("/proc/self", self, sizeof self - 1);
+
+        if (n < 0)
+                return "/proc is not there: mount -t proc proc /proc";
+        self[n] = '\0';
+        return atoi(self) == getpid() ? NULL : "/proc is that of another PID namespace: mount -t proc proc /proc";
 }
 
 uint64_t proc_own_rss(void)

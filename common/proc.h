@@ -14,6 +14,8 @@ struct proc_stat {
 
 /* 0; -ESRCH when there is no such process (any more), or /proc hides it; or another -errno. */
 int proc_stat(pid_t pid, struct proc_stat *ret_stat);
+/* NULL, or why what /proc says is not of the processes here. */
+const char *proc_flaw(void);
 /* Of this process: resident bytes (0 when unknown); processor time in ms. */
 uint64_t proc_own_rss(void);
 uint64_t proc_own_cpu_ms(void);

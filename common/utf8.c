@@ -39,6 +39,11 @@ size_t utf8_length(const char *p, const char *end)
         return is_tail(p + 2, n - 2) ? n : 0;
 }
 
+size_t utf8_mark(const char *text, size_t len)
+{
+        return len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+}
+
 size_t utf8_cut(const char *text, size_t len, size_t max)
 {
         if (len <= max)

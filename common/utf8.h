@@ -7,6 +7,8 @@
 
 /* Bytes of the character at p (p < end), 0 when it is malformed or cut off by end. */
 size_t utf8_length(const char *p, const char *end);
+/* Bytes of the byte order mark that text begins with: editors put one there, and it means nothing. */
+size_t utf8_mark(const char *text, size_t len);
 /* The longest beginning of text, at most max bytes, that cuts no character in two. */
 size_t utf8_cut(const char *text, size_t len, size_t max);
 /* The character at p (p < end) as it stands in a JSON string, NUL-terminated; a malformed byte becomes U+FFFD.

@@ -2,6 +2,7 @@
 
 #include "common/identity.h"
 #include "common/json.h"
+#include "common/utf8.h"
 #include "master/config_env.h"
 #include "master/config_internal.h"
 #include "master/config_server.h"
@@ -360,7 +361,9 @@ static int load(struct source *source, char *const *environment, struct config *
         cJSON *tree;
         int r = json_parse(source->text, source->len, JSON_COMMENTS, &tree, &error);
 
-        if (r == -EINVAL)
+        if (r == -EINVAL && source->len > 1 && (memcmp(source->text, "\xff\xfe", 2) == 0 || memcmp(source->text, "\xfe\xff", 2) == 0))
+                config_fail(errors, "%s: is UTF-16: save it as UTF-8", source->path);
+        else if (r == -EINVAL)
                 config_fail(errors, "%s:%zu:%zu: %s", source->path, error.line, error.column, error.detail);
         if (r < 0)
                 return r;
@@ -378,6 +381,7 @@ int config_load(const char *path, char *const *environment, struct config **ret_
         struct config *config = calloc(1, sizeof *config);
         struct source source = { .path = path };
         char *text = NULL;
+        size_t mark;
         int r = config ? config_read_file(path, &text, &source.len) : -ENOMEM;
 
         *errors = (struct config_errors){ 0 };
@@ -385,7 +389,9 @@ int config_load(const char *path, char *const *environment, struct config **ret_
                 config_fail(errors, "%s: cannot be read: %s", path, strerror(-r));
                 r = -EINVAL;
         }
-        source.text = text;
+        mark = utf8_mark(text, source.len);
+        source.text = text + mark;
+        source.len -= mark;
         r = r ? r : load(&source, environment, config, errors);
         free(text);
         if (r < 0)

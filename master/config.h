@@ -123,6 +123,6 @@ struct config_listen {
         uint16_t port;  /* 0: any free one */
         char host[256]; /* address or name, "*"; or the socket's path */
 };
-/* 0 or -EINVAL. */
+/* 0, -EINVAL, or -ENAMETOOLONG: a socket's path. */
 int config_listen_parse(const char *text, struct config_listen *ret_listen);
 #endif

@@ -32,7 +32,9 @@ int config_listen_parse(const char *text, struct config_listen *ret_listen)
         text += bracket;
         len = listen.is_unix ? strlen(text) : strcspn(text, bracket ? "]" : ":");
         port = text + len + bracket;
-        if (len == 0 || len >= sizeof listen.host || (listen.is_unix && len > CONFIG_SOCKET_PATH_MAX))
+        if (listen.is_unix && len > CONFIG_SOCKET_PATH_MAX)
+                return -ENAMETOOLONG;
+        if (len == 0 || len >= sizeof listen.host)
                 return -EINVAL;
         memcpy(listen.host, text, len);
         if (!listen.is_unix) {
@@ -78,8 +80,13 @@ static void check_listen(const struct config_server *server, struct schema_error
         char pointer[40];
 
         for (size_t i = 0; server->listen[i]; i++) {
+                int r = config_listen_parse(server->listen[i], &listen);
+
                 snprintf(pointer, sizeof pointer, "/server/listen/%zu", i);
-                if (config_listen_parse(server->listen[i], &listen) < 0)
+                if (r == -ENAMETOOLONG)
+                        schema_fail(errors, pointer, "the path of the socket is longer than %zu bytes, the most that the system takes",
+                                CONFIG_SOCKET_PATH_MAX);
+                else if (r < 0)
                         schema_fail(errors, pointer, "must be HOST:PORT, [IPV6]:PORT, *:PORT, one of these after tls://, "
                                 "or unix:PATH");
                 else

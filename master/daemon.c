@@ -2,6 +2,7 @@
 
 #include "common/fd.h"
 #include "common/log.h"
+#include "common/proc.h"
 #include "master/config_keep.h"
 #include "master/daemon_config.h"
 #include "master/daemon_users.h"
@@ -345,8 +346,14 @@ static int take_lock(struct daemon *d)
 /* Who it is, where, and that it is the only one there. 0 or the exit status. */
 static int settle(struct daemon *d, struct forker_inheritance *inheritance)
 {
-        int r = daemon_users_find(d->config, &d->users);
+        const char *flaw = proc_flaw();
+        int r;
 
+        if (flaw) {
+                log_error("proc.unusable", "reason=%s", LOG_Q(flaw));
+                return EX_CONFIG;
+        }
+        r = daemon_users_find(d->config, &d->users);
         if (r < 0)
                 return r == -ENOMEM ? EXIT_FAILURE : EX_CONFIG;
         daemon_users_give(&d->users, log_fd());
@@ -470,6 +477,8 @@ int daemon_run(struct config *config, const char *config_path, int argc, char **
                 log_error("log.unusable", "file=%s error=%s", LOG_Q(config->log.file), LOG_Q(strerror(-r)));
                 return EXIT_FAILURE;
         }
+        if (geteuid() == 0 && !config->user && d.state < 0)
+                log_warn("user.root", "detail=\"everything here runs as root, agents too: set user, or start the daemon as another user\"");
         raise_descriptor_limit(&d);
         status = begin(&d, argc, argv);
         if (status == 0) {

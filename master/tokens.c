@@ -1,6 +1,7 @@
 #include "master/tokens.h"
 
 #include "common/fd.h"
+#include "common/utf8.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -120,12 +121,12 @@ static int read_line(char *line, size_t number, struct tokens *tokens, char *rea
 int tokens_parse(const char *text, size_t len, struct tokens **ret_tokens, char *reason, size_t size)
 {
         struct tokens *tokens = calloc(1, sizeof *tokens + TOKENS_MAX * sizeof tokens->list[0]), *smaller;
-        char *copy = malloc(len + 1), *rest = copy, *line;
-        size_t number = 0;
+        size_t number = 0, mark = utf8_mark(text, len);
+        char *copy = malloc((len -= mark) + 1), *rest = copy, *line;
         int r = tokens && copy ? 0 : -ENOMEM;
 
         if (r == 0) {
-                memcpy(copy, text, len);
+                memcpy(copy, text + mark, len);
                 copy[len] = '\0';
                 if (strlen(copy) != len)
                         r = fail(reason, size, 1, "the file holds a NUL byte: it is no text");

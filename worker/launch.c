@@ -2,6 +2,7 @@
 
 #include "common/fd.h"
 #include "common/json.h"
+#include "worker/launch_cause.h"
 #include "worker/launch_child.h"
 
 #include <assert.h>
@@ -203,6 +204,15 @@ static int fail(int error, const char *what, const char *name, char *reason, siz
         return error;
 }
 
+static int fail_to_execute(int error, const char *path, const char *what, const char *name, char *reason, size_t size)
+{
+        char cause[PATH_MAX + 64];
+
+        launch_cause(path, error, cause, sizeof cause);
+        snprintf(reason, size, "%s %s: %s%s%s", what, name, strerror(-error), *cause ? ": " : "", cause);
+        return error;
+}
+
 int launch_run(const struct launch *launch, pid_t *ret_pid, int *ret_pidfd, char *reason, size_t size)
 {
         const char *name = launch->argv.items[0], *what;
@@ -212,7 +222,7 @@ int launch_run(const struct launch *launch, pid_t *ret_pid, int *ret_pidfd, char
 
         r = find_program(launch, path);
         if (r < 0)
-                return fail(r, "cannot execute", name, reason, size);
+                return fail_to_execute(r, strchr(name, '/') ? name : "", "cannot execute", name, reason, size);
         if (launch->directory) {
                 directory = open(launch->directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
                 if (directory < 0)
@@ -221,7 +231,7 @@ int launch_run(const struct launch *launch, pid_t *ret_pid, int *ret_pidfd, char
         pid = launch_child(launch, path, directory, &what);
         fd_close(directory);
         if (pid < 0)
-                return fail(pid, what, name, reason, size);
+                return fail_to_execute(pid, path, what, name, reason, size);
         /* No race: until we reap it, the pid is its own even if it has ended already. */
         pidfd = pidfd_open(pid, 0);
         if (pidfd < 0 && errno != ENOSYS) {

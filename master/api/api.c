@@ -2,6 +2,7 @@
 
 #include "common/clock.h"
 #include "common/trace.h"
+#include "common/utf8.h"
 #include "master/api/idempotency.h"
 
 #include <errno.h>
@@ -131,8 +132,9 @@ cJSON *api_read_tree(struct http_request *request)
         struct json_error error;
         size_t len;
         const char *body = http_request_body(request, &len);
+        size_t mark = utf8_mark(body, len); /* RFC 8259, 8.1: may be passed over */
         cJSON *tree = NULL;
-        int r = json_parse(body, len, JSON_STRICT, &tree, &error);
+        int r = json_parse(body + mark, len - mark, JSON_STRICT, &tree, &error);
 
         if (r == -EINVAL)
                 http_answer_problem(request, 400, "the body is not acceptable JSON: line %zu, column %zu: %s", error.line,

@@ -83,6 +83,18 @@ static void assert_refused(const char *text, const char *const *environment, uns
                 sizeof((const char *[]){ __VA_ARGS__ }) / sizeof(const char *), \
                 (const char *const[]){ __VA_ARGS__ })
 
+START_TEST(test_passes_over_a_byte_order_mark)
+{
+        struct config_errors errors;
+        struct config *config = load_good("\xef\xbb\xbf{ \"pools\": {} }", ENV());
+
+        config_free(config);
+        assert_refused("\xef\xbb\xbf{\n \"bad\": 1 }", ENV(), 1, (const char *const[]){ "2:2: bad: unknown field \"bad\"" });
+        ck_assert_int_eq(load("\xff\xfe{", ENV(), &config, &errors), -EINVAL);
+        ck_assert_ptr_nonnull(strstr(errors.lines[0], "c.json: is UTF-16: save it as UTF-8"));
+}
+END_TEST
+
 START_TEST(test_gives_defaults_when_the_object_is_empty)
 {
         struct config *config = load_good("{}", ENV());
@@ -504,7 +516,7 @@ static const struct {
                 0, true, 0,
                 "/0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345" },
         { "unix:/01234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456",
-                -EINVAL, false, 0, "" },
+                -ENAMETOOLONG, false, 0, "" },
 };
 
 START_TEST(test_parses_or_refuses_when_given_a_listen_text)
@@ -602,6 +614,7 @@ int main(void)
 
         suite_add_tcase(suite, tests);
         tcase_add_unchecked_fixture(tests, make_directory, remove_directory);
+        tcase_add_test(tests, test_passes_over_a_byte_order_mark);
         tcase_add_test(tests, test_gives_defaults_when_the_object_is_empty);
         tcase_add_test(tests, test_reads_every_section_when_all_are_there);
         tcase_add_test(tests, test_keeps_the_database_in_run_dir_when_no_url_is_given);

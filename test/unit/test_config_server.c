@@ -102,11 +102,18 @@ END_TEST
 
 START_TEST(test_names_the_remedy_when_tls_is_not_whole)
 {
+        char text[200];
+
         check_refused("\"listen\": [\"tls://127.0.0.1:1\"]", "tls:// takes server.tls.certificate and server.tls.key");
         check_refused("\"tls\": { \"key\": \"/k\" }", "server.tls: takes both certificate and key");
         check_refused("\"tls\": { \"client_ca\": \"/k\" }", "server.tls: takes both certificate and key");
         check_refused("\"tls\": { \"certificate\": \"/nowhere/c\", \"key\": \"/k\" }", "/nowhere/c: no usable certificate");
         check_refused("\"listen\": [\"tls://unix:/s\"]", "must be HOST:PORT");
+        snprintf(text, sizeof text, "\"listen\": [\"unix:/%0106d\"]", 0);
+        config_free(load(text, (char *[]){ NULL }));
+        ck_assert_uint_eq(errors.count, 0);
+        snprintf(text, sizeof text, "\"listen\": [\"unix:/%0107d\"]", 0);
+        check_refused(text, "server.listen.0: the path of the socket is longer than 107 bytes");
         check_refused("\"unix\": { \"mode\": \"0999\" }", "server.unix.mode: must be permissions in octal");
         check_refused("\"unix\": { \"mode\": \"7777\" }", "server.unix.mode: must be permissions in octal");
 }

@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -152,6 +154,95 @@ START_TEST(test_keeps_the_last_of_equal_variables)
 }
 END_TEST
 
+/* ---- why not ---- */
+
+static const struct {
+        const char *text;
+        size_t len;
+        int error;
+        const char *reason; /* after "cannot execute ./tried: " */
+} contents[] = {
+#define TEXT(text) text, sizeof text - 1
+        { TEXT("#!/bin/sh\r\necho\r\n"), -ENOENT, "No such file or directory: its first line ends in a carriage return: save it with Unix line ends" },
+        { TEXT("#! /no/such/python3 -u\n"), -ENOENT, "No such file or directory: its interpreter /no/such/python3 is not there" },
+        { TEXT("#!/etc/passwd/x\n"), -ENOTDIR, "Not a directory: its interpreter /etc/passwd/x is not there" },
+        { TEXT("#!/etc/passwd\n"), -EACCES, "Permission denied: its interpreter /etc/passwd may not be executed" },
+        { TEXT("\xef\xbb\xbf#!/bin/sh\n"), -ENOEXEC,
+                "Exec format error: a byte order mark stands before its #!: save it as UTF-8 without one" },
+        { TEXT(""), -ENOEXEC, "Exec format error: it is empty" },
+        { TEXT("echo\n"), -ENOEXEC, "Exec format error: it is neither a program nor a script that begins with #!" },
+        { TEXT("\x7f" "ELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x99\x99"), -ENOEXEC, "Exec format error: it was built for another kind of machine" },
+};
+
+static void check_reason(const char *expected)
+{
+        ck_assert_msg(strcmp(reason, expected) == 0, "%s", reason);
+}
+
+START_TEST(test_says_why_what_is_in_the_file_cannot_be_executed)
+{
+        FILE *file = fopen("tried", "w");
+        char expected[256], output[64];
+
+        fwrite(contents[_i].text, 1, contents[_i].len, file);
+        fclose(file);
+        chmod("tried", 0755);
+        ck_assert_int_eq(run("./tried", output, sizeof output), contents[_i].error);
+        snprintf(expected, sizeof expected, "cannot execute ./tried: %s", contents[_i].reason);
+        check_reason(expected);
+}
+END_TEST
+
+START_TEST(test_says_why_the_file_may_not_be_executed)
+{
+        char output[64], expected[256], program[80];
+
+        ck_assert_int_eq(run("./a/folder", output, sizeof output), -EACCES);
+        check_reason("cannot execute ./a/folder: Permission denied: it is a folder");
+        launch_done(&launch);
+        ck_assert_int_eq(run("a/locked", output, sizeof output), -EACCES);
+        snprintf(expected, sizeof expected, "cannot execute a/locked: Permission denied: user %u may not execute it: chmod +x", getuid());
+        check_reason(expected);
+        if (getuid() != 0)
+                return;
+        /* The folder of this test is only its owner's. */
+        launch_done(&launch);
+        snprintf(program, sizeof program, "%s/b/tool", dir);
+        ck_assert_int_eq(setresuid(65534, 65534, 0), 0);
+        ck_assert_int_eq(run(program, output, sizeof output), -EACCES);
+        ck_assert_int_eq(setresuid(0, 0, 0), 0);
+        snprintf(expected, sizeof expected, "cannot execute %s: Permission denied: user 65534 may not enter the folder %s", program, dir);
+        check_reason(expected);
+}
+END_TEST
+
+START_TEST(test_says_that_the_file_system_is_mounted_noexec)
+{
+        char output[64];
+
+        if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0 ||
+                mount("tmpfs", "c", "tmpfs", MS_NOEXEC, NULL) < 0)
+                return; /* only root may */
+        make_script("c/tool", "c", 0755);
+        ck_assert_int_eq(run("c/tool", output, sizeof output), -EACCES);
+        check_reason("cannot execute c/tool: Permission denied: it lies on a file system that is mounted noexec");
+        ck_assert_int_eq(umount("c"), 0);
+}
+END_TEST
+
+START_TEST(test_says_that_somebody_still_writes_the_file)
+{
+        char output[64];
+        int fd;
+
+        ck_assert_int_eq(system("cp /bin/true busy"), 0);
+        fd = open("busy", O_WRONLY | O_CLOEXEC);
+        ck_assert_int_eq(run("./busy", output, sizeof output), -ETXTBSY);
+        check_reason("cannot execute ./busy: Text file busy: a program has it open for writing: is it still being copied?");
+        close(fd);
+}
+END_TEST
+
 static const struct {
         const char *text, *argument;
         bool placeholder;
@@ -188,6 +279,10 @@ static Suite *suite(void)
         tcase_set_timeout(c, 60);
         tcase_add_loop_test(c, test_finds_the_program_as_execvp_does, 0, sizeof searches / sizeof *searches);
         tcase_add_test(c, test_finds_the_program_from_here_when_it_runs_elsewhere);
+        tcase_add_loop_test(c, test_says_why_what_is_in_the_file_cannot_be_executed, 0, sizeof contents / sizeof *contents);
+        tcase_add_test(c, test_says_why_the_file_may_not_be_executed);
+        tcase_add_test(c, test_says_that_the_file_system_is_mounted_noexec);
+        tcase_add_test(c, test_says_that_somebody_still_writes_the_file);
         tcase_add_test(c, test_uses_the_usual_path_when_none_is_given);
         tcase_add_test(c, test_keeps_the_last_of_equal_variables);
         tcase_add_loop_test(c, test_replaces_what_args_name, 0, sizeof arguments / sizeof *arguments);

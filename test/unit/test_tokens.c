@@ -33,6 +33,18 @@ static void check_refused(const char *text, size_t len, const char *needle)
         ck_assert_ptr_null(strstr(reason, SECRET));
 }
 
+START_TEST(test_passes_over_a_byte_order_mark)
+{
+        struct tokens *tokens = parse("\xef\xbb\xbf" "ops operate " SECRET "\n");
+
+        ck_assert_uint_eq(tokens->count, 1);
+        ck_assert_str_eq(tokens->list[0].name, "ops");
+        tokens_free(tokens);
+        check_refused("\xef\xbb\xbf", 3, "there is no token");
+        check_refused("ops operate \xef\xbb\xbf", 15, "");
+}
+END_TEST
+
 START_TEST(test_finds_the_token_when_its_secret_is_given)
 {
         struct tokens *tokens = parse("# who\n\n  ops\toperate  " SECRET "  # night shift\r\nro read sha256:" ABC "\n"
@@ -137,6 +149,7 @@ int main(void)
         TCase *tcase = tcase_create("tokens");
         SRunner *runner = srunner_create(suite);
 
+        tcase_add_test(tcase, test_passes_over_a_byte_order_mark);
         tcase_add_test(tcase, test_finds_the_token_when_its_secret_is_given);
         tcase_add_test(tcase, test_finds_nothing_when_the_secret_is_another);
         tcase_add_test(tcase, test_names_the_line_and_no_secret_when_it_is_wrong);
