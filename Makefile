@@ -164,15 +164,18 @@ SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
 PKGCONFIGDIR  ?= $(PREFIX)/share/pkgconfig
 COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
+# Debian's zsh looks for those of packages elsewhere than for those of /usr/local.
+ZSHDIR      ?= $(PREFIX)/share/zsh/$(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)
+FISHDIR     ?= $(PREFIX)/share/fish/vendor_completions.d
 CONFIG      := $(SYSCONFDIR)/agentpool/agentpool.json
 MANUALS     := $(patsubst etc/man/%,$(BUILD)/man/%,$(wildcard etc/man/*.[1-8]))
 PLACE       := sed -e 's|/usr/sbin/|$(PREFIX)/sbin/|' -e 's|/etc/|$(SYSCONFDIR)/|' -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|'
 
 man: $(MANUALS)
-$(BUILD)/man/%: etc/man/% $(wildcard etc/man/*.md) scripts/man
+$(BUILD)/man/%: etc/man/% $(wildcard etc/man/*.md) scripts/man $(BUILD)/agentpool
 	@mkdir -p $(@D)
 	$(call SAY,MAN)
-	$(Q)scripts/man $< >$@.new && mv $@.new $@
+	$(Q)scripts/man $< $(BUILD)/agentpool >$@.new && mv $@.new $@
 # MODE:FILE:WHERE; a + before the mode: with the directories of this installation put in.
 INSTALLED := 755:$(BUILD)/agentpoold:$(PREFIX)/sbin/agentpoold 755:$(BUILD)/agentpool:$(PREFIX)/bin/agentpool \
   755:$(BUILD)/example-agent:$(LIBDIR)/example-agent 644:$(BUILD)/example-module.so:$(LIBDIR)/example-module.so \
@@ -185,7 +188,8 @@ INSTALLED := 755:$(BUILD)/agentpoold:$(PREFIX)/sbin/agentpoold 755:$(BUILD)/agen
   +644:etc/systemd/agentpool.tmpfiles:$(TMPFILESDIR)/agentpool.conf \
   644:etc/agentpool.logrotate:$(SYSCONFDIR)/logrotate.d/agentpool \
   $(foreach f,$(MANUALS),644:$(f):$(MANDIR)/man$(subst .,,$(suffix $(f)))/$(notdir $(f))) \
-  $(foreach f,$(wildcard etc/bash-completion/agentpool),644:$(f):$(COMPLETIONDIR)/agentpool) \
+  644:etc/completion/agentpool.bash:$(COMPLETIONDIR)/agentpool 644:etc/completion/agentpool.zsh:$(ZSHDIR)/_agentpool \
+  644:etc/completion/agentpool.fish:$(FISHDIR)/agentpool.fish \
   $(foreach f,README.md MULTIPROCESSING.md CONTRIBUTING.md LICENSE $(wildcard etc/man/*.md),644:$(f):$(DOCDIR)/$(f)) \
   $(foreach f,$(wildcard etc/examples/* etc/prometheus/* etc/grafana/* etc/systemd/*.conf),644:$(f):$(DOCDIR)/$(f:etc/%=%))
 each_installed = for entry in $(INSTALLED); do IFS=: read -r mode file where <<<"$$entry"; $(1) || exit 1; done

@@ -1,6 +1,8 @@
 #include "cli/client.h"
 
+#include "cli/address.h"
 #include "cli/sse.h"
+#include "cli/text.h"
 #include "common/json.h"
 
 #include <curl/curl.h>
@@ -9,15 +11,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define CONNECT_MS 10000L
+#define QUIET_MS 2000L
+
 struct client {
         CURL *curl;
         struct curl_slist *headers;
-        char base[512]; /* "http://host:port" */
-        char name[512]; /* as it was given */
+        struct address address;
+        char *name;            /* as it was given; owned */
+        bool has_token, quiet;
+        char why[CURL_ERROR_SIZE];
         char *answer;
         size_t answer_len;
         char next[2048]; /* path of the next page; "" at the end */
         struct sse *events; /* where a stream goes; NULL: answers are kept whole */
+        bool (*is_over)(void *arg); /* of a stream, with events' arg; NULL: for ever */
+        bool over;          /* it said so */
         long status;        /* of the last answer; 0: there was none */
 };
 
@@ -88,35 +97,67 @@ void client_out_of_memory(void)
         exit(EXIT_FAILURE);
 }
 
-static int set_up(struct client *client, const struct client_options *options)
+/* libcurl asks about once a second, also while nothing comes. */
+static int on_progress(void *arg, curl_off_t down_total, curl_off_t down, curl_off_t up_total, curl_off_t up)
 {
+        struct client *client = arg;
+
+        (void)down_total;
+        (void)down;
+        (void)up_total;
+        (void)up;
+        if (client->events && client->is_over)
+                client->over = client->is_over(client->events->arg);
+        return client->over;
+}
+
+/* A token is never shown to a proxy, and this machine's own addresses are none of its business; what is encrypted goes
+ * through it unread (https_proxy, no_proxy). */
+static int set_address(struct client *client)
+{
+        const struct address *address = &client->address;
         CURLcode code = CURLE_OK;
 
-        snprintf(client->name, sizeof client->name, "%s", options->url);
-        if (strncmp(options->url, "unix:", 5) == 0) {
-                snprintf(client->base, sizeof client->base, "http://localhost");
-                code = curl_easy_setopt(client->curl, CURLOPT_UNIX_SOCKET_PATH, options->url + 5);
-        } else {
-                snprintf(client->base, sizeof client->base, "%s", options->url);
-        }
-        if (options->ca_file && code == CURLE_OK)
-                code = curl_easy_setopt(client->curl, CURLOPT_CAINFO, options->ca_file);
+        if (address->socket)
+                code = curl_easy_setopt(client->curl, CURLOPT_UNIX_SOCKET_PATH, address->socket);
+        if (code == CURLE_OK && (address->loopback || (!address->tls && client->has_token)))
+                code = curl_easy_setopt(client->curl, CURLOPT_PROXY, "");
+        if (code == CURLE_OK)
+                code = curl_easy_setopt(client->curl, CURLOPT_PROTOCOLS_STR, "http,https");
+        return code == CURLE_OK ? 0 : -1;
+}
+
+static int set_up(struct client *client, const struct client_options *options)
+{
+        client->quiet = options->quiet;
+        if (options->ca_file && curl_easy_setopt(client->curl, CURLOPT_CAINFO, options->ca_file) != CURLE_OK)
+                return -1;
         curl_easy_setopt(client->curl, CURLOPT_HTTPHEADER, client->headers);
         curl_easy_setopt(client->curl, CURLOPT_WRITEFUNCTION, on_body);
         curl_easy_setopt(client->curl, CURLOPT_WRITEDATA, client);
         curl_easy_setopt(client->curl, CURLOPT_HEADERFUNCTION, on_header);
         curl_easy_setopt(client->curl, CURLOPT_HEADERDATA, client);
-        if (code == CURLE_OK)
-                code = curl_easy_setopt(client->curl, CURLOPT_PROTOCOLS_STR, "http,https");
-        return code == CURLE_OK ? 0 : -1;
+        curl_easy_setopt(client->curl, CURLOPT_ERRORBUFFER, client->why);
+        curl_easy_setopt(client->curl, CURLOPT_CONNECTTIMEOUT_MS, options->quiet ? QUIET_MS : CONNECT_MS);
+        if (options->quiet)
+                curl_easy_setopt(client->curl, CURLOPT_TIMEOUT_MS, QUIET_MS);
+        curl_easy_setopt(client->curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+        curl_easy_setopt(client->curl, CURLOPT_XFERINFODATA, client);
+        curl_easy_setopt(client->curl, CURLOPT_NOPROGRESS, 0L);
+        return set_address(client);
 }
 
 struct client *client_new(const struct client_options *options)
 {
         struct client *client = calloc(1, sizeof *client);
 
-        if (!client || curl_global_init(CURL_GLOBAL_DEFAULT) != 0 || !(client->curl = curl_easy_init()) ||
-                add_headers(client, options->token) < 0 || set_up(client, options) < 0)
+        if (!client || !(client->name = strdup(options->url)) || curl_global_init(CURL_GLOBAL_DEFAULT) != 0 ||
+                !(client->curl = curl_easy_init()))
+                client_out_of_memory();
+        client->has_token = options->token && *options->token;
+        if (address_parse(options->url, &client->address) < 0)
+                return client_free(client);
+        if (add_headers(client, options->token) < 0 || set_up(client, options) < 0)
                 client_out_of_memory();
         return client;
 }
@@ -128,51 +169,79 @@ struct client *client_free(struct client *client)
         curl_slist_free_all(client->headers);
         if (client->curl)
                 curl_easy_cleanup(client->curl);
+        address_done(&client->address);
         free(client->answer);
+        free(client->name);
         free(client);
         return NULL;
+}
+
+/* Nobody answered, or not in HTTP. */
+static void print_failure(const struct client *client, CURLcode code)
+{
+        long error = 0;
+
+        curl_easy_getinfo(client->curl, CURLINFO_OS_ERRNO, &error);
+        if (!client->quiet)
+                address_explain(&client->address, client->name, code, error, client->why);
 }
 
 /* body NULL: GET. */
 static int send_request(struct client *client, const char *path, const char *body)
 {
-        char url[sizeof client->base + 2048];
         CURLcode code;
+        char *url;
 
-        snprintf(url, sizeof url, "%s%s", client->base, path);
-        if (curl_easy_setopt(client->curl, CURLOPT_URL, url) != CURLE_OK)
+        if (asprintf(&url, "%s%s", client->address.base, path) < 0 || curl_easy_setopt(client->curl, CURLOPT_URL, url) != CURLE_OK)
                 client_out_of_memory();
-        if (body)
+        free(url);
+        if (body) {
+                curl_easy_setopt(client->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)strlen(body));
                 curl_easy_setopt(client->curl, CURLOPT_POSTFIELDS, body);
-        else
+        } else {
                 curl_easy_setopt(client->curl, CURLOPT_HTTPGET, 1L);
+        }
         client->answer_len = 0;
         if (client->answer)
                 client->answer[0] = '\0';
-        client->next[0] = '\0';
+        client->next[0] = client->why[0] = '\0';
         client->status = 0;
         code = curl_easy_perform(client->curl);
         curl_easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, &client->status);
         if (code == CURLE_OK || is_stream(client))
                 return 0;
         client->status = 0;
-        fprintf(stderr, "agentpool: %s: %s; is agentpoold running there? (-u URL or AGENTPOOL_URL)\n", client->name,
-                curl_easy_strerror(code));
+        print_failure(client, code);
         return -1;
 }
 
+/* What to do about it, where that is not in the answer. */
+static const char *remedy_of(const struct client *client)
+{
+        if (client->status == 401)
+                return client->has_token ? "; the token that was sent is not, or no longer, known there (-t FILE, AGENTPOOL_TOKEN)"
+                                         : "; a token is wanted: -t FILE, AGENTPOOL_TOKEN_FILE or AGENTPOOL_TOKEN";
+        return client->status == 403 && client->has_token ? "; the token that was sent has not this right" : "";
+}
+
 /* The detail of an RFC 9457 problem, and its wrong fields. */
-static void print_problem(const cJSON *problem, long status)
+static void print_problem(const struct client *client, const cJSON *problem)
 {
         const char *detail = json_string(problem, "detail");
         const cJSON *error;
 
-        fprintf(stderr, "agentpool: %ld: %s\n", status, detail ? detail : "no detail");
+        fprintf(stderr, "agentpool: %ld: ", client->status);
+        text_print(stderr, detail ? detail : "no detail: is it agentpoold that answers there?");
+        fprintf(stderr, "%s\n", remedy_of(client));
         cJSON_ArrayForEach(error, cJSON_GetObjectItemCaseSensitive(problem, "errors"))
         {
                 const char *pointer = json_string(error, "pointer"), *why = json_string(error, "detail");
 
-                fprintf(stderr, "  %s: %s\n", pointer ? pointer : "", why ? why : "");
+                fprintf(stderr, "  ");
+                text_print(stderr, pointer ? pointer : "");
+                fprintf(stderr, ": ");
+                text_print(stderr, why ? why : "");
+                fputc('\n', stderr);
         }
 }
 
@@ -183,19 +252,23 @@ static int read_answer(struct client *client, cJSON **ret_tree)
         *ret_tree = NULL;
         if (client->answer_len == 0 || json_parse(client->answer, client->answer_len, JSON_STRICT, ret_tree, &why) == 0)
                 return 0;
-        fprintf(stderr, "agentpool: %s: the answer is no JSON (%s)\n", client->name, why.detail);
+        if (!client->quiet)
+                fprintf(stderr, "agentpool: %s: the answer is no JSON (%s)\n", client->name, why.detail);
         return -1;
 }
 
 /* 0 for a 2xx answer, else the problem is printed. */
 static int check_status(struct client *client)
 {
-        cJSON *problem;
+        struct json_error why;
+        cJSON *problem = NULL;
 
         if (client->status >= 200 && client->status < 300)
                 return 0;
-        if (read_answer(client, &problem) == 0)
-                print_problem(problem, client->status);
+        if (client->answer_len > 0)
+                json_parse(client->answer, client->answer_len, JSON_STRICT, &problem, &why);
+        if (!client->quiet)
+                print_problem(client, problem);
         cJSON_Delete(problem);
         return -1;
 }
@@ -222,9 +295,9 @@ int client_post(struct client *client, const char *path, cJSON **ret_answer)
         return ask(client, path, "", ret_answer);
 }
 
-int client_text(struct client *client, const char *path, const char **ret_text, size_t *ret_len)
+int client_text(struct client *client, const char *path, const char *body, const char **ret_text, size_t *ret_len)
 {
-        int r = send_request(client, path, NULL);
+        int r = send_request(client, path, body);
 
         r = r ? r : check_status(client);
         if (r < 0)
@@ -234,15 +307,20 @@ int client_text(struct client *client, const char *path, const char **ret_text, 
         return 0;
 }
 
-int client_follow(struct client *client, const char *path, void (*on_event)(void *arg, const char *event, const char *data), void *arg)
+int client_follow(struct client *client, const char *path, void (*on_event)(void *arg, const char *event, const char *data),
+        bool (*is_over)(void *arg), void *arg)
 {
         struct sse events = { .on_event = on_event, .arg = arg };
         int r;
 
         client->events = &events;
+        client->is_over = is_over;
+        client->over = false;
         r = send_request(client, path, NULL);
         client->events = NULL;
         sse_done(&events);
+        if (client->over)
+                return 0;
         return r ? r : check_status(client);
 }
 

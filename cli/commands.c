@@ -1,385 +1,136 @@
 #include "cli/commands.h"
 
-#include "cli/table.h"
-#include "common/id.h"
-#include "common/json.h"
+#include <stddef.h>
 
-#include <curl/curl.h>
-#include <getopt.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
+#define YEAR 31536000.0
+#define MANY 1e9
 
-static const char *const pool_columns[] = { "pool_name", "role_type", "process_count", "agent_count", "used_capacity",
-        "total_capacity", "waiting_spawns", "degraded", NULL };
-static const char *const agent_columns[] = { "agent_id", "human_name", "pool_name", "state", "epoch", "restarts",
-        "process_id", "created_at", NULL };
-static const char *const worker_columns[] = { "process_id", "pool_name", "pid", "state", "agents", "capacity", "rss_bytes",
-        "cpu_ms", "started_at", NULL };
+#define FLAG(long_name, short_name, text) { .name = (long_name), .letter = (short_name), .meaning = (text) }
+#define TEXT(long_name, short_name, shown, what, text) \
+        { .name = (long_name), .letter = (short_name), .value = (shown), .kind = (what), .meaning = (text) }
+#define WORD(long_name, short_name, list, text) \
+        { .name = (long_name), .letter = (short_name), .value = (list), .kind = CLI_WORD, .words = (list), .meaning = (text) }
+#define NUMBER(long_name, short_name, shown, what, min, max, text) \
+        { .name = (long_name), .letter = (short_name), .value = (shown), .kind = (what), .low = (min), .high = (max), .meaning = (text) }
 
-void cli_print_json(const cJSON *tree)
-{
-        char *text = cJSON_Print(tree);
+#define AGENT_STATES "starting|idle|busy|stopping|stopped|failed|terminated"
+#define WATCH FLAG("watch", 'w', "draw it again and again until interrupted"), \
+        NUMBER("interval", 0, "TIME", CLI_DURATION, 0.1, 3600, "with --watch, how long between two times; 2 s unless said otherwise")
+#define POOL(text) TEXT("pool", 0, "POOL", CLI_POOL, text)
+#define PROJECT(letter, text) TEXT("project", letter, "UUID", CLI_FREE, text)
 
-        puts(text ? text : "");
-        cJSON_free(text);
-}
-
-/* Every page of the list at path. */
-static int print_list(struct cli *cli, const char *path, const char *const *columns)
-{
-        cJSON *all = cJSON_CreateArray(), *page, *item;
-        char next[2048];
-
-        snprintf(next, sizeof next, "%s", path);
-        while (next[0]) {
-                if (client_ask(cli->client, next, NULL, &page) < 0) {
-                        cJSON_Delete(all);
-                        return client_exit_status(cli->client);
-                }
-                while ((item = cJSON_DetachItemFromArray(page, 0)))
-                        cJSON_AddItemToArray(all, item);
-                cJSON_Delete(page);
-                snprintf(next, sizeof next, "%s", client_next(cli->client) ? client_next(cli->client) : "");
-        }
-        if (cli->json)
-                cli_print_json(all);
-        else
-                table_print(all, columns);
-        cJSON_Delete(all);
-        return EXIT_SUCCESS;
-}
-
-void cli_progress(const char *what, int64_t done, int64_t total)
-{
-        if (!isatty(STDERR_FILENO))
-                return;
-        if (total > 0)
-                fprintf(stderr, "\r%s %lld of %lld", what, (long long)done, (long long)total);
-        else
-                fprintf(stderr, "\r%s %lld", what, (long long)done);
-        if (done == total)
-                fputc('\n', stderr);
-        fflush(stderr);
-}
-
-/* What client_ask and its like said, as an exit status. */
-static int outcome(const struct cli *cli, int r)
-{
-        return r < 0 ? client_exit_status(cli->client) : EXIT_SUCCESS;
-}
-
-static int run_status(struct cli *cli, int argc, char **argv)
-{
-        cJSON *health;
-
-        if (argc > 1)
-                return cli_usage(cli_find(argv[0]));
-        if (client_ask(cli->client, "/health", NULL, &health) < 0)
-                return client_exit_status(cli->client);
-        if (cli->json) {
-                cli_print_json(health);
-                cJSON_Delete(health);
-                return EXIT_SUCCESS;
-        }
-        printf("agentpool %s: %s\n\n", json_string(health, "version"), json_string(health, "status"));
-        cJSON_Delete(health);
-        return print_list(cli, CLI_V1 "/agents/pools", pool_columns);
-}
-
-static int run_ls(struct cli *cli, int argc, char **argv)
-{
-        const char *what = argc > 1 ? argv[1] : "agents";
-
-        if (argc > 2)
-                return cli_usage(cli_find(argv[0]));
-        if (strcmp(what, "agents") == 0)
-                return print_list(cli, CLI_V1 "/agents?limit=1000", agent_columns);
-        if (strcmp(what, "pools") == 0)
-                return print_list(cli, CLI_V1 "/agents/pools", pool_columns);
-        if (strcmp(what, "workers") == 0)
-                return print_list(cli, CLI_V1 "/agents/metrics/processes", worker_columns);
-        return cli_usage(cli_find(argv[0]));
-}
-
-/* "name=value" into map. */
-static int add_pair(cJSON *map, const char *pair)
-{
-        const char *equals = strchr(pair, '=');
-        char *name;
-        int r;
-
-        if (!equals || equals == pair)
-                return -1;
-        name = strndup(pair, (size_t)(equals - pair));
-        r = name ? json_add_string(map, name, equals + 1) : -1;
-        free(name);
-        return r;
-}
-
-/* What "spawn" asks for. */
-struct spawn {
-        cJSON *body;    /* without count */
-        int64_t count;  /* 0: not given */
+const struct cli_option cli_global_options[] = {
+        TEXT("url", 'u', "URL", CLI_URL, "http://HOST:PORT, https://HOST:PORT or unix:PATH (AGENTPOOL_URL; http://127.0.0.1:8000 without either)"),
+        TEXT("token-file", 't', "FILE", CLI_FILE, "its first line is the bearer token (AGENTPOOL_TOKEN_FILE, or AGENTPOOL_TOKEN itself)"),
+        TEXT("ca-file", 'c', "FILE", CLI_FILE, "certificates to trust with https instead of the system's (AGENTPOOL_CA_FILE)"),
+        TEXT("context", 0, "NAME", CLI_CONTEXT, "the daemon of that name (AGENTPOOL_CONTEXT); see agentpool help context"),
+        WORD("output", 'o', "table|wide|json|yaml|name", "how answers are printed"),
+        FLAG("quiet", 'q', "names or ids alone, as -o name"),
+        WORD("color", 0, "auto|always|never", "colours; auto, on a terminal and without NO_COLOR, unless said otherwise"),
+        FLAG("version", 'V', "the version"),
+        FLAG("help", 'h', "this help, of a command: its own"),
+        { 0 },
 };
 
-#define SPAWN_PORTION 1000 /* agents of one request */
-
-/* False: wrong usage. */
-static bool read_spawn(int argc, char **argv, struct spawn *spawn)
-{
-        static const struct option options[] = { { "project", required_argument, NULL, 'p' },
-                { "role", required_argument, NULL, 'r' }, { "count", required_argument, NULL, 'n' },
-                { "label", required_argument, NULL, 'l' }, { "arg", required_argument, NULL, 'a' }, { 0 } };
-        cJSON *body = cJSON_CreateObject(), *labels = cJSON_AddObjectToObject(body, "labels");
-        cJSON *args = cJSON_AddObjectToObject(body, "args");
-        const char *project = NULL, *role = NULL;
-        int option, r = 0;
-
-        spawn->body = body;
-        optind = 0;
-        while (r == 0 && (option = getopt_long(argc, argv, "p:r:n:l:a:", options, NULL)) != -1) {
-                if (option == 'p')
-                        project = optarg;
-                else if (option == 'r')
-                        role = optarg;
-                else if (option == 'n')
-                        r = (spawn->count = atoll(optarg)) < 1 ? -1 : 0;
-                else
-                        r = option == 'l' ? add_pair(labels, optarg) : option == 'a' ? add_pair(args, optarg) : -1;
-        }
-        if (r < 0 || !project || optind != argc - 1)
-                return false;
-        json_add_string(body, "project_id", project);
-        json_add_string(body, "role_type", role ? role : "agent");
-        json_add_string(body, "pool_name", argv[optind]);
-        return true;
-}
-
-/* The agents that an answer brings go to the end of agents; says why others failed. */
-static bool take_spawned(cJSON *agents, cJSON *take_answer)
-{
-        cJSON *many = cJSON_GetObjectItemCaseSensitive(take_answer, "agents"), *agent;
-        const cJSON *failed = cJSON_GetObjectItemCaseSensitive(take_answer, "failed"), *failure;
-
-        if (!many) {
-                cJSON_AddItemToArray(agents, take_answer);
-                return true;
-        }
-        while ((agent = cJSON_DetachItemFromArray(many, 0)))
-                cJSON_AddItemToArray(agents, agent);
-        cJSON_ArrayForEach(failure, failed)
-                fprintf(stderr, "agentpool: %s\n", json_string(failure, "detail"));
-        cJSON_Delete(take_answer);
-        return cJSON_GetArraySize(failed) == 0;
-}
-
-static int spawn_all(struct cli *cli, const struct spawn *spawn, cJSON *agents)
-{
-        int64_t left = spawn->count ? spawn->count : 1;
-        int status = EXIT_SUCCESS;
-
-        while (left > 0) {
-                int64_t portion = left < SPAWN_PORTION ? left : SPAWN_PORTION;
-                cJSON *answer;
-
-                cJSON_DeleteItemFromObjectCaseSensitive(spawn->body, "count");
-                if (spawn->count)
-                        json_add_integer(spawn->body, "count", portion);
-                if (client_ask(cli->client, CLI_V1 "/agents/spawn", spawn->body, &answer) < 0)
-                        return client_exit_status(cli->client);
-                if (!take_spawned(agents, answer))
-                        status = EXIT_FAILURE;
-                left -= portion;
-                if (spawn->count > SPAWN_PORTION)
-                        cli_progress("spawned", spawn->count - left, spawn->count);
-        }
-        return status;
-}
-
-static int run_spawn(struct cli *cli, int argc, char **argv)
-{
-        cJSON *agents = cJSON_CreateArray();
-        struct spawn spawn = { 0 };
-        int status;
-
-        if (!read_spawn(argc, argv, &spawn)) {
-                status = cli_usage(cli_find("spawn"));
-        } else {
-                status = spawn_all(cli, &spawn, agents);
-                if (cJSON_GetArraySize(agents) > 0 && cli->json)
-                        cli_print_json(spawn.count ? agents : cJSON_GetArrayItem(agents, 0));
-                else if (cJSON_GetArraySize(agents) > 0)
-                        table_print(agents, agent_columns);
-        }
-        cJSON_Delete(spawn.body);
-        cJSON_Delete(agents);
-        return status;
-}
-
-/* The agent's record by its id. NULL: said already. */
-static cJSON *ask_agent(struct cli *cli, const char *agent_id, const char *suffix)
-{
-        char *quoted = client_quote(cli->client, agent_id), path[1024];
-        cJSON *agent = NULL;
-
-        snprintf(path, sizeof path, CLI_V1 "/agents/%s%s", quoted, suffix);
-        curl_free(quoted);
-        return client_ask(cli->client, path, NULL, &agent) < 0 ? NULL : agent;
-}
-
-static int run_terminate(struct cli *cli, int argc, char **argv)
-{
-        cJSON *agent, *body, *answer = NULL;
-        const char *message;
-        int r;
-
-        if (argc != 2)
-                return cli_usage(cli_find(argv[0]));
-        agent = ask_agent(cli, argv[1], "");
-        if (!agent)
-                return client_exit_status(cli->client);
-        body = cJSON_CreateObject();
-        json_add_string(body, "agent_id", argv[1]);
-        json_add_string(body, "pool_name", json_string(agent, "pool_name"));
-        r = client_ask(cli->client, CLI_V1 "/agents/terminate", body, &answer);
-        message = json_string(answer, "message"); /* whoever answers there need not be ours */
-        if (r == 0)
-                puts(message ? message : "done");
-        cJSON_Delete(answer);
-        cJSON_Delete(body);
-        cJSON_Delete(agent);
-        return outcome(cli, r);
-}
-
-static int run_why(struct cli *cli, int argc, char **argv)
-{
-        cJSON *why;
-
-        if (argc != 2)
-                return cli_usage(cli_find(argv[0]));
-        why = ask_agent(cli, argv[1], "/why");
-        if (!why)
-                return client_exit_status(cli->client);
-        cli_print_json(why);
-        cJSON_Delete(why);
-        return EXIT_SUCCESS;
-}
-
-static int run_message(struct cli *cli, int argc, char **argv)
-{
-        cJSON *body, *answer, *params = NULL;
-        struct json_error why;
-        char *quoted, path[1024];
-        bool failed;
-
-        if (argc < 3 || argc > 4)
-                return cli_usage(cli_find(argv[0]));
-        if (argc == 4 && json_parse(argv[3], strlen(argv[3]), JSON_STRICT, &params, &why) < 0) {
-                fprintf(stderr, "agentpool: the parameters are no JSON: column %zu: %s\n", why.column, why.detail);
-                return EXIT_USAGE;
-        }
-        body = cJSON_CreateObject();
-        json_add_string(body, "jsonrpc", "2.0");
-        json_add_integer(body, "id", 1);
-        json_add_string(body, "method", argv[2]);
-        if (params)
-                json_add_item(body, "params", params);
-        quoted = client_quote(cli->client, argv[1]);
-        snprintf(path, sizeof path, CLI_V1 "/agents/%s/messages", quoted);
-        curl_free(quoted);
-        failed = client_ask(cli->client, path, body, &answer) < 0;
-        cJSON_Delete(body);
-        if (failed)
-                return client_exit_status(cli->client);
-        cli_print_json(answer);
-        failed = cJSON_HasObjectItem(answer, "error");
-        cJSON_Delete(answer);
-        return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
-
-/* POST to an agent's or a pool's own path; prints the state that its record then has. */
-static int act(struct cli *cli, const char *kind, const char *name, const char *action, const char *const *columns)
-{
-        cJSON *answer = NULL, *list = cJSON_CreateArray();
-        char *quoted = client_quote(cli->client, name), path[1024];
-        int r;
-
-        snprintf(path, sizeof path, CLI_V1 "/agents/%s%s/%s", kind, quoted, action);
-        curl_free(quoted);
-        r = client_post(cli->client, path, &answer);
-        if (r == 0 && cli->json)
-                cli_print_json(answer);
-        cJSON_AddItemToArray(list, answer);
-        if (r == 0 && !cli->json)
-                table_print(list, columns);
-        cJSON_Delete(list);
-        return outcome(cli, r);
-}
-
-/* An agent's id has the form of a UUID, a pool's name has not. */
-static bool is_agent(const char *text)
-{
-        struct id id;
-
-        return id_parse(text, &id) == 0;
-}
-
-static int run_restart(struct cli *cli, int argc, char **argv)
-{
-        if (argc != 2)
-                return cli_usage(cli_find(argv[0]));
-        return is_agent(argv[1]) ? act(cli, "", argv[1], "restart", agent_columns)
-                                 : act(cli, "pools/", argv[1], "restart", pool_columns);
-}
-
-static int run_pool_action(struct cli *cli, int argc, char **argv)
-{
-        if (argc != 2)
-                return cli_usage(cli_find(argv[0]));
-        return act(cli, "pools/", argv[1], argv[0], pool_columns);
-}
-
-/* The checker is a program of its own; it stands beside this one, installed or in the source tree. */
-static int run_check(struct cli *cli, int argc, char **argv)
-{
-        static const char *const places[] = { "../lib/agentpool/check", "../scripts/check", "../../scripts/check" };
-        char self[3072], path[4096], *words[64] = { path, (char[]){ "--url" }, NULL };
-        ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
-        size_t count = 3;
-
-        words[2] = strdup(cli->url);
-        for (int i = 1; i < argc && count < sizeof words / sizeof *words - 1; i++)
-                words[count++] = argv[i];
-        if (cli->token)
-                setenv("AGENTPOOL_TOKEN", cli->token, 1);
-        self[len > 0 ? len : 0] = '\0';
-        for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-                snprintf(path, sizeof path, "%.*s/%s", (int)(strrchr(self, '/') - self), self, places[i]);
-                execv(path, words);
-        }
-        free(words[2]);
-        fprintf(stderr, "agentpool: the checker is not installed: no %s\n", path);
-        return EXIT_FAILURE;
-}
+static const struct cli_option status_options[] = { WATCH, FLAG("ready", 0, "ask only whether a spawn can succeed; exit status 5 when not"), { 0 } };
+static const struct cli_option ls_options[] = {
+        POOL("of one pool"), WORD("state", 's', AGENT_STATES, "agents in one state"),
+        TEXT("label", 'l', "NAME[=VALUE]", CLI_FREE, "agents with that label; may be repeated"), PROJECT('p', "agents of one project"),
+        FLAG("ended", 0, "agents that have ended, for as long as history is kept"),
+        NUMBER("limit", 'n', "COUNT", CLI_WHOLE, 1, MANY, "so many at most"), WATCH, { 0 },
+};
+static const struct cli_option top_options[] = {
+        NUMBER("delay", 'd', "TIME", CLI_DURATION, 0.1, 3600, "between two frames; 2 s unless said otherwise"),
+        NUMBER("frames", 'n', "COUNT", CLI_WHOLE, 1, MANY, "so many, then end"), { 0 },
+};
+static const struct cli_option spawn_options[] = {
+        PROJECT('p', "whose agents they are; the pool's project unless said otherwise"),
+        TEXT("role", 'r', "ROLE", CLI_FREE, "their role; the pool's unless said otherwise"),
+        NUMBER("count", 'n', "COUNT", CLI_WHOLE, 1, 1e6, "how many; 1 unless said otherwise"),
+        TEXT("label", 'l', "NAME=VALUE", CLI_PAIR, "a label; may be repeated"),
+        TEXT("arg", 'a', "NAME=VALUE", CLI_PAIR, "an argument that the pool allows; may be repeated"),
+        NUMBER("max-idle-time", 0, "TIME", CLI_DURATION, 0, YEAR, "end them when they had nothing to do for so long; 0: never"),
+        NUMBER("heartbeat-interval", 0, "TIME", CLI_DURATION, 10, 86400, "between two signs of life"),
+        FLAG("no-wait", 0, "answer as soon as they are promised, not when they run"), { 0 },
+};
+static const struct cli_option terminate_options[] = { FLAG("now", 0, "kill it without asking it to end"), { 0 } };
+static const struct cli_option rollout_options[] = {
+        NUMBER("batch-size", 'b', "COUNT", CLI_WHOLE, 1, 1000, "workers at a time; 1 unless said otherwise"),
+        NUMBER("min-healthy", 0, "TIME", CLI_DURATION, 0, 3600, "how long new ones must live before the next batch; 10 s unless said otherwise"), { 0 },
+};
+static const struct cli_option message_options[] = {
+        FLAG("notify", 0, "a notification, which has no answer"),
+        NUMBER("timeout", 0, "TIME", CLI_DURATION, 0.001, 600, "how long to wait for the answer; 30 s unless said otherwise"), { 0 },
+};
+static const struct cli_option logs_options[] = {
+        FLAG("follow", 'f', "go on with what it prints, until it ends"),
+        NUMBER("lines", 'n', "COUNT", CLI_WHOLE, 1, 10000, "the last so many; 100 unless said otherwise"), { 0 },
+};
+static const struct cli_option executions_options[] = {
+        WORD("status", 's', "running|completed|failed|timeout", "with one result"), POOL("of one pool"), PROJECT('p', "of one project"),
+        NUMBER("limit", 'n', "COUNT", CLI_WHOLE, 1, MANY, "so many at most; 100 unless said otherwise"),
+        FLAG("summary", 0, "counts, rate of success and durations instead"), { 0 },
+};
+static const struct cli_option stats_options[] = {
+        WORD("metric", 'm', "utilization|executions|success_rate", "one of them over time instead"),
+        WORD("range", 0, "1h|6h|24h|7d|30d", "how far back; 24h unless said otherwise"), POOL("of one pool"), { 0 },
+};
+static const struct cli_option plan_options[] = {
+        NUMBER("tasks-per-hour", 't', "NUMBER", CLI_NUMBER, 1e-9, 1e300, "how many tasks come"),
+        NUMBER("duration", 'd', "TIME", CLI_DURATION, 1e-9, 1e300, "how long one takes on average"),
+        NUMBER("concurrency", 'c', "NUMBER", CLI_NUMBER, 1e-9, 1e300, "tasks that a worker holds; 10 unless said otherwise"),
+        NUMBER("efficiency", 'e', "NUMBER", CLI_NUMBER, 1e-9, 1, "share of its time that a worker can use; 0.8 unless said otherwise"), { 0 },
+};
+/* Passed on as they are: test/check.py knows what they mean. */
+static const struct cli_option check_options[] = {
+        TEXT("run-dir", 0, "DIR", CLI_DIRECTORY, "the daemon's run_dir; found unless given"),
+        TEXT("config", 0, "FILE", CLI_FILE, "its configuration; the running daemon's unless given"),
+        TEXT("redis", 0, "URL", CLI_FREE, "its Redis; out of the configuration unless given"),
+        TEXT("database", 0, "URL", CLI_FREE, "its database; out of the configuration unless given"),
+        TEXT("ids", 0, "FILE", CLI_FILE, "agents that were answered, one a line; may be repeated"),
+        TEXT("load", 0, "FILE", CLI_FILE, "a report of loadgen --json; may be repeated"),
+        TEXT("command", 0, "POOL", CLI_POOL, "a pool whose agents are programs; may be repeated"),
+        TEXT("baseline", 0, "FILE", CLI_FILE, "what --write-baseline wrote earlier"),
+        TEXT("write-baseline", 0, "FILE", CLI_FILE, "where to write files and memory of now"),
+        TEXT("settle", 0, "SECONDS", CLI_FREE, "how long what is on its way may take; 10 unless said otherwise"), { 0 },
+};
+static const struct cli_option context_options[] = { FLAG("force", 0, "set: also when there is one of that name"), { 0 } };
 
 const struct cli_command cli_commands[] = {
-        { "status", "", "health and pools", run_status },
-        { "ls", "[agents|pools|workers]", "what there is", run_ls },
-        { "top", "[-d SECONDS] [-n FRAMES]", "pools, workers, rates and latencies, again and again; q ends it", cli_top },
-        { "spawn", "-p PROJECT [-r ROLE] [-n COUNT] [-l K=V] [-a K=V] POOL", "new agents", run_spawn },
-        { "terminate", "AGENT", "end an agent for good", run_terminate },
-        { "restart", "AGENT|POOL", "end it and start it again; of a pool: all its agents", run_restart },
-        { "message", "AGENT METHOD [PARAMS]", "a JSON-RPC request to an agent", run_message },
-        { "logs", "[-f] [-n LINES] AGENT", "what it printed to standard error; -f: and goes on to print", cli_logs },
-        { "events", "[AGENT]", "what happens, as it happens", cli_events },
-        { "why", "AGENT", "why it is where it is", run_why },
-        { "drain", "POOL", "the pool takes no new agents", run_pool_action },
-        { "resume", "POOL", "it takes new agents again", run_pool_action },
-        { "plan", "-t TASKS_PER_HOUR -d SECONDS [-c CONCURRENCY] [-e EFFICIENCY]", "how many workers that load needs", cli_plan },
-        { "check", "[--run-dir DIR] [OPTION…]", "the seven checks of a running daemon (on its machine)", run_check },
-        { "export", "", "pools and agents as JSON lines on standard output", cli_export },
-        { "import", "", "what export wrote, from standard input", cli_import },
+        { "status", "", 0, 0, CLI_FREE, NULL, status_options, "health, and a line for each pool", NULL, cli_status },
+        { "ls", "[agents|pools|workers]", 0, 1, CLI_WORD, "agents|pools|workers", ls_options, "what there is",
+                "Agents unless said otherwise. -o wide shows more, -q ids alone: agentpool terminate $(agentpool ls -q --pool P).", cli_ls },
+        { "top", "", 0, 0, CLI_FREE, NULL, top_options, "pools, workers, rates and latencies, drawn again and again",
+                "The key q ends it. Without a terminal it prints one frame after the other.", cli_top },
+        { "show", "AGENT|POOL", 1, 1, CLI_TARGET, NULL, NULL, "all that is known of one agent or pool", NULL, cli_show },
+        { "why", "AGENT", 1, 1, CLI_AGENT, NULL, NULL, "where an agent is, why, and what became of it before", NULL, cli_why },
+        { "spawn", "POOL", 1, 1, CLI_POOL, NULL, spawn_options, "new agents", NULL, cli_spawn },
+        { "message", "AGENT METHOD [PARAMS]", 2, 3, CLI_AGENT, NULL, message_options, "a JSON-RPC request to an agent",
+                "PARAMS is JSON, @FILE or - for standard input. Exit status 1 when the agent answers with an error.", cli_message },
+        { "logs", "AGENT|POOL", 1, 1, CLI_TARGET, NULL, logs_options, "what agents printed to standard error",
+                "With -f it ends when the agent has ended, with status 1 unless that went well. Lines of a pool's agents begin with their names.", cli_logs },
+        { "events", "[AGENT|POOL]", 0, 1, CLI_TARGET, NULL, NULL, "what happens, as it happens",
+                "Of an agent also what it emits; it ends when the agent has ended, with status 1 unless that went well.", cli_events },
+        { "restart", "AGENT…|POOL…", 1, -1, CLI_TARGET, NULL, NULL, "end agents and start them again; of a pool: all its agents", NULL, cli_restart },
+        { "terminate", "AGENT…", 1, -1, CLI_AGENT, NULL, terminate_options, "end agents for good", NULL, cli_terminate },
+        { "drain", "POOL…", 1, -1, CLI_POOL, NULL, NULL, "take no new agents", NULL, cli_pool_action },
+        { "resume", "POOL…", 1, -1, CLI_POOL, NULL, NULL, "take new agents again", NULL, cli_pool_action },
+        { "rollout", "POOL…", 1, -1, CLI_POOL, NULL, rollout_options, "replace a pool's workers batch by batch", NULL, cli_rollout },
+        { "rollback", "POOL…", 1, -1, CLI_POOL, NULL, NULL, "go back to the program before the last upgrade", NULL, cli_pool_action },
+        { "reset", "POOL…", 1, -1, CLI_POOL, NULL, NULL, "close a pool's breakers: try again now", NULL, cli_pool_action },
+        { "executions", "[EXECUTION]", 0, 1, CLI_FREE, NULL, executions_options, "requests to agents, newest first; or one of them", NULL, cli_executions },
+        { "stats", "", 0, 0, CLI_FREE, NULL, stats_options, "counters, or one figure over time", NULL, cli_stats },
+        { "plan", "", 0, 0, CLI_FREE, NULL, plan_options, "how many workers a load needs",
+                "By Little's law for the mean; the peak is twice that, and 30 % are kept as headroom.", cli_plan },
+        { "check", "", 0, 0, CLI_FREE, NULL, check_options, "the seven checks of a running daemon, on its machine", NULL, cli_check },
+        { "export", "", 0, 0, CLI_FREE, NULL, NULL, "pools and agents as JSON lines on standard output", NULL, cli_export },
+        { "import", "", 0, 0, CLI_FREE, NULL, NULL, "take what export wrote, from standard input",
+                "Same ids, epochs and settings. Pools must be configured; ids that exist are left alone.", cli_import },
+        { "openapi", "", 0, 0, CLI_FREE, NULL, NULL, "the daemon's OpenAPI document", NULL, cli_openapi },
+        { "context", "[use NAME|set NAME|rm NAME]", 0, 2, CLI_CONTEXT, NULL, context_options, "daemons by name",
+                "Lists them; use makes one the default; set keeps what -u, -t and -c say under a name; rm forgets one. They are kept in "
+                "$XDG_CONFIG_HOME/agentpool/config.json (~/.config): {\"current\": NAME, \"contexts\": {NAME: {\"url\": URL, \"token_file\": FILE, "
+                "\"ca_file\": FILE}}}.", cli_context },
+        { "help", "[COMMAND]", 0, 1, CLI_COMMAND, NULL, NULL, "this help, or that of a command", NULL, cli_print_help },
         { 0 },
 };

@@ -1,126 +1,303 @@
-/* logs and events: what is there, and what comes. A stream that ends (the master was replaced) is taken up again. */
+/* logs and events: what is there, and what comes. A stream that ends (the master was replaced) is taken up again; when its agent
+ * has ended, there is nothing more to come. */
+#include "cli/agents.h"
 #include "cli/commands.h"
+#include "cli/show.h"
+#include "cli/text.h"
+#include "common/clock.h"
 #include "common/json.h"
 
 #include <curl/curl.h>
-#include <getopt.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define AGAIN_S 1
-#define PATH_SIZE 1024
+#define LOOK_MS 1000
+#define LOOKS 2 /* that find it ended: what it said last has come by then */
+#define LINES_DEFAULT 100
 
-/* Follows until it is interrupted; the first try must succeed, later ones are repeated while nobody answers. */
-static int follow(struct cli *cli, const char *path, const char *later,
-        void (*on_event)(void *arg, const char *event, const char *data), void *arg)
+struct follow {
+        struct cli *cli;
+        char id[AGENT_ID_SIZE];  /* of the agent; "": of all */
+        const char *pool;        /* only what happens there; NULL: anywhere */
+        struct client *asker;    /* asks how the agent is, beside the stream */
+        int64_t looked_at;       /* mono ms */
+        int ended;               /* looks that found it ended */
+        bool failed;
+        char *last;              /* the line last printed: the first of a stream taken up again is that one */
+};
+
+static void print_line(const char *line)
 {
-        int r = client_follow(cli->client, path, on_event, arg);
+        char *clean = isatty(STDOUT_FILENO) ? text_clean(line, strlen(line), true) : NULL;
 
-        while (r == 0 || client_exit_status(cli->client) == EXIT_UNREACHABLE || client_exit_status(cli->client) == EXIT_TRY_AGAIN) {
-                if (r < 0 && path)
-                        break;
-                path = NULL;
-                sleep(AGAIN_S);
-                r = client_follow(cli->client, later, on_event, arg);
-        }
-        return client_exit_status(cli->client);
+        puts(clean ? clean : line);
+        free(clean);
 }
 
-/* The line last printed: the first of a stream taken up again is that one. */
-struct last_line {
-        char *text;
-};
+/* Whether the agent has ended; asked at most every LOOK_MS. */
+static bool has_ended(void *arg)
+{
+        struct follow *follow = arg;
+        int64_t now = clock_mono_ms();
+        cJSON *agent = NULL;
+        const char *state;
+        char *path;
+
+        if (ferror(stdout))
+                return true;
+        if (!follow->id[0] || now - follow->looked_at < LOOK_MS)
+                return false;
+        follow->looked_at = now;
+        path = agents_path(follow->id, "");
+        if (client_ask(follow->asker, path, NULL, &agent) < 0 && client_exit_status(follow->asker) != EXIT_NOT_FOUND)
+                follow->ended = -1; /* not known */
+        state = json_string(agent, "state");
+        follow->failed = state && strcmp(state, "failed") == 0;
+        if (follow->ended >= 0 && state && !follow->failed && strcmp(state, "terminated") != 0 && strcmp(state, "stopped") != 0)
+                follow->ended = -1;
+        follow->ended++;
+        cJSON_Delete(agent);
+        free(path);
+        return follow->ended >= LOOKS;
+}
+
+/* Whether the stream is worth another try. */
+static bool goes_on(const struct follow *follow, int r)
+{
+        int status = client_exit_status(follow->cli->client);
+
+        return follow->ended < LOOKS && !ferror(stdout) && (r == 0 || status == EXIT_UNREACHABLE || status == EXIT_TRY_AGAIN);
+}
+
+/* Follows until it is interrupted or the agent ends; the first try must succeed, later ones are repeated while nobody answers. */
+static int run(struct follow *follow, const char *path, const char *later,
+        void (*on_event)(void *arg, const char *event, const char *data))
+{
+        const struct cli *cli = follow->cli;
+        struct client_options options = { .url = cli->url, .token = cli->token, .ca_file = cli->ca_file, .quiet = true };
+        int r;
+
+        follow->asker = client_new(&options);
+        if (!follow->asker)
+                return EXIT_USAGE;
+        r = client_follow(cli->client, path, on_event, has_ended, follow);
+        if (r == 0)
+                while (goes_on(follow, r)) {
+                        sleep(AGAIN_S);
+                        r = client_follow(cli->client, later, on_event, has_ended, follow);
+                }
+        client_free(follow->asker);
+        free(follow->last);
+        if (follow->ended < LOOKS)
+                return client_exit_status(cli->client);
+        fprintf(stderr, "agentpool: agent %s has %s\n", follow->id, follow->failed ? "failed" : "ended");
+        return follow->failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
 
 static void on_log(void *arg, const char *event, const char *data)
 {
-        struct last_line *last = arg;
+        struct follow *follow = arg;
 
-        if (strcmp(event, "log") != 0 || (last->text && strcmp(last->text, data) == 0))
+        if (strcmp(event, "log") != 0 || (follow->last && strcmp(follow->last, data) == 0))
                 return;
-        puts(data);
+        print_line(data);
         fflush(stdout);
-        free(last->text);
-        last->text = strdup(data);
+        free(follow->last);
+        follow->last = strdup(data);
 }
 
-int cli_logs(struct cli *cli, int argc, char **argv)
+/* A line of one of many agents. */
+struct said {
+        char *line;
+        const char *name;
+        size_t number; /* keeps the order of one agent's */
+};
+
+/* They begin with their time. */
+static int by_time(const void *a, const void *b)
 {
-        char path[PATH_SIZE], later[PATH_SIZE], *agent;
-        struct last_line last = { NULL };
-        const char *lines = "100", *text;
-        bool following = false;
-        int option, r;
+        const struct said *left = a, *right = b;
+        size_t n = strcspn(left->line, " "), m = strcspn(right->line, " ");
+        int order = strncmp(left->line, right->line, n < m ? n : m);
+
+        return order ? order : (left->number > right->number) - (left->number < right->number);
+}
+
+struct lines {
+        struct said *list;
+        size_t count;
+};
+
+static void add_lines(struct lines *lines, const char *name, const char *text, size_t len)
+{
+        const char *end = text + len;
+
+        while (text < end) {
+                size_t n = strcspn(text, "\n");
+                struct said *grown = reallocarray(lines->list, lines->count + 1, sizeof *grown);
+
+                if (!grown || !(grown[lines->count].line = strndup(text, n)))
+                        client_out_of_memory();
+                grown[lines->count].name = name;
+                grown[lines->count].number = lines->count;
+                lines->count++;
+                lines->list = grown;
+                text += n + 1;
+        }
+}
+
+static void print_last(struct lines *lines, size_t wanted)
+{
+        qsort(lines->list, lines->count, sizeof *lines->list, by_time);
+        for (size_t i = lines->count > wanted ? lines->count - wanted : 0; i < lines->count; i++) {
+                text_print(stdout, lines->list[i].name);
+                fputs(" | ", stdout);
+                print_line(lines->list[i].line);
+        }
+        for (size_t i = 0; i < lines->count; i++)
+                free(lines->list[i].line);
+        free(lines->list);
+}
+
+/* What all agents of a pool said last, in the order of time. */
+static int pool_logs(struct cli *cli, const char *pool)
+{
+        char *quoted = client_quote(cli->client, pool), path[1024], suffix[64];
+        struct lines lines = { NULL, 0 };
+        const cJSON *agent;
+        cJSON *agents;
+        int r;
+
+        snprintf(path, sizeof path, CLI_V1 "/agents?limit=1000&pool_name=%s", quoted);
+        curl_free(quoted);
+        snprintf(suffix, sizeof suffix, "/logs?lines=%.0f", cli_number(cli, "lines", LINES_DEFAULT));
+        r = agents_list(cli, path, 0, &agents);
+        if (r < 0)
+                return client_exit_status(cli->client);
+        cJSON_ArrayForEach(agent, agents)
+        {
+                const char *name = json_string(agent, "human_name"), *id = json_string(agent, "agent_id"), *text;
+                char *one = agents_path(id ? id : "-", suffix);
+                size_t len;
+
+                r = client_text(cli->client, one, NULL, &text, &len);
+                if (r == 0)
+                        add_lines(&lines, name ? name : "-", text, len);
+                free(one);
+                if (r < 0 && client_exit_status(cli->client) != EXIT_NOT_FOUND)
+                        break;
+                r = 0;
+        }
+        print_last(&lines, (size_t)cli_number(cli, "lines", LINES_DEFAULT));
+        cJSON_Delete(agents);
+        return r < 0 ? client_exit_status(cli->client) : EXIT_SUCCESS;
+}
+
+static int print_logs(struct cli *cli, const char *path)
+{
+        const char *text;
+        char *copy, *at, *line;
         size_t len;
 
-        optind = 0;
-        while ((option = getopt(argc, argv, "fn:")) != -1) {
-                following |= option == 'f';
-                lines = option == 'n' ? optarg : lines;
-                if (option == '?')
-                        return cli_usage(cli_find("logs"));
-        }
-        if (optind != argc - 1 || strspn(lines, "0123456789") != strlen(lines))
-                return cli_usage(cli_find("logs"));
-        agent = client_quote(cli->client, argv[optind]);
-        snprintf(path, sizeof path, CLI_V1 "/agents/%s/logs?lines=%.10s%s", agent, lines,
-                following ? "&follow=true" : "");
-        snprintf(later, sizeof later, CLI_V1 "/agents/%s/logs?lines=1&follow=true", agent);
-        curl_free(agent);
-        if (following) {
-                r = follow(cli, path, later, on_log, &last);
-                free(last.text);
-                return r;
-        }
-        if (client_text(cli->client, path, &text, &len) < 0)
+        if (client_text(cli->client, path, NULL, &text, &len) < 0)
                 return client_exit_status(cli->client);
-        fwrite(text, 1, len, stdout);
+        if (!isatty(STDOUT_FILENO)) {
+                fwrite(text, 1, len, stdout);
+                return EXIT_SUCCESS;
+        }
+        copy = at = strndup(text, len && text[len - 1] == '\n' ? len - 1 : len);
+        while (len > 0 && (line = strsep(&at, "\n")))
+                print_line(line);
+        free(copy);
         return EXIT_SUCCESS;
+}
+
+int cli_logs(struct cli *cli)
+{
+        int status, pool = agents_is_pool(cli, cli->words[0]);
+        struct follow follow = { .cli = cli };
+        char suffix[64], *path, *later;
+
+        if (pool < 0)
+                return client_exit_status(cli->client);
+        if (pool)
+                return cli_flag(cli, "follow") ? cli_wrong(cli, "-f follows one agent, not a pool") : pool_logs(cli, cli->words[0]);
+        status = agents_find_one(cli, cli->words[0], true, follow.id);
+        if (status)
+                return status;
+        snprintf(suffix, sizeof suffix, "/logs?lines=%.0f%s", cli_number(cli, "lines", LINES_DEFAULT),
+                cli_flag(cli, "follow") ? "&follow=true" : "");
+        path = agents_path(follow.id, suffix);
+        later = agents_path(follow.id, "/logs?lines=1&follow=true");
+        status = cli_flag(cli, "follow") ? run(&follow, path, later, on_log) : print_logs(cli, path);
+        free(path);
+        free(later);
+        return status;
 }
 
 static void print_event(const cJSON *event)
 {
+        static const char *const members[][2] = { { "agent_id", " agent=" }, { "process_id", " process=" }, { "detail", "  " } };
         const char *at = json_string(event, "at"), *name = json_string(event, "event"), *pool = json_string(event, "pool_name");
-        const char *agent = json_string(event, "agent_id"), *process = json_string(event, "process_id");
-        const char *detail = json_string(event, "detail");
 
-        printf("%s  %-18s %s", at ? at : "-", name ? name : "-", pool ? pool : "-");
-        if (agent)
-                printf(" agent=%s", agent);
-        if (process)
-                printf(" process=%s", process);
-        if (detail)
-                printf("  %s", detail);
+        printf("%s  %-18s ", at ? at : "-", name ? name : "-");
+        text_print(stdout, pool ? pool : "-");
+        for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
+                const char *text = json_string(event, members[i][0]);
+
+                if (text) {
+                        fputs(members[i][1], stdout);
+                        text_print(stdout, text);
+                }
+        }
         putchar('\n');
 }
 
 static void on_event(void *arg, const char *event, const char *data)
 {
-        const struct cli *cli = arg;
+        const struct follow *follow = arg;
         struct json_error why;
         cJSON *tree = NULL;
+        bool message = strcmp(event, "message") == 0;
+        const char *pool;
 
-        if (cli->json)
-                puts(data);
-        else if (strcmp(event, "message") == 0)
-                printf("message  %s\n", data);
-        else if (json_parse(data, strlen(data), JSON_STRICT, &tree, &why) == 0)
+        if (!message || follow->pool)
+                json_parse(data, strlen(data), JSON_STRICT, &tree, &why);
+        pool = json_string(tree, "pool_name");
+        if (follow->pool && (!pool || strcmp(pool, follow->pool) != 0)) {
+                cJSON_Delete(tree);
+                return;
+        }
+        if (follow->cli->format == CLI_JSON) {
+                print_line(data);
+        } else if (message) {
+                fputs("message  ", stdout);
+                print_line(data);
+        } else if (tree) {
                 print_event(tree);
+        }
         fflush(stdout);
         cJSON_Delete(tree);
 }
 
-int cli_events(struct cli *cli, int argc, char **argv)
+int cli_events(struct cli *cli)
 {
-        char path[PATH_SIZE] = CLI_V1 "/agents/pools/events", *agent;
+        struct follow follow = { .cli = cli };
+        char *path;
+        int status, pool = cli->count > 0 ? agents_is_pool(cli, cli->words[0]) : 1;
 
-        if (argc > 2)
-                return cli_usage(cli_find(argv[0]));
-        if (argc == 2) {
-                agent = client_quote(cli->client, argv[1]);
-                snprintf(path, sizeof path, CLI_V1 "/agents/%s/events", agent);
-                curl_free(agent);
-        }
-        return follow(cli, path, path, on_event, cli);
+        if (pool < 0)
+                return client_exit_status(cli->client);
+        if (cli->count > 0 && pool)
+                follow.pool = cli->words[0];
+        if (!pool && (status = agents_find_one(cli, cli->words[0], true, follow.id)))
+                return status;
+        path = pool ? strdup(CLI_V1 "/agents/pools/events") : agents_path(follow.id, "/events");
+        if (!path)
+                client_out_of_memory();
+        status = run(&follow, path, path, on_event);
+        free(path);
+        return status;
 }

@@ -1,74 +1,10 @@
 #include "cli/commands.h"
+#include "cli/settings.h"
 
 #include <errno.h>
-#include <getopt.h>
-#include <stdio.h>
+#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define DEFAULT_URL "http://127.0.0.1:8000"
-
-static void print_help(FILE *to)
-{
-        fprintf(to, "Usage: agentpool [-u URL] [-t FILE] [-c FILE] [-o table|json] COMMAND [ARGUMENT…]\n\nCommands:\n");
-        for (const struct cli_command *c = cli_commands; c->name; c++)
-                fprintf(to, "  %-10s %-64s %s\n", c->name, c->arguments, c->summary);
-        fprintf(to, "\n  -u URL      http://HOST:PORT or unix:PATH (AGENTPOOL_URL; " DEFAULT_URL ")\n"
-                    "  -o FORMAT   table (the default) or json\n  -V, -h      version, this help\n\n"
-                    "Exit status: 0 done, 1 refused or failed (the reason is on standard error), 2 wrong usage,\n"
-                    "3 nobody answers, 4 no such agent or pool, 5 not now (429, 503, 504).\n");
-}
-
-int cli_usage(const struct cli_command *command)
-{
-        fprintf(stderr, "Usage: agentpool %s %s\n", command->name, command->arguments);
-        return EXIT_USAGE;
-}
-
-const struct cli_command *cli_find(const char *name)
-{
-        for (const struct cli_command *c = cli_commands; c->name; c++)
-                if (strcmp(c->name, name) == 0)
-                        return c;
-        return NULL;
-}
-
-/* The first line of the file. Empty with a message on stderr when there is none. */
-static const char *read_token(const char *path, char *buffer, int size)
-{
-        FILE *file = fopen(path, "re");
-
-        if (!file || !fgets(buffer, size, file)) {
-                fprintf(stderr, "agentpool: no token in %s: %s\n", path, file ? "it is empty" : strerror(errno));
-                buffer[0] = '\0';
-        }
-        if (file)
-                fclose(file);
-        buffer[strcspn(buffer, "\r\n")] = '\0';
-        return buffer;
-}
-
-static int run(struct client_options *options, const char *token_file, struct cli *cli, int argc, char **argv)
-{
-        const struct cli_command *command = cli_find(argv[0]);
-        static char token[512];
-        int status;
-
-        if (!command) {
-                fprintf(stderr, "agentpool: no command \"%s\"; agentpool -h lists them\n", argv[0]);
-                return EXIT_USAGE;
-        }
-        if (token_file && !*(options->token = read_token(token_file, token, sizeof token)))
-                return EXIT_USAGE;
-        cli->url = options->url;
-        cli->token = options->token;
-        cli->client = client_new(options);
-        if (!cli->client)
-                return EXIT_FAILURE;
-        status = command->run(cli, argc, argv);
-        client_free(cli->client);
-        return status;
-}
 
 /* For JSON. */
 static void *allocate(size_t size)
@@ -80,39 +16,78 @@ static void *allocate(size_t size)
         return memory;
 }
 
-int main(int argc, char **argv)
+int cli_print_help(struct cli *cli)
 {
-        struct client_options options = { .url = getenv("AGENTPOOL_URL"), .token = getenv("AGENTPOOL_TOKEN"),
-                .ca_file = getenv("AGENTPOOL_CA_FILE") };
-        const char *token_file = options.token ? NULL : getenv("AGENTPOOL_TOKEN_FILE");
-        struct cli cli = { 0 };
-        cJSON_Hooks hooks = { .malloc_fn = allocate, .free_fn = free };
-        int option;
+        const struct cli_command *command = cli->count > 0 ? cli_find(cli->words[0]) : NULL;
 
-        cJSON_InitHooks(&hooks);
+        if (cli->count > 0 && !command)
+                return cli_wrong(cli, "no command \"%s\"", cli->words[0]);
+        if (command)
+                cli_command_help(stdout, command);
+        else
+                cli_help(stdout);
+        return EXIT_SUCCESS;
+}
 
-        while ((option = getopt(argc, argv, "+u:t:c:o:Vh")) != -1) {
-                if (option == 'u') {
-                        options.url = optarg;
-                } else if (option == 't') {
-                        token_file = optarg;
-                } else if (option == 'c') {
-                        options.ca_file = optarg;
-                } else if (option == 'o' && (strcmp(optarg, "json") == 0 || strcmp(optarg, "table") == 0)) {
-                        cli.json = strcmp(optarg, "json") == 0;
-                } else if (option == 'V') {
-                        puts("agentpool " AGENTPOOL_VERSION);
-                        return EXIT_SUCCESS;
-                } else {
-                        print_help(option == 'h' ? stdout : stderr);
-                        return option == 'h' ? EXIT_SUCCESS : EXIT_USAGE;
-                }
+/* What asks no daemon; -1: it is none of that. */
+static int run_alone(struct cli *cli)
+{
+        if (cli_flag(cli, "version")) {
+                puts("agentpool " AGENTPOOL_VERSION);
+                return EXIT_SUCCESS;
         }
-        if (optind == argc) {
-                print_help(stderr);
+        if (cli_flag(cli, "help")) {
+                if (cli->command)
+                        cli_command_help(stdout, cli->command);
+                else
+                        cli_help(stdout);
+                return EXIT_SUCCESS;
+        }
+        if (!cli->command) {
+                cli_help(stderr);
                 return EXIT_USAGE;
         }
-        if (!options.url || !*options.url)
-                options.url = DEFAULT_URL;
-        return run(&options, token_file, &cli, argc - optind, argv + optind);
+        settings_format(cli);
+        if (cli->command->run != cli_print_help && cli->command->run != cli_plan && cli->command->run != cli_context)
+                return -1;
+        return cli->command->run(cli);
+}
+
+static int run(struct cli *cli, int argc, char **argv)
+{
+        int status;
+
+        if (argc > 1 && strcmp(argv[1], "__complete") == 0)
+                return cli_complete(cli, argc - 2, argv + 2);
+        if (argc == 2 && strcmp(argv[1], "__manual") == 0) {
+                cli_manual();
+                return EXIT_SUCCESS;
+        }
+        status = cli_parse(cli, argc, argv) < 0 ? EXIT_USAGE : run_alone(cli);
+        if (status < 0)
+                status = settings_apply(cli, false);
+        if (status == EXIT_SUCCESS && cli->client)
+                status = cli->command->run(cli);
+        settings_done(cli);
+        free(cli->given);
+        return status;
+}
+
+/* What was printed and has not arrived was not done. */
+static int close_output(int status)
+{
+        if (!ferror(stdout) && fflush(stdout) == 0)
+                return status;
+        fprintf(stderr, "agentpool: standard output: %s\n", errno ? strerror(errno) : "not everything could be written");
+        return status ? status : EXIT_FAILURE;
+}
+
+int main(int argc, char **argv)
+{
+        cJSON_Hooks hooks = { .malloc_fn = allocate, .free_fn = free };
+        struct cli cli = { 0 };
+
+        cJSON_InitHooks(&hooks);
+        setlocale(LC_CTYPE, "C.UTF-8");
+        return close_output(run(&cli, argc, argv));
 }

@@ -1,8 +1,7 @@
 /* plan: how many workers a load needs. Little's law for the mean, twice the mean as peak, 30 % headroom. */
 #include "cli/commands.h"
-#include "common/json.h"
+#include "cli/show.h"
 
-#include <getopt.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,49 +15,17 @@ struct plan {
         double efficiency;                 /* share of its time that a worker can use, 0 to 1 */
 };
 
-/* A positive number. */
-static bool read_number(const char *text, double *ret_value)
+int cli_plan(struct cli *cli)
 {
-        char *end;
-        double value = strtod(text, &end);
-
-        if (end == text || *end || !isfinite(value) || value <= 0)
-                return false;
-        *ret_value = value;
-        return true;
-}
-
-static bool read_plan(int argc, char **argv, struct plan *plan)
-{
-        static const struct option options[] = { { "tasks-per-hour", required_argument, NULL, 't' },
-                { "duration", required_argument, NULL, 'd' }, { "concurrency", required_argument, NULL, 'c' },
-                { "efficiency", required_argument, NULL, 'e' }, { 0 } };
-        int option;
-        bool ok = true;
-
-        optind = 0;
-        while (ok && (option = getopt_long(argc, argv, "t:d:c:e:", options, NULL)) != -1) {
-                if (option == 't')
-                        ok = read_number(optarg, &plan->tasks_per_hour);
-                else if (option == 'd')
-                        ok = read_number(optarg, &plan->duration_s);
-                else if (option == 'c')
-                        ok = read_number(optarg, &plan->concurrency);
-                else
-                        ok = option == 'e' && read_number(optarg, &plan->efficiency);
-        }
-        return ok && optind == argc && plan->tasks_per_hour > 0 && plan->duration_s > 0 && plan->efficiency <= 1 &&
-               isfinite(plan->tasks_per_hour * plan->duration_s / plan->concurrency / plan->efficiency * PEAK * HEADROOM);
-}
-
-int cli_plan(struct cli *cli, int argc, char **argv)
-{
-        struct plan plan = { .concurrency = 10, .efficiency = 0.8 };
+        struct plan plan = { .tasks_per_hour = cli_number(cli, "tasks-per-hour", 0), .duration_s = cli_number(cli, "duration", 0),
+                .concurrency = cli_number(cli, "concurrency", 10), .efficiency = cli_number(cli, "efficiency", 0.8) };
         double mean, peak, workers, most;
         cJSON *tree;
 
-        if (!read_plan(argc, argv, &plan))
-                return cli_usage(cli_find("plan"));
+        if (!cli_flag(cli, "tasks-per-hour") || !cli_flag(cli, "duration"))
+                return cli_wrong(cli, "%s is missing", cli_flag(cli, "duration") ? "--tasks-per-hour" : "--duration");
+        if (!isfinite(plan.tasks_per_hour * plan.duration_s / plan.concurrency / plan.efficiency * PEAK * HEADROOM))
+                return cli_wrong(cli, "more than can be reckoned with");
         mean = plan.tasks_per_hour / 3600 * plan.duration_s;
         peak = mean * PEAK;
         workers = ceil(mean * HEADROOM / (plan.concurrency * plan.efficiency));
@@ -69,8 +36,8 @@ int cli_plan(struct cli *cli, int argc, char **argv)
         cJSON_AddNumberToObject(tree, "min_workers", workers);
         cJSON_AddNumberToObject(tree, "max_workers", most);
         cJSON_AddNumberToObject(tree, "max_agents_per_worker", plan.concurrency);
-        if (cli->json)
-                cli_print_json(tree);
+        if (cli->format != CLI_TABLE && cli->format != CLI_WIDE)
+                show_object(cli, tree, NULL);
         else
                 printf("%.15g tasks an hour of %.15g s each are %.4g at a time on average, %.4g at the peak (twice that).\n"
                        "A worker holds %.15g, of which %.0f %% can be used; 30 %% are kept as headroom.\n\n"

@@ -1,10 +1,11 @@
 /* top: pools, workers, rates and latencies, drawn again and again. Without a terminal: one frame after the other as text. */
 #include "cli/commands.h"
 #include "cli/samples.h"
+#include "cli/show.h"
+#include "cli/text.h"
 #include "common/clock.h"
 #include "common/json.h"
 
-#include <getopt.h>
 #include <math.h>
 #include <poll.h>
 #include <stdio.h>
@@ -15,7 +16,6 @@
 #include <unistd.h>
 
 #define ROWS_WITHOUT_TERMINAL 20
-#define CLEAR "\033[H\033[2J"
 
 struct top {
         struct cli *cli;
@@ -172,7 +172,7 @@ static int look(struct top *top)
         forget(top);
         if (client_ask(client, "/health", NULL, &top->health) < 0 || client_ask(client, CLI_V1 "/agents/pools", NULL, &top->pools) < 0 ||
                 client_ask(client, CLI_V1 "/agents/metrics/processes", NULL, &top->workers) < 0 ||
-                client_text(client, "/metrics", &text, &len) < 0)
+                client_text(client, "/metrics", NULL, &text, &len) < 0)
                 return -1;
         samples_free(top->before);
         top->before = top->now;
@@ -189,8 +189,7 @@ static void draw(const struct top *top)
 
         if (isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 12)
                 rows = size.ws_row - 10;
-        if (isatty(STDOUT_FILENO))
-                fputs(CLEAR, stdout);
+        show_frame();
         print_head(top);
         print_workers(top, print_pools(top, rows / 2) + rows / 2);
         fflush(stdout);
@@ -234,22 +233,11 @@ static int run(struct top *top)
         return EXIT_SUCCESS;
 }
 
-int cli_top(struct cli *cli, int argc, char **argv)
+int cli_top(struct cli *cli)
 {
-        struct top top = { .cli = cli, .interval_s = 2, .frames = -1 };
-        int option, status;
+        struct top top = { .cli = cli, .interval_s = cli_number(cli, "delay", 2), .frames = (long)cli_number(cli, "frames", -1) };
+        int status;
 
-        optind = 0;
-        while ((option = getopt(argc, argv, "d:n:")) != -1) {
-                if (option == 'd')
-                        top.interval_s = strtod(optarg, NULL);
-                else if (option == 'n')
-                        top.frames = strtol(optarg, NULL, 10);
-                else
-                        return cli_usage(cli_find("top"));
-        }
-        if (optind != argc || !(top.interval_s >= 0.1 && top.interval_s <= 3600) || top.frames == 0)
-                return cli_usage(cli_find("top"));
         read_keys(&top);
         status = run(&top);
         if (top.raw)

@@ -1,5 +1,6 @@
 /* export and import: JSON lines, a header first, then one agent a line; read and written page by page. */
 #include "cli/commands.h"
+#include "cli/show.h"
 #include "common/json.h"
 
 #include <inttypes.h>
@@ -36,14 +37,12 @@ static int export_header(struct cli *cli)
         return print_line(header);
 }
 
-int cli_export(struct cli *cli, int argc, char **argv)
+int cli_export(struct cli *cli)
 {
         char next[2048] = "/api/v1/agents?limit=1000";
         cJSON *page, *agent;
         int r;
 
-        if (argc != 1)
-                return cli_usage(cli_find(argv[0]));
         r = export_header(cli);
         while (r == 0 && next[0] && (r = client_ask(cli->client, next, NULL, &page)) == 0) {
                 snprintf(next, sizeof next, "%s", client_next(cli->client) ? client_next(cli->client) : "");
@@ -112,7 +111,7 @@ static int import_batch(struct cli *cli, cJSON *agents, size_t number, int64_t *
                 return r;
         if (json_integer(answer, "imported", &imported) == 0)
                 *total += imported;
-        cli_progress("imported", *total, 0);
+        show_progress("imported", *total, 0);
         cJSON_ArrayForEach(failure, cJSON_GetObjectItemCaseSensitive(answer, "failed"))
         {
                 if (json_integer(failure, "index", &index) == 0)
@@ -124,7 +123,7 @@ static int import_batch(struct cli *cli, cJSON *agents, size_t number, int64_t *
         return 0;
 }
 
-int cli_import(struct cli *cli, int argc, char **argv)
+int cli_import(struct cli *cli)
 {
         cJSON *header, *agent, *agents;
         size_t number = 1, len, bytes = 0;
@@ -132,8 +131,6 @@ int cli_import(struct cli *cli, int argc, char **argv)
         int64_t total = 0;
         int r = 0;
 
-        if (argc != 1)
-                return cli_usage(cli_find(argv[0]));
         agents = cJSON_CreateArray();
         header = read_line(number, &len, &r);
         if (r == 0)

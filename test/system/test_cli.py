@@ -123,7 +123,7 @@ def test_plans_workers_for_a_load(cli, arguments, expected):
 @pytest.mark.parametrize("arguments", [("-t", 0, "-d", 1), ("-t", 1), ("-t", "x", "-d", 1), ("-t", 1, "-d", 1, "-e", 2),
                                        ("-t", 1e300, "-d", 1e300)])
 def test_refuses_plans_that_make_no_sense(cli, arguments):
-    assert "Usage: agentpool plan" in cli("plan", *arguments, status=2)
+    assert "agentpool plan: " in cli("plan", *arguments, status=2)
 
 
 def test_runs_the_checker(cli):
@@ -138,28 +138,25 @@ def test_says_by_its_exit_status_what_went_wrong(cli):
     assert "is agentpoold running there" in Cli(f"http://127.0.0.1:{free_port()}")("status", status=3)
     assert cli("logs", PROJECT, status=4)
     assert cli("-t", "/nonexistent", "status", status=2)
-    for wrong in (("logs",), ("logs", "-n", "x", PROJECT), ("top", "-d", "0"), ("top", "x"), ("events", "a", "b"), ("drain",)):
-        assert f"Usage: agentpool {wrong[0]}" in cli(*wrong, status=2)
+    for wrong, reason in ((("logs",), "AGENT|POOL is missing"), (("logs", "-n", "x", PROJECT), '--lines: "x" is no whole number'),
+                          (("top", "-d", "0"), "--delay: 0 is not within"), (("top", "x"), '"x" is one argument too many'),
+                          (("events", "a", "b"), '"b" is one argument too many'), (("drain",), "POOL is missing"),
+                          (("ls", "--nothing"), '"--nothing"'), (("ls", "--state"), "--state needs a value"), (("ls", "-n"), "-n needs a value"), (("ls", "--ended=x"), "takes no value"),
+                          (("ls", "pools", "--state", "idle"), "--state is for agents"), (("-o", "xml", "ls"), '"xml" is none of')):
+        said = cli(*wrong, status=2)
+        assert reason in said and "Usage: agentpool" in said, said
 
 
-def completions(daemon, *words):
-    """What bash offers for the last word."""
-    script = (f'source {TOP}/etc/bash-completion/agentpool; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _agentpool; '
-              'printf "%s\\n" "${COMPREPLY[@]}"')
-    done = subprocess.run(["bash", "-c", script, "bash", BUILD / "agentpool", "-u", daemon.url, *words], capture_output=True, text=True,
-                          check=True, timeout=60)
-    return done.stdout.split()
-
-
-def test_completes_commands_pools_and_agents(daemon):
-    agents = [agent["agent_id"] for agent in daemon.spawn("developer_pool", count=2)["agents"]]
-    offered = completions(daemon, "")
-    assert set(offered) == docs.cli_commands() | {"-u", "-t", "-c", "-o", "-V", "-h"}
-    assert completions(daemon, "dr") == ["drain"]
-    assert completions(daemon, "drain", "dev") == ["developer_pool"]
-    assert sorted(completions(daemon, "logs", "")) == sorted(agents)
-    assert completions(daemon, "ls", "w") == ["workers"]
-    assert completions(daemon, "-o", "j") == ["json"]
+def test_says_the_same_in_help_and_in_the_document(cli):
+    rows = [(docs.codes(row[0])[0], row[1]) for row in docs.rows(docs.source("etc/man/commands.md"))]
+    assert {usage.split()[0] for usage, _ in rows} == docs.cli_commands()
+    for usage, meaning in rows:
+        name = usage.split()[0]
+        text = cli("help", name)
+        assert cli(name, "--help") == cli("--help", name) == text
+        assert text.startswith(f"Usage: agentpool {usage}\n")
+        summary = text.split("\n\n")[1].split("\n")[0].rstrip(".")
+        assert meaning.lower().startswith(summary.lower()), (meaning, summary)
 
 
 def test_survives_answers_that_are_not_ours():
@@ -179,8 +176,9 @@ def test_survives_answers_that_are_not_ours():
         thread.start()
         try:
             client = Cli(f"http://127.0.0.1:{server.server_port}")
-            for command in ("ls", "ls pools", "top -n 1", "terminate x", "why x", "logs x", "drain x"):
+            for command in ("ls", "ls pools", "top -n 1", f"terminate {PROJECT}", f"why {PROJECT}", f"logs {PROJECT}", "drain x"):
                 client(*command.split())
+            client("why", "x", status=4)
         finally:
             server.shutdown()
             thread.join()

@@ -94,7 +94,7 @@ def test_spawns_messages_and_terminates_when_told(cli):
     assert cli.daemon.pool()["agent_count"] == 4
     answer = json.loads(cli("message", agent_id, "tools/call", '{"name": "echo", "arguments": {"text": "hi"}}'))
     assert answer["result"]["content"][0]["text"] == "hi"
-    assert json.loads(cli("why", agent_id))["placement"]
+    assert cli.json("why", agent_id)["placement"]
     cli("terminate", agent_id)
     assert cli.daemon.agent(agent_id)["state"] == "terminated"
     assert cli.daemon.pool()["agent_count"] == 3
@@ -103,7 +103,7 @@ def test_spawns_messages_and_terminates_when_told(cli):
 @pytest.mark.parametrize("arguments, status, words", [
     (["spawn", "-p", PROJECT, "developer_pol"], 4, 'did you mean "developer_pool"?'),
     (["spawn", "-p", "no-uuid", "developer_pool"], 1, "UUID"),
-    (["spawn", "developer_pool"], 2, "Usage: agentpool spawn"),
+    (["spawn"], 2, "POOL is missing"),
     (["terminate", PROJECT], 4, PROJECT),
     (["message", PROJECT, "ping"], 4, PROJECT),
     (["message", PROJECT, "ping", "{"], 2, "JSON"),

@@ -1,0 +1,7 @@
+/* JSON values as YAML 1.2, for people. */
+#ifndef CLI_YAML_H
+#define CLI_YAML_H
+#include <cjson/cJSON.h>
+
+void yaml_print(const cJSON *tree);
+#endif
