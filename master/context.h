@@ -48,5 +48,6 @@ struct master {
         int64_t upgraded_at;       /* wall ms: until then */
         bool closing;              /* TERM or INT came */
         bool fast;                 /* … and agents are ended at once */
+        int64_t close_by;          /* mono ms: everything has ended by then */
 };
 #endif

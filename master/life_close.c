@@ -101,6 +101,7 @@ void life_shut_down(struct life *life, bool fast)
         arm_give_up(life, fast ? FAST_BUDGET_MS : master->config->shutdown_timeout_ms);
         log_info("shutdown.begins", "fast=%d", fast);
         master->fast = fast;
+        master->close_by = life->end_by;
         if (hurry) {
                 pools_hurry(master->pools);
         } else if (!master->closing) {
@@ -108,6 +109,7 @@ void life_shut_down(struct life *life, bool fast)
                 life_open_doors(life);
                 refuse_connections(life);
                 http_server_drain(master->http, NULL, NULL);
+                messages_close(master->messages);
                 pools_close(master->pools, on_pools_closed, life);
         }
 }

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <event2/event_struct.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,19 +26,21 @@ struct message {
         struct message_target *target;
         struct event deadline;
         char *method;
+        char *text;                /* owned: its command, while it waits for its agent's start; NULL: given to it */
+        int64_t answer_by;         /* mono ms */
         int64_t sent_wall, sent_us; /* wall ms, mono µs */
-        message_cb cb;
+        message_cb cb;             /* NULL: a notification, which only waits for the start */
         void *arg;
-        TAILQ_ENTRY(message) link; /* in its target */
+        TAILQ_ENTRY(message) link; /* in its target: held while it has text, else waiting */
         UT_hash_handle hh;         /* by command_id */
 };
 
-/* An agent that works on messages. */
+/* An agent that works on messages, or will. */
 struct message_target {
         struct id agent_id, project_id;
         char *pool_name;
         unsigned count;
-        TAILQ_HEAD(, message) waiting;
+        TAILQ_HEAD(, message) held, waiting; /* for its start, for its answers */
         UT_hash_handle hh; /* by agent_id */
 };
 
@@ -67,6 +70,7 @@ static struct message_target *target_of(struct messages *messages, const struct 
         target->agent_id = agent->agent_id;
         target->project_id = agent->project_id;
         target->pool_name = strdup(pool_config(agent->pool)->pool_name);
+        TAILQ_INIT(&target->held);
         TAILQ_INIT(&target->waiting);
         if (!target->pool_name) {
                 free(target);
@@ -133,9 +137,13 @@ static void message_free(struct message *message)
         struct message_target *target = message->target;
 
         HASH_DEL(messages->by_command, message);
-        TAILQ_REMOVE(&target->waiting, message, link);
+        if (message->text)
+                TAILQ_REMOVE(&target->held, message, link);
+        else
+                TAILQ_REMOVE(&target->waiting, message, link);
         target->count--;
         event_del(&message->deadline);
+        free(message->text);
         free(message->method);
         free(message);
         count_changed(messages, target);
@@ -148,17 +156,21 @@ static void finish(struct message *message, enum message_result result, const cJ
         void *arg = message->arg;
         bool failed = result != MESSAGE_ANSWERED || cJSON_HasObjectItem(answer, "error");
 
-        record(message, result == MESSAGE_TIMEOUT ? POOL_METRICS_TIMEOUT : failed ? POOL_METRICS_FAILED : POOL_METRICS_COMPLETED,
-                detail);
+        if (cb)
+                record(message, result == MESSAGE_TIMEOUT ? POOL_METRICS_TIMEOUT : failed ? POOL_METRICS_FAILED
+                        : POOL_METRICS_COMPLETED, detail);
         message_free(message);
-        cb(arg, result, answer, detail);
+        if (cb)
+                cb(arg, result, answer, detail);
 }
 
 static void on_deadline(evutil_socket_t fd, short what, void *arg)
 {
+        const struct message *message = arg;
+
         (void)fd;
         (void)what;
-        finish(arg, MESSAGE_TIMEOUT, NULL, "the agent did not answer in time");
+        finish(arg, MESSAGE_TIMEOUT, NULL, message->text ? "the agent did not start in time" : "the agent did not answer in time");
 }
 
 struct messages *messages_new(struct master *master)
@@ -197,7 +209,7 @@ static struct message *enlist(struct messages *messages, struct agent *agent, co
         }
         *message = (struct message){ .command_id = command->command_id, .messages = messages, .target = target,
                 .method = strdup(method ? method : ""), .sent_wall = clock_wall_ms(), .sent_us = clock_mono_us(),
-                .cb = cb, .arg = arg };
+                .answer_by = clock_mono_ms() + timeout_ms, .cb = cb, .arg = arg };
         event_assign(&message->deadline, messages->master->base, -1, 0, on_deadline, message);
         event_add(&message->deadline, &tv);
         TAILQ_INSERT_TAIL(&target->waiting, message, link);
@@ -214,6 +226,21 @@ struct posted {
         char *command; /* owned */
 };
 
+/* Its agent is to start again since it was sent: not where it was. */
+static bool hold_again(struct message *message, struct posted *posted)
+{
+        struct message_target *target = message->target;
+        const struct agent *agent = pools_agent(message->messages->master->pools, &target->agent_id);
+
+        if (!agent || agent_runs(agent) || !agent_comes(agent))
+                return false;
+        TAILQ_REMOVE(&target->waiting, message, link);
+        message->text = posted->command;
+        posted->command = NULL;
+        TAILQ_INSERT_TAIL(&target->held, message, link);
+        return true;
+}
+
 static void on_posted(void *arg, int error)
 {
         struct posted *posted = arg;
@@ -222,8 +249,8 @@ static void on_posted(void *arg, int error)
         /* Its worker is not subscribed at this moment. When Redis went away nobody knows whether it has the message. */
         if (error < 0 && error != -EAGAIN && error != -ECANCELED) {
                 HASH_FIND(hh, posted->messages->by_command, &posted->command_id, sizeof posted->command_id, message);
-                if (workers_send_command(posted->messages->master->workers, &posted->process_id, posted->command) < 0 &&
-                        message)
+                if (!(message && hold_again(message, posted)) && workers_send_command(posted->messages->master->workers,
+                                                                         &posted->process_id, posted->command) < 0 && message)
                         finish(message, MESSAGE_FAILED, NULL, "its worker cannot be reached; try again");
         }
         free(posted->command);
@@ -259,6 +286,7 @@ int messages_send(struct messages *messages, struct agent *agent, cJSON *tree, i
 {
         struct master *master = messages->master;
         const char *pool_name = pool_config(agent->pool)->pool_name;
+        bool runs;
         struct command command = { .type = COMMAND_MESSAGE, .command_id = id_new(), .agent_id = agent->agent_id,
                 .master_id = master->master_id, .epoch = agent->epoch, .timeout_ms = timeout_ms + FORGET_MS,
                 .message = tree };
@@ -266,16 +294,24 @@ int messages_send(struct messages *messages, struct agent *agent, cJSON *tree, i
         char *text;
         int r;
 
-        if (HASH_COUNT(messages->by_command) >= MESSAGES_MAX || !agent->worker)
+        messages_agent_changed(messages, agent); /* what came before goes first */
+        runs = agent_runs(agent) && agent->worker;
+        if (HASH_COUNT(messages->by_command) >= MESSAGES_MAX || (!runs && (!agent_comes(agent) || master->closing)))
                 return -EAGAIN;
         command.pool_name = strdup(pool_name);
         text = command.pool_name ? command_encode(&command) : NULL;
         free(command.pool_name);
         if (!text)
                 return -ENOMEM;
-        if (cb && !(message = enlist(messages, agent, &command, timeout_ms, cb, arg))) {
+        if ((cb || !runs) && !(message = enlist(messages, agent, &command, timeout_ms, cb, arg))) {
                 free(text);
                 return -ENOMEM;
+        }
+        if (!runs) {
+                TAILQ_REMOVE(&message->target->waiting, message, link);
+                TAILQ_INSERT_TAIL(&message->target->held, message, link);
+                message->text = text;
+                return 0;
         }
         r = post(messages, agent, &command.command_id, text);
         if (r < 0 && message)
@@ -303,8 +339,82 @@ void messages_agent_gone(struct messages *messages, const struct id *agent_id, c
         struct message_target *target;
 
         /* Looked up each time: the last finish frees it. */
-        while ((target = find_target(messages, agent_id)))
+        while ((target = find_target(messages, agent_id)) && !TAILQ_EMPTY(&target->waiting))
                 finish(TAILQ_FIRST(&target->waiting), MESSAGE_FAILED, NULL, why);
+}
+
+/* ---- those that wait for their agent's start ---- */
+
+/* Its command once more, as it has to be now. NULL when out of memory. */
+static char *renew(const struct message *message, const struct agent *agent)
+{
+        int64_t left = message->answer_by - clock_mono_ms();
+        struct command command;
+        char *text;
+
+        if (command_decode(message->text, strlen(message->text), &command) < 0)
+                return NULL;
+        command.epoch = agent->epoch;
+        command.timeout_ms = (left > 1 ? left : 1) + FORGET_MS;
+        text = command_encode(&command);
+        command_done(&command);
+        return text;
+}
+
+/* A notification is done with that. */
+static void give(struct message *message, struct agent *agent)
+{
+        struct messages *messages = message->messages;
+        struct message_target *target = message->target;
+        char *text = renew(message, agent);
+        int r;
+
+        TAILQ_REMOVE(&target->held, message, link);
+        TAILQ_INSERT_TAIL(&target->waiting, message, link);
+        free(message->text);
+        message->text = NULL;
+        r = text ? post(messages, agent, &message->command_id, text) : -ENOMEM;
+        if (r < 0)
+                finish(message, MESSAGE_FAILED, NULL, "its worker cannot be reached; try again");
+        else if (!message->cb)
+                message_free(message);
+}
+
+void messages_agent_changed(struct messages *messages, struct agent *agent)
+{
+        struct message_target *target = find_target(messages, &agent->agent_id);
+        char why[48];
+
+        if (!target || TAILQ_EMPTY(&target->held))
+                return;
+        if (!agent_state_wanted(agent->state)) {
+                snprintf(why, sizeof why, "the agent is %s", agent_state_name(agent->state));
+                messages_agent_forgotten(messages, &agent->agent_id, why);
+        }
+        if (!agent_runs(agent) || !agent->worker)
+                return;
+        while ((target = find_target(messages, &agent->agent_id)) && !TAILQ_EMPTY(&target->held))
+                give(TAILQ_FIRST(&target->held), agent);
+        target = find_target(messages, &agent->agent_id);
+        if (target)
+                count_changed(messages, target);
+}
+
+void messages_agent_forgotten(struct messages *messages, const struct id *agent_id, const char *why)
+{
+        struct message_target *target;
+
+        while ((target = find_target(messages, agent_id)) && !TAILQ_EMPTY(&target->held))
+                finish(TAILQ_FIRST(&target->held), MESSAGE_REFUSED, NULL, why);
+}
+
+void messages_close(struct messages *messages)
+{
+        struct message *message, *next;
+
+        HASH_ITER(hh, messages->by_command, message, next)
+                if (message->text)
+                        finish(message, MESSAGE_FAILED, NULL, "the daemon ends");
 }
 
 unsigned messages_waiting(const struct messages *messages)

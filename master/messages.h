@@ -1,4 +1,5 @@
-/* Messages to agents that wait for their answer: one command each, a deadline each, an execution recorded for each. */
+/* Messages to agents that wait for their answer: one command each, a deadline each, an execution recorded for each. Those
+ * to an agent that is on its way (a restart, a rollout, a lost worker) wait here until it runs. */
 #ifndef MASTER_MESSAGES_H
 #define MASTER_MESSAGES_H
 #include "master/context.h"
@@ -8,18 +9,26 @@ enum message_result {
         MESSAGE_ANSWERED = 1, /* message is the agent's JSON-RPC response */
         MESSAGE_FAILED,       /* detail says why none comes */
         MESSAGE_TIMEOUT,
+        MESSAGE_REFUSED,      /* the agent that it waited for will not run; detail says why */
 };
 typedef void (*message_cb)(void *arg, enum message_result result, const cJSON *message, const char *detail);
 
 struct messages *messages_new(struct master *master);
 struct messages *messages_free(struct messages *messages); /* what waits gets MESSAGE_FAILED */
-/* Hands message (a request: cb follows once; a notification: cb is NULL) to a running agent. 0; -EAGAIN: too many wait,
- * or too much for its worker; -EMSGSIZE: longer than CHANNEL_LONGEST; -EPIPE, -ENOENT: no way to its worker; -ENOMEM. message is borrowed. */
+/* Hands message (a request: cb follows once; a notification: cb is NULL) to an agent that runs, or is on its way
+ * (agent_comes). 0; -EAGAIN: too many wait, or too much for its worker; -EMSGSIZE: longer than CHANNEL_LONGEST; -EPIPE,
+ * -ENOENT: no way to its worker; -ENOMEM. message is borrowed. */
 int messages_send(struct messages *messages, struct agent *agent, cJSON *message, int64_t timeout_ms, message_cb cb,
         void *arg);
 /* ANSWER and MESSAGE_FAILED from master:<id>:replies. */
 void messages_reply(struct messages *messages, const struct reply *reply);
-/* The agent is gone: what waits for it fails now. */
+/* The agent is gone: what was given to it fails now. */
 void messages_agent_gone(struct messages *messages, const struct id *agent_id, const char *why);
+/* The agent started, or it will not: what waits for that is given to it, or refused. */
+void messages_agent_changed(struct messages *messages, struct agent *agent);
+/* Its pool forgets the agent: nothing will come of what waits. */
+void messages_agent_forgotten(struct messages *messages, const struct id *agent_id, const char *why);
+/* Everything ends: no agent starts any more. */
+void messages_close(struct messages *messages);
 unsigned messages_waiting(const struct messages *messages);
 #endif

@@ -6,6 +6,7 @@
 #include "common/log.h"
 #include "master/degraded.h"
 #include "master/forker.h"
+#include "master/messages.h"
 #include "master/streams.h"
 #include "master/workers.h"
 #include "registry/agent_exit.h"
@@ -20,6 +21,8 @@
 /* Spawns that share one registry call. */
 #define RESERVE_BATCH 128
 #define RESERVE_BYTES (4 * 1024 * 1024) /* … and no more with this much of commands: what Redis is told at once is bounded */
+/* Of a shutdown's time, what is kept for what follows the end of the workers. */
+#define CLOSE_MARGIN_MS 1000
 
 /* Reservations collected from neighbouring actions. */
 struct batch {
@@ -248,9 +251,19 @@ void pools_kill(struct master *master, const struct id *process_id)
         tell_forker(master, &message);
 }
 
+/* What is left for answers when the graces after that are to end in time, too. */
+static int64_t drain_ms(const struct master *master, const struct pool_config *config)
+{
+        int64_t left = master->close_by - clock_mono_ms() - config->stop_grace_ms - config->kill_grace_ms - CLOSE_MARGIN_MS;
+
+        if (!master->closing || left > config->drain_timeout_ms)
+                return config->drain_timeout_ms;
+        return left > 0 ? left : 0;
+}
+
 void pools_stop_worker(struct master *master, const struct pool_worker *worker, enum control_stop how)
 {
-        struct control stop = { .type = CONTROL_STOP, .number = how };
+        struct control stop = { .type = CONTROL_STOP, .number = how, .drain_ms = drain_ms(master, pool_config(worker->pool)) };
 
         if (workers_send(master->workers, &worker->process_id, &stop) < 0 && worker->pid)
                 pools_kill(master, &worker->process_id);
@@ -351,6 +364,8 @@ static void tell_event(struct master *master, struct master_pool *pool, const st
                 streams_event(master->streams, event.event, &event.agent_id, text);
         }
         free(text);
+        if (action->agent)
+                messages_agent_changed(master->messages, action->agent);
 }
 
 static void act(struct master *master, struct master_pool *pool, struct batch *batch, const struct pool_action *action)
@@ -407,6 +422,8 @@ static void act(struct master *master, struct master_pool *pool, struct batch *b
                 tell_event(master, pool, action);
                 break;
         case POOL_FORGET_AGENT:
+                messages_agent_forgotten(master->messages, &action->agent->agent_id, "the agent is gone");
+                break;
         case POOL_FORGET_WORKER:
         case POOL_ACTION_COUNT:
                 break;

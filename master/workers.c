@@ -271,7 +271,9 @@ int workers_dismiss(struct workers *workers, const struct id *process_id, int ta
 {
         struct workers_entry *entry = entry_new(workers, process_id, 0, take_socket);
 
-        return entry ? send_control(entry, &(struct control){ .type = CONTROL_STOP, .number = CONTROL_STOP_END }) : -ENOMEM;
+        struct control stop = { .type = CONTROL_STOP, .number = CONTROL_STOP_END, .drain_ms = INT32_MAX }; /* as its pool says */
+
+        return entry ? send_control(entry, &stop) : -ENOMEM;
 }
 
 void workers_remove(struct workers *workers, const struct id *process_id)

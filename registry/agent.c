@@ -106,6 +106,16 @@ char *agent_terminate_command(const struct agent *agent, const struct id *master
         return command_encode(&command);
 }
 
+bool agent_runs(const struct agent *agent)
+{
+        return agent->state == AGENT_IDLE || agent->state == AGENT_BUSY;
+}
+
+bool agent_comes(const struct agent *agent)
+{
+        return agent->state == AGENT_STARTING && (agent->moving || agent->phase != PHASE_DELAYED);
+}
+
 char *agent_human_name(const struct id *agent_id, char *buffer, size_t size)
 {
         snprintf(buffer, size, "%s %s", first_names[agent_id->b[0] % NAMES], last_names[agent_id->b[15] % NAMES]);

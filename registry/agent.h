@@ -67,6 +67,7 @@ struct agent {
         bool answer_stored; /* answer the spawn once it is stored, before it runs (wait=false) */
         bool answered;    /* the spawn was answered: from now on it is never lost */
         bool graceful;    /* how to end it */
+        bool moving;      /* ended on purpose to start again, and not started yet */
         bool ending;      /* a terminate waits for its answer */
         bool idled;       /* it is ended because it was idle; last_exit says so */
         bool asked;       /* the registry was asked for a slot under this epoch … */
@@ -91,6 +92,10 @@ char *agent_spawn_command(const struct agent *agent, const struct id *master_id)
 char *agent_terminate_command(const struct agent *agent, const struct id *master_id);
 /* One of agent.start_reason by its text; NULL: none of them. */
 const char *agent_start_reason(const char *text);
+/* Messages can be given to it. */
+bool agent_runs(const struct agent *agent);
+/* It does not run, but is on its way: a message may wait for that. Not while it is held back since it failed. */
+bool agent_comes(const struct agent *agent);
 /* A name for people, derived from the id, always the same: "Ada Lovage". Writes at most size bytes; returns buffer. */
 char *agent_human_name(const struct id *agent_id, char *buffer, size_t size);
 #endif

@@ -151,6 +151,8 @@ static int print_body(cJSON *tree, const struct control *control)
                 r = r ? r : json_add_integer(tree, "generation", (int64_t)control->generation);
                 return r ? r : json_add_integer(tree, "number", control->number);
         case CONTROL_STOP:
+                r = json_add_integer(tree, "drain_ms", control->drain_ms);
+                return r ? r : json_add_integer(tree, "number", control->number);
         case CONTROL_PING:
         case CONTROL_PONG:
         case CONTROL_USAGE:
@@ -225,6 +227,9 @@ static int read_body(cJSON *tree, struct control *control)
                         return 0;
                 return json_integer(tree, "number", &control->number) == 0 ? 0 : -EINVAL;
         case CONTROL_STOP:
+                if (json_integer(tree, "drain_ms", &control->drain_ms) < 0)
+                        control->drain_ms = INT32_MAX; /* of a master before it said so */
+                return json_integer(tree, "number", &control->number) == 0 ? 0 : -EINVAL;
         case CONTROL_PING:
         case CONTROL_PONG:
         case CONTROL_USAGE:

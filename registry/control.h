@@ -10,7 +10,7 @@ enum control_type {
         /* master to worker */
         CONTROL_WELCOME = 1, /* settings: sent once to a new worker, again by each new master -> HOSTED…, READY | FAILED */
         CONTROL_COMMAND,     /* a command envelope, acted on as if it came by its channel */
-        CONTROL_STOP,        /* number: enum control_stop */
+        CONTROL_STOP,        /* number: enum control_stop; drain_ms: what agents have for their answers, at most */
         CONTROL_PING,        /* number                               -> PONG with the same number */
         CONTROL_REOPEN_LOGS,
         CONTROL_REGISTRY,    /* up, generation: let go of the registry -> HOSTED…, READY; or use it (again) -> the same,
@@ -46,6 +46,7 @@ struct control_used {
 struct control {
         enum control_type type;
         int64_t number;
+        int64_t drain_ms;           /* STOP */
         uint64_t generation;        /* REGISTRY, READY: exact in JSON */
         bool up, away;              /* REGISTRY; READY */
         char *reason;               /* FAILED */

@@ -106,6 +106,7 @@ const struct schema_field pool_config_fields[] = {
         INTEGER(spawn_timeout_ms, POOL, 1, HOUR_MS, "10000"),
         INTEGER(start_timeout_ms, POOL, 1, HOUR_MS, "5000"),
         INTEGER(worker_start_timeout_ms, POOL, 1, HOUR_MS, "10000"),
+        INTEGER(drain_timeout_ms, POOL, 0, HOUR_MS, "30000"),
         INTEGER(stop_grace_ms, POOL, 0, HOUR_MS, "2000"),
         INTEGER(kill_grace_ms, POOL, 0, HOUR_MS, "3000"),
         INTEGER(worker_idle_timeout_ms, POOL, 0, 24 * HOUR_MS, "60000"),

@@ -67,6 +67,7 @@ struct pool_config {
         int64_t spawn_timeout_ms;      /* deadline of one spawn, from request to answer */
         int64_t start_timeout_ms;      /* deadline of an agent's start in its worker */
         int64_t worker_start_timeout_ms; /* fork to ready */
+        int64_t drain_timeout_ms;      /* told to end → stdin closed, while messages are unanswered */
         int64_t stop_grace_ms;         /* stdin closed → TERM */
         int64_t kill_grace_ms;         /* TERM → KILL */
         int64_t worker_idle_timeout_ms;

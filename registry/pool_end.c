@@ -6,6 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+int64_t pool_end_ms(const struct pool *pool)
+{
+        const struct pool_config *config = pool->config;
+
+        return config->drain_timeout_ms + config->stop_grace_ms + config->kill_grace_ms;
+}
+
 /* --- asked for ---------------------------------------------------------------------------------------------------- */
 
 void pool_tell_end(struct agent *agent, int64_t now)
@@ -21,6 +28,7 @@ void pool_withdraw(struct agent *agent, bool graceful, int64_t now)
 {
         pool_set_phase(agent, PHASE_WITHDRAWN);
         agent->graceful = graceful;
+        agent->moving |= graceful;
         agent->command_id = pool_new_id(agent->pool);
         pool_tell_end(agent, now);
 }
@@ -34,10 +42,17 @@ void pool_answer_end(struct agent *agent, enum pool_error error, const char *det
         pool_push_answer(agent->pool, agent, agent->ender, error, detail);
 }
 
-void pool_end_timed_out(struct agent *agent)
+/* How long a terminate waits for its answer. */
+static int64_t ending_ms(const struct agent *agent)
 {
         const struct pool_config *config = agent->pool->config;
-        long long waited = config->stop_grace_ms + config->kill_grace_ms + config->spawn_timeout_ms;
+
+        return pool_end_ms(agent->pool) - (agent->graceful ? 0 : config->drain_timeout_ms) + config->spawn_timeout_ms;
+}
+
+void pool_end_timed_out(struct agent *agent)
+{
+        long long waited = ending_ms(agent);
         char detail[192];
 
         snprintf(detail, sizeof detail, "not known to have ended within %lld ms; it is being ended all the same", waited);
@@ -119,8 +134,7 @@ int pool_terminate(struct pool *pool, struct agent *agent, bool graceful, void *
                 pool_store(agent);
         }
         if (agent->ending) {
-                agent->deadline = now + pool->config->stop_grace_ms + pool->config->kill_grace_ms
-                        + pool->config->spawn_timeout_ms;
+                agent->deadline = now + ending_ms(agent);
                 pool_agent_time(agent);
         }
         pool_pump(pool, now);
@@ -313,6 +327,7 @@ static void spawned(struct agent *agent, int64_t now)
         if (agent->phase != PHASE_SENT || agent->state == AGENT_STOPPING)
                 return;
         agent->acked = true;
+        agent->moving = false;
         agent->resend_at = 0;
         if (!agent->running_since) {
                 agent->running_since = now;

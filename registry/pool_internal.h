@@ -137,6 +137,7 @@ enum pool_error pool_breaker_refuses(const struct pool *pool, bool room, int64_t
 void pool_pump_breakers(struct pool *pool, int64_t now);
 
 /* pool_end.c */
+int64_t pool_end_ms(const struct pool *pool); /* the longest that an agent's end takes in its worker */
 void pool_begin_end(struct agent *agent, int64_t now);  /* on purpose; agent->graceful says how */
 void pool_keep_exit(struct agent *agent, const struct agent_exit *exit);
 void pool_agent_gone(struct agent *agent, int64_t now); /* stopping, and certainly gone */

@@ -102,8 +102,7 @@ static unsigned count_old(struct pool *pool, unsigned *ret_leaving, int64_t now)
                         continue;
                 ++*ret_leaving;
                 if (worker->state == WORKER_DRAINING && move_agents(worker, now) > 0) {
-                        worker->deadline = now + pool->config->stop_grace_ms + pool->config->kill_grace_ms +
-                                           POOL_KILL_MARGIN_MS;
+                        worker->deadline = now + pool_end_ms(pool) + POOL_KILL_MARGIN_MS;
                         pool_worker_time(worker);
                 }
         }

@@ -140,11 +140,9 @@ static bool ended_early(const struct pool_worker *worker)
 
 static void shut_down(struct pool_worker *worker, int64_t now)
 {
-        const struct pool_config *config = worker->pool->config;
-
         set_state(worker, WORKER_EV_DRAIN);
         pool_push(worker->pool, POOL_SHUTDOWN, NULL, worker);
-        worker->deadline = now + config->stop_grace_ms + config->kill_grace_ms + POOL_KILL_MARGIN_MS;
+        worker->deadline = now + pool_end_ms(worker->pool) + POOL_KILL_MARGIN_MS;
         pool_worker_time(worker);
 }
 
@@ -272,12 +270,10 @@ void pool_worker_ready(struct pool *pool, const struct id *process_id, const str
 
 void pool_drain_worker(struct pool_worker *worker, const char *why, int64_t now)
 {
-        const struct pool_config *config = worker->pool->config;
-
         set_state(worker, WORKER_EV_DRAIN);
         pool_push_event(worker->pool, "worker_draining", NULL, worker, why);
         pool_push(worker->pool, POOL_DRAIN, NULL, worker);
-        worker->deadline = now + config->stop_grace_ms + config->kill_grace_ms + POOL_KILL_MARGIN_MS;
+        worker->deadline = now + pool_end_ms(worker->pool) + POOL_KILL_MARGIN_MS;
         pool_worker_time(worker);
 }
 

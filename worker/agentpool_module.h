@@ -10,8 +10,8 @@
  * restart policy.
  *
  * An agent's life: start, then message and timers in any number, then stop, always and last (unless start failed).
- * Requests that are still unanswered when the agent is told to end gracefully have the pool's stop_grace_ms to be
- * answered before stop is called; no message comes in that time. etc/examples/module.c is a whole one. */
+ * Requests that are still unanswered when the agent is told to end gracefully have the pool's drain_timeout_ms and
+ * stop_grace_ms to be answered before stop is called; no message comes in that time. etc/examples/module.c is a whole one. */
 #ifndef AGENTPOOL_MODULE_H
 #define AGENTPOOL_MODULE_H
 #include <stddef.h>

@@ -21,7 +21,6 @@ struct placed {
         struct worker *worker;
         struct hosted *hosted;
         struct runtime_agent *agent;
-        unsigned in_flight;      /* requests that it has not answered */
         bool busy_told;          /* the registry says busy, not idle */
         int64_t second;          /* mono ms: the beginning of the second in which emitted was emitted */
         size_t emitted;          /* bytes of its notifications */
@@ -236,7 +235,6 @@ static void on_agent_answer(void *arg, const struct id *command_id, const cJSON 
                 .agent_id = hosted->agent_id, .process_id = placed->worker->process_id, .epoch = hosted->epoch };
         cJSON holder;
 
-        placed->in_flight--;
         if (message) {
                 holder = *message; /* reply_encode only reads */
                 reply.message = &holder;
@@ -380,6 +378,14 @@ void hosting_kill(struct worker *worker)
                 stop_agent(worker, h, false);
 }
 
+void hosting_drain(struct worker *worker, int64_t drain_ms)
+{
+        worker->host.drain_ms = drain_ms;
+        for (struct hosted *h = roster_first(worker->roster); h; h = h->hh.next)
+                if (h->state == HOSTED_STOPPING)
+                        stop_agent(worker, h, true);
+}
+
 static void refuse_message(struct worker *worker, const struct command *command, const char *why)
 {
         struct reply reply = { .type = REPLY_MESSAGE_FAILED, .command_id = command->command_id,
@@ -410,7 +416,6 @@ static void deliver_message(struct worker *worker, const struct command *command
 {
         const struct hosted *hosted = roster_find(worker->roster, &command->agent_id);
         struct placed *placed = hosted ? hosted->runtime : NULL;
-        bool request = cJSON_HasObjectItem(command->message, "id");
         int r;
 
         if (!placed || hosted->epoch != command->epoch || hosted->state != HOSTED_RUNNING) {
@@ -420,8 +425,6 @@ static void deliver_message(struct worker *worker, const struct command *command
         r = runtime_send(placed->agent, command);
         if (r < 0)
                 refuse_message(worker, command, send_problem(r));
-        else
-                placed->in_flight += request;
 }
 
 void hosting_tell_states(struct worker *worker)
@@ -432,18 +435,19 @@ void hosting_tell_states(struct worker *worker)
 
         for (struct hosted *h = roster_first(worker->roster); h && count < REPORT_BATCH; h = h->hh.next) {
                 struct placed *placed = h->runtime;
+                bool busy = placed && runtime_in_flight(placed->agent) > 0;
 
-                if (!placed || h->state != HOSTED_RUNNING || placed->busy_told == (placed->in_flight > 0))
+                if (!placed || h->state != HOSTED_RUNNING || placed->busy_told == busy)
                         continue;
                 told[count] = placed;
                 items[count++] = (struct registry_status){ .agent_id = h->agent_id, .epoch = h->epoch,
-                        .state = placed->in_flight > 0 ? AGENT_BUSY : AGENT_IDLE };
+                        .state = busy ? AGENT_BUSY : AGENT_IDLE };
         }
         if (count == 0 || !worker->registry ||
                 registry_agent_status(worker->registry, &worker->process_id, items, count) < 0)
                 return; /* the rest, or all, with the next heartbeat */
         for (size_t i = 0; i < count; i++)
-                told[i]->busy_told = told[i]->in_flight > 0;
+                told[i]->busy_told = items[i].state == AGENT_BUSY;
 }
 
 void hosting_forget_states(struct worker *worker)

@@ -12,6 +12,8 @@ void hosting_command(struct worker *worker, struct command *command);
 const struct runtime_agent *hosting_agent(const struct hosted *hosted);
 /* Ends all agents without grace, also those that are ending gracefully already. */
 void hosting_kill(struct worker *worker);
+/* What agents that are told to end have for their answers, from now on: also those that were told already. */
+void hosting_drain(struct worker *worker, int64_t drain_ms);
 /* Tells the registry which agents became busy or idle since it was last told. */
 void hosting_tell_states(struct worker *worker);
 /* The registry has all that run here as idle. */

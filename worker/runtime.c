@@ -3,6 +3,7 @@
 #include "worker/runtime_kind.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -46,16 +47,57 @@ int runtime_send(struct runtime_agent *agent, const struct command *message)
 {
         const char *why;
         enum jsonrpc_kind kind = jsonrpc_classify(message->message, &why);
+        int r;
 
         if (kind != JSONRPC_REQUEST && kind != JSONRPC_NOTIFICATION)
                 return -EINVAL;
-        return agent->runtime->kind->send(agent, message, kind);
+        if (agent->ending)
+                return -EPIPE;
+        r = agent->runtime->kind->send(agent, message, kind);
+        agent->in_flight += r == 0 && kind == JSONRPC_REQUEST;
+        return r;
+}
+
+static void end(struct runtime_agent *agent, bool graceful)
+{
+        event_del(&agent->drained);
+        agent->drain_by = 0;
+        agent_probe_stop(agent);
+        agent->runtime->kind->stop(agent, graceful);
+}
+
+static void on_drain_over(evutil_socket_t fd, short what, void *arg)
+{
+        struct runtime_agent *agent = arg;
+
+        (void)fd;
+        (void)what;
+        agent->overdue = true;
+        end(agent, true);
 }
 
 void runtime_stop(struct runtime_agent *agent, bool graceful)
 {
-        agent_probe_stop(agent);
-        agent->runtime->kind->stop(agent, graceful);
+        int64_t drain_ms = agent->runtime->host->drain_ms, by = clock_mono_ms() + drain_ms;
+        bool draining = agent->ending ? agent->drain_by > 0 : agent->in_flight > 0 && drain_ms > 0;
+
+        agent->ending = true;
+        if (!graceful || !draining) {
+                end(agent, graceful);
+        } else if (!agent->drain_by || by < agent->drain_by) {
+                agent->drain_by = by;
+                agent->drain_ms = drain_ms;
+                runtime_arm(&agent->drained, by);
+        }
+}
+
+/* message NULL: none will come, and why says why not. */
+static void tell_answer(struct runtime_agent *agent, const struct id *command_id, const cJSON *message, const char *why)
+{
+        agent->in_flight--;
+        agent->events->on_answer(agent->arg, command_id, message, why);
+        if (agent->drain_by && agent->in_flight == 0)
+                end(agent, true);
 }
 
 void runtime_hold(struct runtime_agent *agent, bool hold)
@@ -78,16 +120,23 @@ int runtime_agent_pid(const struct runtime_agent *agent)
         return agent->runtime->kind->pid(agent);
 }
 
+unsigned runtime_in_flight(const struct runtime_agent *agent)
+{
+        return agent->in_flight;
+}
+
 void runtime_agent_init(struct runtime_agent *agent, struct runtime *runtime, const struct command *spawn,
         const struct runtime_events *events, void *arg)
 {
         *agent = (struct runtime_agent){ .runtime = runtime, .events = events, .arg = arg,
                 .agent_id = spawn->agent_id, .heartbeat_interval = (int32_t)spawn->heartbeat_interval };
         jsonrpc_pending_init(&agent->pending);
+        event_assign(&agent->drained, runtime->base, -1, 0, on_drain_over, agent);
 }
 
 void runtime_agent_done(struct runtime_agent *agent)
 {
+        event_del(&agent->drained);
         agent_probe_stop(agent);
         jsonrpc_pending_done(&agent->pending);
 }
@@ -120,7 +169,7 @@ void runtime_answer(struct runtime_agent *agent, struct jsonrpc_request *take_re
                 return;
         }
         jsonrpc_id_restore(response, &take_request->client);
-        agent->events->on_answer(agent->arg, &take_request->command_id, response, NULL);
+        tell_answer(agent, &take_request->command_id, response, NULL);
 }
 
 static void give_up(struct runtime_agent *agent, int64_t now, const char *why)
@@ -130,7 +179,7 @@ static void give_up(struct runtime_agent *agent, int64_t now, const char *why)
         while (jsonrpc_pending_expire(&agent->pending, now, &request) == 0) {
                 jsonrpc_id_done(&request.client);
                 if (!id_is_zero(&request.command_id))
-                        agent->events->on_answer(agent->arg, &request.command_id, NULL, why);
+                        tell_answer(agent, &request.command_id, NULL, why);
                 else if (now < INT64_MAX)
                         agent_probe_missed(agent);
         }
@@ -143,9 +192,14 @@ void runtime_expire(struct runtime_agent *agent, int64_t now)
 
 void runtime_give_up(struct runtime_agent *agent, const struct agent_exit *exit)
 {
-        char why[sizeof exit->reason + 32];
+        char why[sizeof exit->reason + 128];
 
-        snprintf(why, sizeof why, "the agent has ended: %s", exit->reason);
+        agent->drain_by = 0;
+        if (agent->overdue)
+                snprintf(why, sizeof why, "no answer within %" PRId64 " ms (drain_timeout_ms) of the agent's being told to end: %s",
+                        agent->drain_ms, exit->reason);
+        else
+                snprintf(why, sizeof why, "the agent has ended: %s", exit->reason);
         give_up(agent, INT64_MAX, why);
 }
 

@@ -14,6 +14,7 @@ struct runtime_host {
         const char *cgroup;   /* where agents have theirs (agent_cgroup_parent); NULL: they have none */
         struct limits limits;
         struct oom_watch oom; /* looked at with each heartbeat */
+        int64_t drain_ms;     /* what an agent that is told to end has for answers, before it is ended */
 };
 
 struct runtime;       /* of one worker: a pool's settings made ready to start agents */
@@ -44,8 +45,9 @@ int runtime_start(struct runtime *runtime, const struct command *spawn, const st
  * nothing follows. 0; -EINVAL: neither of them; -EAGAIN: its queue is full; -EMSGSIZE: the message alone would not fit
  * into queue_bytes; -EPIPE: it is ending; -ENOMEM. */
 int runtime_send(struct runtime_agent *agent, const struct command *message);
-/* Ends it: gracefully (stdin closed, TERM after stop_grace, KILL after kill_grace) or at once. on_ended follows.
- * Repeating is fine; a later "at once" hurries an earlier graceful one. */
+/* Ends it: gracefully (it takes no more messages; once all are answered, or after drain_ms, stdin is closed, TERM after
+ * stop_grace, KILL after kill_grace) or at once. on_ended follows. Repeating is fine: a later "at once", or a drain_ms that
+ * has become less, hurries an earlier graceful one. */
 void runtime_stop(struct runtime_agent *agent, bool graceful);
 /* Back-pressure: while held, nothing more is taken from it (a little that was read already may follow). */
 void runtime_hold(struct runtime_agent *agent, bool hold);
@@ -54,4 +56,5 @@ void runtime_agent_free(struct runtime_agent *agent);
 /* What it and all below it use. 0; -ENOTSUP: it lives in this process; -errno when that cannot be seen now. */
 int runtime_usage(const struct runtime_agent *agent, struct usage *ret_usage);
 int runtime_agent_pid(const struct runtime_agent *agent); /* 0: it has no process of its own */
+unsigned runtime_in_flight(const struct runtime_agent *agent); /* requests of clients that it has not answered */
 #endif

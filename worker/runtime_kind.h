@@ -5,6 +5,8 @@
 #include "worker/jsonrpc.h"
 #include "worker/runtime.h"
 
+#include <event2/event_struct.h>
+
 /* The functions of worker/runtime.h, one struct per kind. */
 struct runtime_kind {
         int (*open)(struct event_base *base, const struct pool_config *config, struct runtime **ret_runtime, char *reason,
@@ -38,6 +40,11 @@ struct runtime_agent {
         int32_t heartbeat_interval;     /* seconds */
         struct jsonrpc_pending pending; /* requests that it has not answered */
         struct agent_probe *probe;      /* owned; NULL: it is not probed */
+        unsigned in_flight;             /* of pending: those of clients */
+        bool ending;                    /* told to end */
+        struct event drained;           /* end of the time for answers, while it is told to end and has some to give */
+        int64_t drain_by, drain_ms;     /* the same in mono ms; how long that was. 0: it has none */
+        bool overdue;                   /* that time passed */
 };
 
 void runtime_agent_init(struct runtime_agent *agent, struct runtime *runtime, const struct command *spawn,

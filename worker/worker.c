@@ -113,6 +113,7 @@ static void prepare_host(struct worker *worker)
 
         limits_init(&worker->host.limits, worker->place->open_files);
         oom_begin(&worker->host.oom);
+        worker->host.drain_ms = pool->drain_timeout_ms;
         if (worker->place->cgroup && pool->runtime.type == POOL_RUNTIME_COMMAND)
                 worker->cgroup = agent_cgroup_parent(worker->place->cgroup, &worker->process_id);
         worker->host.cgroup = worker->cgroup;
@@ -191,18 +192,21 @@ static void take_welcome(struct worker *worker, const cJSON *settings)
 static void arm_last_word(struct worker *worker)
 {
         const struct pool_config *pool = worker->welcome->pool;
-        int64_t ms = LAST_WORD_MS + pool->kill_grace_ms + (worker->now ? 0 : pool->stop_grace_ms);
+        int64_t ms = LAST_WORD_MS + pool->kill_grace_ms + (worker->now ? 0 : worker->host.drain_ms + pool->stop_grace_ms);
         struct timeval tv = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
 
         event_add(worker->last_word, &tv);
 }
 
-static void stop(struct worker *worker, enum control_stop how)
+/* drain_ms: what its agents have for their answers, at most. */
+static void stop(struct worker *worker, enum control_stop how, int64_t drain_ms)
 {
         if (!worker->roster) {
                 worker_end(worker, EXIT_SUCCESS);
                 return;
         }
+        if (drain_ms < worker->host.drain_ms)
+                hosting_drain(worker, drain_ms);
         worker->ending |= how != CONTROL_STOP_DRAIN;
         registration_drain(worker, true);
         roster_drain(worker->roster, worker->ending);
@@ -224,7 +228,7 @@ static void handle_control(struct worker *worker, struct control *control)
                         hosting_command(worker, &control->command);
                 break;
         case CONTROL_STOP:
-                stop(worker, (enum control_stop)control->number);
+                stop(worker, (enum control_stop)control->number, control->drain_ms);
                 break;
         case CONTROL_PING:
                 send_control(worker, &(struct control){ .type = CONTROL_PONG, .number = control->number });
@@ -264,21 +268,21 @@ static void on_control(void *arg, const char *data, size_t len, int fd)
         control_done(&control);
 }
 
-/* Forker and master are gone: nobody watches these agents any more. */
+/* Forker and master are gone: nobody watches these agents any more, and nobody hears their answers. */
 static void on_control_closed(void *arg)
 {
         struct worker *worker = arg;
 
         log_warn("control.closed", "detail=\"ending the agents\"");
         worker->control = channel_free(worker->control);
-        stop(worker, CONTROL_STOP_END);
+        stop(worker, CONTROL_STOP_END, 0);
 }
 
 static void on_sigterm(evutil_socket_t fd, short what, void *arg)
 {
         (void)fd;
         (void)what;
-        stop(arg, CONTROL_STOP_END);
+        stop(arg, CONTROL_STOP_END, INT64_MAX);
 }
 
 static void on_last_word(evutil_socket_t fd, short what, void *arg)

@@ -25,6 +25,9 @@ static void on_answer(void *arg, enum message_result result, const cJSON *messag
         case MESSAGE_TIMEOUT:
                 http_answer_problem(request, 504, "%s", detail);
                 break;
+        case MESSAGE_REFUSED:
+                http_answer_problem(request, 409, "%s", detail);
+                break;
         case MESSAGE_FAILED:
                 api_retry_after(request, 1);
                 http_answer_problem(request, 503, "%s", detail);
@@ -120,7 +123,7 @@ void api_agents_message(struct http_request *request, void *arg)
         message = agent ? read_message(request) : NULL;
         if (!message)
                 return;
-        if (agent->state == AGENT_IDLE || agent->state == AGENT_BUSY) {
+        if (agent_runs(agent) || agent_comes(agent)) {
                 send_message(request, master, agent, message, timeout_ms);
         } else {
                 api_retry_after(request, 1);

@@ -42,6 +42,7 @@ struct sim_instance { /* a running agent; kept until the run ends */
         struct sim_worker *worker;
         struct hosted *hosted; /* NULL once it ended */
         bool alive;
+        int64_t answers_until; /* told to end, and works on messages until then; 0: not that */
         struct sim_instance *next; /* of the same agent, older */
 };
 
@@ -206,6 +207,7 @@ void sim_duty_check(struct sim *sim); /* the actions of a turn are carried out *
 void sim_check_now(struct sim *sim);   /* what holds at every moment */
 void sim_check_action(struct sim *sim, unsigned pool, const struct pool_action *action); /* nothing is tried behind an open breaker */
 void sim_check_start(struct sim *sim, const struct sim_promise *promise, const struct sim_instance *instance);
+void sim_check_kill(struct sim *sim, const struct pool_worker *known, const struct sim_worker *worker);
 void sim_check_answer(struct sim *sim, const struct sim_request *request);
 void sim_check_idle(struct sim *sim, const struct agent *agent);
 void sim_check_quiet(struct sim *sim); /* what holds once everything has settled */

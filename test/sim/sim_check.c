@@ -119,6 +119,18 @@ void sim_check_answer(struct sim *sim, const struct sim_request *request)
                 sim_fail(sim, "the spawn of agent %s was answered but it never started", ID_TEXT(&request->agent_id));
 }
 
+/* One that serves and never stood still is not killed while its agents answer. */
+void sim_check_kill(struct sim *sim, const struct pool_worker *known, const struct sim_worker *worker)
+{
+        if (!known->ready_at || worker->frozen_at || !worker->alive)
+                return;
+        for (const struct sim_promise *p = sim->promises; p; p = p->hh.next)
+                for (const struct sim_instance *i = p->instances; i; i = i->next)
+                        if (i->alive && i->worker == worker && i->answers_until > sim->now)
+                                sim_fail(sim, "process %s is killed while agent %s answers what it was asked",
+                                        ID_TEXT(&worker->process_id), ID_TEXT(&p->agent_id));
+}
+
 /* Ended because it was idle, and not before its time. */
 void sim_check_idle(struct sim *sim, const struct agent *agent)
 {

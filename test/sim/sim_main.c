@@ -29,7 +29,8 @@ static void configure(struct sim *sim, unsigned i)
                 .min_workers = between(sim, 0, max_workers < 2 ? max_workers : 2), .spare_workers = between(sim, 0, 1),
                 .queue_max = between(sim, 1, 12), .start_timeout_ms = 800,
                 .spawn_timeout_ms = between(sim, 100, sim_below(sim, 2) ? 800 : 6000),
-                .worker_start_timeout_ms = 2000, .stop_grace_ms = 300, .kill_grace_ms = 300,
+                .worker_start_timeout_ms = 2000,
+                .drain_timeout_ms = sim_below(sim, 3) ? between(sim, 0, 500) : 8000, .stop_grace_ms = 300, .kill_grace_ms = 300,
                 .worker_idle_timeout_ms = between(sim, 500, 5000), .heartbeat_interval_ms = 500, .worker_lease_ms = LEASE_MS };
         config->restart = (struct pool_restart_config){ .policy = (int)between(sim, POOL_PERMANENT, POOL_TEMPORARY),
                 .intensity = between(sim, 0, 8), .period_seconds = between(sim, 1, 20), .delay_ms = between(sim, 0, 300),

@@ -262,12 +262,13 @@ static void killed(struct sim *sim, void *arg)
         sim_worker_die(sim, arg, "killed by signal 9 (KILL)");
 }
 
-static void kill_worker(struct sim *sim, const struct id *process_id)
+static void kill_worker(struct sim *sim, const struct pool_worker *known)
 {
-        struct sim_worker *worker = sim_worker(sim, process_id);
+        struct sim_worker *worker = sim_worker(sim, &known->process_id);
 
         if (!worker)
                 return;
+        sim_check_kill(sim, known, worker);
         worker->frozen_until = 0; /* SIGKILL takes a stopped process, too */
         sim_at(sim, sim->now + 1, worker, 0, killed, worker);
 }
@@ -354,7 +355,7 @@ static void act_on_worker(struct sim *sim, unsigned pool, const struct pool_acti
         if (action->type == POOL_FORK)
                 fork_worker(sim, pool, &action->worker->process_id);
         else if (action->type == POOL_KILL)
-                kill_worker(sim, &action->worker->process_id);
+                kill_worker(sim, action->worker);
         else if (action->type == POOL_REAP)
                 ask_registry(sim, ask, do_reap, NULL);
         else if (action->type == POOL_DRAIN)

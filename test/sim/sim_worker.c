@@ -124,6 +124,15 @@ static struct end *end_later(struct sim *sim, struct sim_instance *instance, uin
         return end;
 }
 
+static void instance_answered(struct sim *sim, void *arg)
+{
+        struct sim_instance *instance = arg;
+
+        if (instance->alive && instance->answers_until)
+                end_later(sim, instance, 200, 0, 15, "told to end");
+        instance->answers_until = 0;
+}
+
 static void instance_started(struct sim *sim, void *arg)
 {
         struct sim_instance *instance = arg;
@@ -445,12 +454,24 @@ static void use_registry(struct sim *sim, struct sim_worker *worker, bool use)
                 send_ready(sim, worker);
 }
 
+/* Some work on messages, which they may answer first. */
+static void told_to_end(struct sim *sim, struct sim_instance *instance, bool graceful)
+{
+        int64_t drain = graceful && sim_below(sim, 3) == 0 ? sim->configs[instance->worker->pool].drain_timeout_ms : 0;
+
+        instance->answers_until = drain ? sim->now + (int64_t)sim_below(sim, (uint64_t)drain) : 0;
+        if (sim->now < instance->answers_until)
+                sim_at(sim, instance->answers_until, instance->worker, 0, instance_answered, instance);
+        else
+                end_later(sim, instance, graceful ? 200 : 20, 0, graceful ? 15 : 9, "told to end");
+}
+
 /* --- what the roster asks for --------------------------------------------------------------------------------------- */
 
 static void act(struct sim *sim, struct sim_worker *worker)
 {
         struct roster_action action;
-        const struct sim_instance *instance;
+        struct sim_instance *instance;
 
         while (worker->alive && roster_next_action(worker->roster, &action)) {
                 switch (action.type) {
@@ -460,8 +481,7 @@ static void act(struct sim *sim, struct sim_worker *worker)
                 case ROSTER_STOP:
                         instance = action.hosted->runtime;
                         if (instance)
-                                end_later(sim, action.hosted->runtime, action.graceful ? 200 : 20, 0, action.graceful ? 15 : 9,
-                                        "told to end");
+                                told_to_end(sim, instance, action.graceful);
                         break;
                 case ROSTER_REPORT:
                         report_hosted(sim, worker, action.hosted);

@@ -22,7 +22,10 @@ static void *published;
 static unsigned publishes, controls, records;
 static char recorded[64];
 static struct id last_command;
+static uint64_t last_epoch;
+static int64_t last_timeout_ms;
 static const char *away;
+static struct agent *known; /* by its id */
 
 const char *degraded_reason(const struct degraded *degraded)
 {
@@ -41,6 +44,8 @@ int registry_publish_command(struct registry *registry, const char *pool_name, c
         publishes++;
         ck_assert_int_eq(command_decode(command, strlen(command), &decoded), 0);
         last_command = decoded.command_id;
+        last_epoch = decoded.epoch;
+        last_timeout_ms = decoded.timeout_ms;
         command_done(&decoded);
         if (publish_result == 0) {
                 on_published = cb;
@@ -70,7 +75,7 @@ struct agent *pools_agent(const struct pools *pools, const struct id *agent_id)
 {
         (void)pools;
         (void)agent_id;
-        return NULL;
+        return known;
 }
 
 struct master_pool *pools_of(const struct pools *pools, const struct agent *agent)
@@ -91,7 +96,6 @@ void pools_wake(struct pools *pools, struct master_pool *pool)
 {
         (void)pools;
         (void)pool;
-        ck_abort_msg("no pool to wake");
 }
 
 /* --- fixture --- */
@@ -116,11 +120,13 @@ static void setup(void)
         config = (struct pool_config){ .pool_name = name };
         pool = pool_new(&config, 1, 0);
         worker = (struct pool_worker){ .process_id = id_new(), .pool = pool };
-        agent = (struct agent){ .agent_id = id_new(), .pool = pool, .worker = &worker, .epoch = 1 };
+        agent = (struct agent){ .agent_id = id_new(), .pool = pool, .worker = &worker, .epoch = 1,
+                .state = AGENT_IDLE, .phase = PHASE_NONE };
         master = (struct master){ .base = event_base_new() };
         master.messages = messages_new(&master);
         publish_result = control_result = 0;
         away = NULL;
+        known = NULL;
         publishes = controls = records = 0;
         published = NULL;
 }
@@ -319,6 +325,128 @@ START_TEST(test_refuses_when_the_agent_has_no_worker)
 }
 END_TEST
 
+/* --- while it starts again --- */
+
+static void restarted(void)
+{
+        agent.epoch++;
+        agent.state = AGENT_IDLE;
+        agent.moving = false;
+        agent.worker = &worker;
+        messages_agent_changed(master.messages, &agent);
+}
+
+static void begin_restart(void)
+{
+        agent.state = AGENT_STARTING;
+        agent.moving = true;
+        agent.worker = NULL;
+}
+
+START_TEST(test_waits_for_the_next_start_when_the_agent_is_restarted)
+{
+        static struct answer sent, held;
+
+        ck_assert_int_eq(ask(&sent, 10000), 0);
+        begin_restart();
+        ck_assert_int_eq(ask(&held, 10000), 0);
+        messages_agent_changed(master.messages, &agent);
+        ck_assert_uint_eq(publishes, 1);
+        messages_agent_gone(master.messages, &agent.agent_id, "exit status 0");
+        ck_assert_uint_eq(sent.count, 1);
+        ck_assert_uint_eq(held.count, 0);
+        restarted();
+        ck_assert_uint_eq(publishes, 2);
+        ck_assert_uint_eq(last_epoch, 2);
+        ck_assert_int_le(last_timeout_ms, 10000 + 1000);
+        reply_with("{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":7}");
+        ck_assert_uint_eq(held.count, 1);
+        ck_assert_int_eq(held.result, MESSAGE_ANSWERED);
+        ck_assert_uint_eq(records, 2);
+        ck_assert_uint_eq(messages_waiting(master.messages), 0);
+}
+END_TEST
+
+START_TEST(test_keeps_its_deadline_when_it_waits_for_a_start)
+{
+        static struct answer answer;
+
+        begin_restart();
+        ask(&answer, 1);
+        while (answer.count == 0)
+                event_base_loop(master.base, EVLOOP_ONCE);
+        ck_assert_int_eq(answer.result, MESSAGE_TIMEOUT);
+        ck_assert_str_eq(answer.detail, "the agent did not start in time");
+        restarted();
+        ck_assert_uint_eq(publishes, 0);
+        ck_assert_uint_eq(records, 1);
+}
+END_TEST
+
+START_TEST(test_is_refused_when_the_agent_does_not_come_back)
+{
+        static struct answer held, gone;
+
+        begin_restart();
+        ask(&held, 10000);
+        agent.state = AGENT_FAILED;
+        messages_agent_changed(master.messages, &agent);
+        ck_assert_int_eq(held.result, MESSAGE_REFUSED);
+        ck_assert_str_eq(held.detail, "the agent is failed");
+        begin_restart();
+        ask(&gone, 10000);
+        messages_agent_forgotten(master.messages, &agent.agent_id, "the agent is gone");
+        ck_assert_int_eq(gone.result, MESSAGE_REFUSED);
+}
+END_TEST
+
+START_TEST(test_does_not_wait_when_the_agent_is_held_back_or_everything_ends)
+{
+        static struct answer held, answer;
+
+        begin_restart();
+        ask(&held, 10000);
+        messages_close(master.messages);
+        ck_assert_int_eq(held.result, MESSAGE_FAILED);
+        master.closing = true;
+        ck_assert_int_eq(ask(&answer, 10000), -EAGAIN);
+        master.closing = agent.moving = false;
+        agent.phase = PHASE_DELAYED;
+        ck_assert_int_eq(ask(&answer, 10000), -EAGAIN);
+        agent.phase = PHASE_WAITING;
+        ck_assert_int_eq(ask(&answer, 10000), 0);
+}
+END_TEST
+
+START_TEST(test_waits_once_more_when_its_worker_was_left_meanwhile)
+{
+        static struct answer answer;
+
+        known = &agent;
+        ask(&answer, 10000);
+        begin_restart();
+        tell(-ENOENT);
+        ck_assert_uint_eq(controls, 0);
+        restarted();
+        ck_assert_uint_eq(publishes, 2);
+        reply_with("{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":7}");
+        ck_assert_int_eq(answer.result, MESSAGE_ANSWERED);
+        ck_assert_uint_eq(records, 1);
+}
+END_TEST
+
+START_TEST(test_gives_a_notification_that_waited_to_the_next_start)
+{
+        begin_restart();
+        ck_assert_int_eq(ask(NULL, 10000), 0);
+        ck_assert_uint_eq(publishes, 0);
+        restarted();
+        ck_assert_uint_eq(publishes, 1);
+        ck_assert_uint_eq(messages_waiting(master.messages), 0);
+        ck_assert_uint_eq(records, 0);
+}
+END_TEST
+
 int main(void)
 {
         Suite *suite = suite_create("messages");
@@ -338,6 +466,12 @@ int main(void)
         tcase_add_test(all, test_waits_for_nothing_when_it_is_a_notification);
         tcase_add_test(all, test_refuses_when_the_agent_has_no_worker);
         tcase_add_test(all, test_does_not_ask_redis_when_the_master_does_without);
+        tcase_add_test(all, test_waits_for_the_next_start_when_the_agent_is_restarted);
+        tcase_add_test(all, test_keeps_its_deadline_when_it_waits_for_a_start);
+        tcase_add_test(all, test_is_refused_when_the_agent_does_not_come_back);
+        tcase_add_test(all, test_does_not_wait_when_the_agent_is_held_back_or_everything_ends);
+        tcase_add_test(all, test_waits_once_more_when_its_worker_was_left_meanwhile);
+        tcase_add_test(all, test_gives_a_notification_that_waited_to_the_next_start);
         suite_add_tcase(suite, all);
         srunner_run_all(runner, CK_NORMAL);
         failed = srunner_ntests_failed(runner);

@@ -65,6 +65,7 @@ START_TEST(test_gives_defaults_when_only_the_runtime_is_set)
         ck_assert_int_eq(config->spawn_timeout_ms, 10000);
         ck_assert_int_eq(config->start_timeout_ms, 5000);
         ck_assert_int_eq(config->worker_start_timeout_ms, 10000);
+        ck_assert_int_eq(config->drain_timeout_ms, 30000);
         ck_assert_int_eq(config->stop_grace_ms, 2000);
         ck_assert_int_eq(config->kill_grace_ms, 3000);
         ck_assert_int_eq(config->worker_idle_timeout_ms, 60000);
@@ -85,7 +86,7 @@ static const char *const every_setting =
         "\"limits\":{\"memory_bytes\":1048576,\"cpu_percent\":150,\"processes\":6,\"open_files\":64},"
         "\"worker_limits\":{\"memory_bytes\":33554432,\"open_files\":65},\"allowed_args\":[\"x\",\"y-z\"],\"placement\":\"spread\","
         "\"max_agents_per_worker\":11,\"min_workers\":12,\"max_workers\":13,\"spare_workers\":9,\"queue_max\":15,"
-        "\"spawn_timeout_ms\":16,\"start_timeout_ms\":17,\"worker_start_timeout_ms\":18,\"stop_grace_ms\":19,"
+        "\"spawn_timeout_ms\":16,\"start_timeout_ms\":17,\"worker_start_timeout_ms\":18,\"drain_timeout_ms\":12,\"stop_grace_ms\":19,"
         "\"kill_grace_ms\":20,\"worker_idle_timeout_ms\":21,\"heartbeat_interval_ms\":22,\"worker_lease_ms\":44,"
         "\"pool_name\":\"p\"}";
 

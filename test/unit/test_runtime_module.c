@@ -233,6 +233,40 @@ START_TEST(test_gives_up_when_the_grace_is_over)
 }
 END_TEST
 
+START_TEST(test_has_its_time_for_answers_before_its_grace)
+{
+        h.config.stop_grace_ms = 0;
+        h.host.drain_ms = PATIENCE_MS;
+        begin(NULL);
+        ck_assert_int_eq(ask("late"), 0);
+        ck_assert_uint_eq(runtime_in_flight(s.agent), 1);
+        runtime_stop(s.agent, true);
+        ck_assert_int_eq(ask("echo"), -EPIPE);
+        RUN_UNTIL(&h, s.ended);
+        ck_assert_int_eq(s.answers, 1);
+        ck_assert_str_eq(s.answer[0], "{\"jsonrpc\":\"2.0\",\"result\":\"late\",\"id\":\"mine\"}");
+        finish();
+}
+END_TEST
+
+START_TEST(test_says_so_when_its_time_for_answers_is_over)
+{
+        h.config.stop_grace_ms = 0;
+        h.host.drain_ms = PATIENCE_MS;
+        begin(NULL);
+        ck_assert_int_eq(ask("never"), 0);
+        runtime_stop(s.agent, true);
+        event_base_loop(h.base, EVLOOP_NONBLOCK);
+        ck_assert(!s.ended);
+        h.host.drain_ms = 20;
+        subject_stop(&s, &h, true);
+        ck_assert_int_eq(s.answers, 1);
+        ck_assert_str_eq(s.answer[0],
+                "why: no answer within 20 ms (drain_timeout_ms) of the agent's being told to end: stopped");
+        finish();
+}
+END_TEST
+
 START_TEST(test_hurries_when_stopped_again_at_once)
 {
         begin(NULL);
@@ -444,6 +478,8 @@ static Suite *suite(void)
         tcase_add_test(c, test_starts_and_ends_when_it_finishes_at_its_start);
         tcase_add_test(c, test_waits_for_answers_when_stopped_gracefully);
         tcase_add_test(c, test_gives_up_when_the_grace_is_over);
+        tcase_add_test(c, test_has_its_time_for_answers_before_its_grace);
+        tcase_add_test(c, test_says_so_when_its_time_for_answers_is_over);
         tcase_add_test(c, test_hurries_when_stopped_again_at_once);
         tcase_add_test(c, test_ends_when_stopped_while_held);
         tcase_add_test(c, test_gives_up_a_request_when_its_time_is_over);
