@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Redis may be started together with us: it is not away before this. */
 #define START_GRACE_MS 300
@@ -101,6 +102,34 @@ static void on_returned(void *arg, int error)
         look_in(degraded, backoff_next(&degraded->backoff, arc4random()));
 }
 
+static void on_tried(void *arg, int error, const struct registry_reported *reported, size_t count)
+{
+        (void)reported;
+        (void)count;
+        on_returned(arg, error);
+}
+
+/* Nobody listens there. */
+static void on_channel_tried(void *arg, int error)
+{
+        on_returned(arg, error == -ENOENT ? 0 : error);
+}
+
+/* What a worker will ask for: its rights, and keys of the right types. What is written is cleared next. */
+static void try_as_worker(struct degraded *degraded, const char *pool_name)
+{
+        const struct master *master = degraded->master;
+        struct registry_process nobody = { .process_id = id_new(), .master_id = master->master_id, .pool_name = pool_name,
+                .host = master->host, .pid = getpid(), .started_at = clock_wall_ms() };
+        int r;
+
+        degraded->returning += 2;
+        if ((r = registry_register(master->registry, &nobody, NULL, 0, on_tried, degraded)) < 0)
+                on_returned(degraded, r);
+        if ((r = registry_try_channel(master->registry, &nobody.process_id, on_channel_tried, degraded)) < 0)
+                on_returned(degraded, r);
+}
+
 /* Nothing of what it has kept, or did late, is true any more. A full one says so when asked to write. */
 static void begin_return(struct degraded *degraded)
 {
@@ -114,6 +143,7 @@ static void begin_return(struct degraded *degraded)
         for (size_t i = 0; i < pools_count(master->pools); i++) {
                 const char *pool_name = pools_at(master->pools, i)->config->pool_name;
 
+                try_as_worker(degraded, pool_name);
                 degraded->returning += 2;
                 if ((r = registry_clear(master->registry, pool_name, on_returned, degraded)) < 0)
                         on_returned(degraded, r);
@@ -193,6 +223,15 @@ void degraded_failed(struct degraded *degraded, int error)
                 return;
         degraded->failed = true;
         describe_refusal(degraded, error);
+        look_in(degraded, 0);
+}
+
+void degraded_refused(struct degraded *degraded, uint64_t generation, const char *why)
+{
+        if (degraded->on || degraded->failed || !degraded->decided || generation != degraded->generation)
+                return;
+        degraded->failed = true;
+        snprintf(degraded->reason, sizeof degraded->reason, "%s", why);
         look_in(degraded, 0);
 }
 

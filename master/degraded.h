@@ -15,6 +15,8 @@ void degraded_link_up(struct degraded *degraded);
 void degraded_link_down(struct degraded *degraded, const char *why);
 /* An operation failed with error. When Redis refused it (it is full, …) and did not just go away: does without it. */
 void degraded_failed(struct degraded *degraded, int error);
+/* Redis refused a worker, which was told of this generation; why: in Redis' words. */
+void degraded_refused(struct degraded *degraded, uint64_t generation, const char *why);
 /* A worker did without Redis under the master before this one: what is in it is out of date. */
 void degraded_distrust(struct degraded *degraded);
 

@@ -173,6 +173,8 @@ static void on_sent(void *arg, int error)
         /* Redis is away, or has forgotten the agent (FLUSHALL): its worker has not. */
         if (error == -EAGAIN || error == -ENOENT)
                 workers_send_command(sent->master->workers, &sent->process_id, sent->command);
+        else if (error < 0 && error != -ESTALE)
+                degraded_failed(sent->master->degraded, error);
         free(sent->command);
         free(sent);
 }

@@ -113,6 +113,9 @@ static void handle_control(struct workers_entry *entry, const struct control *co
         case CONTROL_USED:
                 usages_take(entry->workers->master->usages, &entry->process_id, control);
                 break;
+        case CONTROL_REFUSED:
+                degraded_refused(entry->workers->master->degraded, control->generation, control->reason);
+                break;
         case CONTROL_USAGE:
         case CONTROL_WELCOME:
         case CONTROL_COMMAND:

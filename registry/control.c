@@ -21,6 +21,7 @@ static const char *const names[CONTROL_TYPE_COUNT] = {
         [CONTROL_PONG] = "pong",
         [CONTROL_REPLY] = "reply",
         [CONTROL_USED] = "used",
+        [CONTROL_REFUSED] = "refused",
 };
 
 /* [[agent id, epoch, starting, start_reason], …]; NULL when out of memory: half a list would make the master place again what runs. */
@@ -143,6 +144,9 @@ static int print_body(cJSON *tree, const struct control *control)
                 return json_add_item(tree, "hosted", print_hosted(control->hosted, control->hosted_count));
         case CONTROL_FAILED:
                 return json_add_string(tree, "reason", control->reason);
+        case CONTROL_REFUSED:
+                r = json_add_string(tree, "reason", control->reason);
+                return r ? r : json_add_integer(tree, "generation", (int64_t)control->generation);
         case CONTROL_REGISTRY:
                 r = json_add_bool(tree, "up", control->up);
                 return r ? r : json_add_integer(tree, "generation", (int64_t)control->generation);
@@ -216,6 +220,13 @@ static int read_body(cJSON *tree, struct control *control)
                 reason = json_string(tree, "reason");
                 control->reason = reason ? strdup(reason) : NULL;
                 return control->reason ? 0 : -EINVAL;
+        case CONTROL_REFUSED:
+                reason = json_string(tree, "reason");
+                control->reason = reason ? strdup(reason) : NULL;
+                if (json_integer(tree, "generation", &generation) < 0 || generation < 0 || !control->reason)
+                        return -EINVAL;
+                control->generation = (uint64_t)generation;
+                return 0;
         case CONTROL_REGISTRY:
         case CONTROL_READY:
                 if (json_integer(tree, "generation", &generation) < 0 || generation < 0)

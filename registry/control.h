@@ -25,6 +25,7 @@ enum control_type {
         CONTROL_PONG,
         CONTROL_REPLY,       /* a reply envelope: any while the registry is let go of, else what could not be published */
         CONTROL_USED,        /* used: in portions; more: another follows */
+        CONTROL_REFUSED,     /* reason, generation: the registry does not serve this worker */
         CONTROL_TYPE_COUNT
 };
 
@@ -47,9 +48,9 @@ struct control {
         enum control_type type;
         int64_t number;
         int64_t drain_ms;           /* STOP */
-        uint64_t generation;        /* REGISTRY, READY: exact in JSON */
+        uint64_t generation;        /* REGISTRY, READY, REFUSED: exact in JSON */
         bool up, away;              /* REGISTRY; READY */
-        char *reason;               /* FAILED */
+        char *reason;               /* FAILED, REFUSED */
         cJSON *settings;            /* WELCOME: see worker/welcome.c */
         struct command command;     /* COMMAND */
         struct reply reply;         /* REPLY */

@@ -478,6 +478,7 @@ static void on_published(void *arg, int error, const redisReply *reply)
 {
         struct call *call = arg;
 
+        keep_reason(call->registry, error, reply);
         if (error == 0 && (reply->type != REDIS_REPLY_INTEGER || reply->integer == 0))
                 error = -ENOENT;
         call->cb.done(call->arg, error);
@@ -494,7 +495,7 @@ static int publish(struct registry *registry, const char *prefix, const char *na
         if (cb && !call)
                 return -ENOMEM;
         if (call)
-                *call = (struct call){ .cb.done = cb, .arg = arg };
+                *call = (struct call){ .registry = registry, .cb.done = cb, .arg = arg };
         if ((size_t)snprintf(channel, sizeof channel, "%s%s%s", prefix, name, suffix) >= sizeof channel)
                 r = -EINVAL;
         else
@@ -512,6 +513,11 @@ int registry_publish_command(struct registry *registry, const char *pool_name, c
         if (r == 0)
                 publish(registry, "pool:", pool_name, ":commands", command, NULL, NULL); /* watchers may miss theirs */
         return r;
+}
+
+int registry_try_channel(struct registry *registry, const struct id *process_id, registry_cb cb, void *arg)
+{
+        return publish(registry, "process:", ID_TEXT(process_id), ":commands", "", cb, arg);
 }
 
 int registry_publish_event(struct registry *registry, const char *pool_name, const char *event)

@@ -69,6 +69,8 @@ int registry_publish_event(struct registry *registry, const char *pool_name, con
 /* Likewise -ENOENT: that master is not subscribed. */
 int registry_publish_reply(struct registry *registry, const struct id *master_id, const char *reply, registry_cb cb,
         void *arg);
+/* Whether that worker's channel may be used: -ENOENT (nobody is subscribed) or what Redis has against it. */
+int registry_try_channel(struct registry *registry, const struct id *process_id, registry_cb cb, void *arg);
 /* Frees the slot and deletes agent:<id>, if the agent is placed at process_id (zero: anywhere) under this or a lower
  * epoch. 0 also when there is nothing to free; -ESTALE a higher epoch. */
 int registry_release(struct registry *registry, const char *pool_name, const struct id *agent_id, uint64_t epoch,

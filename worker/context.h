@@ -29,6 +29,7 @@ struct worker {
         struct event *sigterm;
         uint64_t revision;        /* of the registry's list, as last seen */
         int64_t started_at;       /* wall ms */
+        unsigned connects_failed; /* attempts at the registry in a row */
         bool registered, registering;
         bool announcing;          /* READY follows from the next listing */
         bool was_away;            /* it was let go of before the last WELCOME; said with the next READY */

@@ -11,7 +11,37 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Attempts to connect that fail before the master is told: its own fail at the same time when Redis is down. */
+#define CONNECTS_MAX 3
+
 static void beat(struct worker *worker);
+
+static bool is_refusal(int error)
+{
+        return error == -EACCES || error == -EPERM || error == -EPROTO || error == -ENOSPC;
+}
+
+static void tell_refusal(struct worker *worker, const char *why)
+{
+        struct control refused = { .type = CONTROL_REFUSED, .generation = worker->generation, .reason = strdup(why) };
+
+        log_warn("registry.refuses", "why=%s", LOG_Q(why));
+        if (refused.reason)
+                worker_send(worker, &refused);
+        free(refused.reason);
+}
+
+void registration_refused(struct worker *worker, int error)
+{
+        char *name, why[400];
+
+        if (!worker->registry || !is_refusal(error))
+                return;
+        name = redis_url_format(&worker->welcome->redis_url, true);
+        snprintf(why, sizeof why, "Redis at %s refuses to serve a worker: %s", name ? name : "", registry_reason(worker->registry));
+        free(name);
+        tell_refusal(worker, why);
+}
 
 /* The whole list first: a master that knew less than it would place again what is about to start here. */
 static void announce(struct worker *worker)
@@ -41,6 +71,7 @@ static void on_registered(void *arg, int error, const struct registry_reported *
                 return; /* let go of, or this worker ends */
         } else if (error < 0) {
                 log_warn("worker.not_registered", "error=%s", LOG_Q(strerror(-error)));
+                registration_refused(worker, error);
         } else {
                 worker->registered = true;
                 hosting_forget_states(worker); /* it says idle of what runs */
@@ -152,6 +183,8 @@ static void on_listing(void *arg, const struct registry_listing *listing)
                 if (worker->announcing)
                         worker_send_ready(worker);
                 worker->announcing = false;
+        } else {
+                registration_refused(worker, listing->result);
         }
         worker_wake(worker);
 }
@@ -182,14 +215,17 @@ static void on_registry_up(void *arg)
 {
         struct worker *worker = arg;
 
+        worker->connects_failed = 0;
         register_self(worker);
 }
 
 static void on_registry_down(void *arg, int error, const char *why)
 {
-        (void)arg;
-        (void)error;
+        struct worker *worker = arg;
+
         log_warn("registry.down", "why=%s", LOG_Q(why));
+        if (is_refusal(error) || ++worker->connects_failed >= CONNECTS_MAX)
+                tell_refusal(worker, why);
 }
 
 static void on_registry_message(void *arg, const char *data, size_t len)

@@ -249,6 +249,7 @@ static void handle_control(struct worker *worker, struct control *control)
         case CONTROL_PONG:
         case CONTROL_REPLY:
         case CONTROL_USED:
+        case CONTROL_REFUSED:
         case CONTROL_TYPE_COUNT:
                 log_warn("control.unexpected", "type=%d", (int)control->type);
                 break;

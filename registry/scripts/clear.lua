@@ -16,9 +16,9 @@ local function clear(process_id)
     redis.call('SREM', agents, agent_id)
   end
   redis.call('DEL', key, key .. ':agents', key .. ':ended')
-  redis.call('ZREM', 'pool:' .. pool .. ':processes', process_id)
   redis.call('ZREM', KEYS[1], process_id)
   redis.call('ZREM', KEYS[2], process_id)
+  redis.call('ZREM', 'pool:' .. pool .. ':processes', process_id)
 end
 
 for _, key in ipairs(KEYS) do

@@ -40,6 +40,12 @@ START_TEST(test_is_the_same_when_encoded_and_decoded)
         ck_assert(back.up && back.generation == UINT64_C(1) << 48);
         back = again(&(struct control){ .type = CONTROL_READY, .away = true, .generation = 7, .number = 10 });
         ck_assert(back.away && back.generation == 7 && back.number == 10);
+        failed = (struct control){ .type = CONTROL_REFUSED, .reason = failed.reason, .generation = UINT64_C(1) << 48 };
+        back = again(&failed);
+        ck_assert_str_eq(back.reason, failed.reason);
+        ck_assert_uint_eq(back.generation, failed.generation);
+        control_done(&back);
+        failed.type = CONTROL_FAILED;
         back = again(&failed);
         ck_assert_str_eq(back.reason, failed.reason);
         control_done(&back);
