@@ -87,6 +87,8 @@ static const struct schema_field worker_limits_fields[] = {
 
 const struct schema_field pool_config_fields[] = {
         { .name = "role_type", .type = SCHEMA_NAME, .offset = POOL(role_type), .required = true },
+        { .name = "project_id", .type = SCHEMA_ID, .offset = POOL(project_id) },
+        INTEGER(max_idle_time, POOL, 0, 31536000, "0"),
         { .name = "runtime", .type = SCHEMA_OBJECT, .offset = POOL(runtime), .required = true, .fields = runtime_fields },
         { .name = "probe", .type = SCHEMA_OBJECT, .offset = POOL(probe), .fields = probe_fields },
         { .name = "restart", .type = SCHEMA_OBJECT, .offset = POOL(restart), .fields = restart_fields },
@@ -244,6 +246,9 @@ static void check_rules(const struct check *check)
         check_limits(check);
         if (config->group && !config->user)
                 REFUSE(check, "group", "takes a user");
+        if (config->max_idle_time > 0 && config->max_idle_time < 60)
+                REFUSE(check, "max_idle_time", "is %lld; it must be 0 (never) or at least 60 seconds",
+                        (long long)config->max_idle_time);
         if (config->min_workers > config->max_workers)
                 REFUSE(check, "min_workers", "is %lld, more than max_workers %lld", (long long)config->min_workers,
                         (long long)config->max_workers);

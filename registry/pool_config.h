@@ -1,6 +1,7 @@
 /* The settings of one pool: read from the configuration file by the master, sent to each worker as JSON. */
 #ifndef REGISTRY_POOL_CONFIG_H
 #define REGISTRY_POOL_CONFIG_H
+#include "common/id.h"
 #include "common/schema.h"
 #include "registry/breaker.h"
 
@@ -53,6 +54,8 @@ struct pool_worker_limits_config {
 struct pool_config {
         char *pool_name; /* the key in "pools"; owned */
         char *role_type;
+        struct id project_id;  /* of spawns that name none; zero unless set */
+        int64_t max_idle_time; /* likewise; seconds, 0: never */
         struct pool_runtime_config runtime;
         struct pool_probe_config probe;
         struct pool_restart_config restart;

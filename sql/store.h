@@ -136,7 +136,8 @@ int store_metric_add(struct store *store, const struct store_metric *metric);
 struct store_query {
         const char *pool_name, *status, *metric_type;
         const char *event, *not_event;
-        struct id agent_id, project_id, execution_id;
+        struct id agent_id, execution_id; /* zero: any */
+        const struct id *project_id;      /* NULL: any */
         int64_t since, until; /* wall ms; 0: open; until is exclusive */
         int64_t bucket_ms;    /* timeseries; 0: one minute */
         unsigned limit;       /* 0: 100; at most 1000 */

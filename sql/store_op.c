@@ -169,11 +169,12 @@ static int write(struct store *store, unsigned kind, const struct store_value *v
 #define TEXT(string) { .text = (string) }
 #define NUMBER(value) { .integer = (int64_t)(value) }
 #define UUID(id) { .text = id_is_zero(id) ? NULL : ID_TEXT(id) }
+#define PROJECT(id) { .text = ID_TEXT(id) } /* the zero one is one, too */
 
 int store_agent_insert(struct store *store, const struct store_agent *agent, store_cb cb, void *arg)
 {
         const struct store_value values[] = { UUID(&agent->agent_id), NUMBER(agent->created_at), TEXT(agent->pool_name),
-                TEXT(agent->role_type), UUID(&agent->project_id), TEXT(agent->state), TEXT(agent->labels),
+                TEXT(agent->role_type), PROJECT(&agent->project_id), TEXT(agent->state), TEXT(agent->labels),
                 TEXT(agent->args), TEXT(agent->last_exit), TEXT(agent->master_id), NUMBER(agent->epoch),
                 NUMBER(agent->heartbeat_interval), NUMBER(agent->max_idle_time), NUMBER(agent->restarts),
                 NUMBER(agent->updated_at) };
@@ -243,7 +244,7 @@ int store_event_add(struct store *store, const struct store_event *event)
 int store_execution_add(struct store *store, const struct store_execution *execution)
 {
         const struct store_value values[] = { UUID(&execution->execution_id), UUID(&execution->agent_id),
-                UUID(&execution->project_id), TEXT(execution->pool_name), TEXT(execution->method),
+                PROJECT(&execution->project_id), TEXT(execution->pool_name), TEXT(execution->method),
                 TEXT(execution->status), TEXT(execution->error), NUMBER(execution->started_at),
                 NUMBER(execution->completed_at), NUMBER(execution->duration_ms) };
 

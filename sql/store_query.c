@@ -116,7 +116,10 @@ static void filter_executions(struct store_draft *draft, const struct store_quer
 {
         store_draft_id(draft, "execution_id =", &query->execution_id);
         store_draft_id(draft, "agent_id =", &query->agent_id);
-        store_draft_id(draft, "project_id =", &query->project_id);
+        if (query->project_id) {
+                store_draft_add(draft, " AND project_id = ");
+                store_draft_value_id(draft, query->project_id);
+        }
         store_draft_text(draft, "pool_name =", query->pool_name);
         store_draft_text(draft, "status =", query->status);
         store_draft_integer(draft, "started_at >=", query->since);

@@ -309,7 +309,8 @@ void api_agents_why(struct http_request *request, void *arg)
 struct filter {
         const char *pool_name;
         enum agent_state state; /* 0: any */
-        struct id project_id;   /* zero: any */
+        struct id project_id;
+        bool by_project;
         const char *label;      /* "name" or "name=value"; NULL: any */
         const char *cursor;     /* "POOL.MILLISECONDS.AGENT": after that agent, or after its time if it is gone; NULL: all */
         int64_t limit;
@@ -337,7 +338,7 @@ static bool filter_matches(const struct filter *filter, const struct agent *agen
 {
         if (filter->state && agent->state != filter->state)
                 return false;
-        if (!id_is_zero(&filter->project_id) && !id_equal(&filter->project_id, &agent->project_id))
+        if (filter->by_project && !id_equal(&filter->project_id, &agent->project_id))
                 return false;
         return !filter->label || label_matches(agent, filter->label);
 }
@@ -441,6 +442,7 @@ void api_agents_list(struct http_request *request, void *arg)
         struct filter filter = { .pool_name = http_request_query(request, "pool_name"),
                 .label = http_request_query(request, "label"), .cursor = http_request_query(request, "cursor") };
 
+        filter.by_project = http_request_query(request, "project_id");
         if (!api_check_query(request, names) || !api_query_id(request, "project_id", &filter.project_id) ||
                 !api_query_integer(request, "limit", LIST_DEFAULT, 1, LIST_MAX, &filter.limit))
                 return;
@@ -456,7 +458,7 @@ void api_agents_list(struct http_request *request, void *arg)
 void api_agents_by_project(struct http_request *request, void *arg)
 {
         static const char *const names[] = { "limit", "cursor", NULL };
-        struct filter filter = { 0 };
+        struct filter filter = { .by_project = true };
 
         if (id_parse(http_request_param(request, "project_id"), &filter.project_id) < 0) {
                 http_answer_problem(request, 400, "the project id in the path is no UUID");

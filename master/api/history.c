@@ -55,19 +55,20 @@ static void on_object(void *arg, int error, const char *json)
                 answer_store_error(request, error);
 }
 
-/* limit, cursor, status, pool_name, project_id of an executions query. False: answered already. */
-static bool read_query(struct http_request *request, struct store_query *query)
+/* limit, cursor, status, pool_name, project_id (kept in *project_id) of an executions query. False: answered already. */
+static bool read_query(struct http_request *request, struct store_query *query, struct id *project_id)
 {
         static const char *const names[] = { "limit", "cursor", "status", "pool_name", "project_id", NULL };
         int64_t limit;
 
-        if (!api_check_query(request, names) || !api_query_id(request, "project_id", &query->project_id) ||
+        if (!api_check_query(request, names) || !api_query_id(request, "project_id", project_id) ||
                 !api_query_integer(request, "limit", 100, 1, 1000, &limit))
                 return false;
         query->limit = (unsigned)limit;
         query->cursor = http_request_query(request, "cursor");
         query->status = http_request_query(request, "status");
         query->pool_name = http_request_query(request, "pool_name");
+        query->project_id = http_request_query(request, "project_id") ? project_id : NULL;
         return true;
 }
 
@@ -75,9 +76,10 @@ void api_executions_list(struct http_request *request, void *arg)
 {
         struct master *master = arg;
         struct store_query query = { 0 };
+        struct id project_id;
         int r;
 
-        if (!read_query(request, &query))
+        if (!read_query(request, &query, &project_id))
                 return;
         r = store_executions(master->store, &query, on_executions, request);
         if (r < 0)
@@ -103,9 +105,10 @@ void api_executions_summary(struct http_request *request, void *arg)
 {
         struct master *master = arg;
         struct store_query query = { 0 };
+        struct id project_id;
         int r;
 
-        if (!read_query(request, &query))
+        if (!read_query(request, &query, &project_id))
                 return;
         r = store_executions_summary(master->store, &query, on_object, request);
         if (r < 0)

@@ -43,7 +43,7 @@ cJSON *api_agent_summary(const struct agent *agent)
         r = r ? r : add_id(tree, "agent_id", &agent->agent_id);
         r = r ? r : add_names(tree, agent);
         r = r ? r : json_add_string(tree, "role_type", agent->role_type);
-        r = r ? r : add_id(tree, "project_id", &agent->project_id);
+        r = r ? r : json_add_string(tree, "project_id", ID_TEXT(&agent->project_id));
         r = r ? r : json_add_string(tree, "pool_name", pool_config(agent->pool)->pool_name);
         r = r ? r : add_id(tree, "process_id", agent->worker ? &agent->worker->process_id : &nowhere);
         r = r ? r : json_add_string(tree, "state", agent_state_name(agent->state));

@@ -14,11 +14,11 @@
 #define BODY(field) .name = #field, .offset = offsetof(struct spawn_body, field)
 
 static const struct schema_field spawn_fields[] = {
-        { BODY(project_id), .type = SCHEMA_ID, .required = true },
-        { BODY(role_type), .type = SCHEMA_NAME, .required = true },
+        { BODY(project_id), .type = SCHEMA_ID },
+        { BODY(role_type), .type = SCHEMA_NAME },
         { BODY(pool_name), .type = SCHEMA_NAME, .required = true },
         { BODY(heartbeat_interval), .type = SCHEMA_INTEGER, .min = 10, .max = 86400, .fallback = "30" },
-        { BODY(max_idle_time), .type = SCHEMA_INTEGER, .min = 0, .max = 31536000, .fallback = "300" },
+        { BODY(max_idle_time), .type = SCHEMA_INTEGER, .min = 0, .max = 31536000 },
         { BODY(count), .type = SCHEMA_INTEGER, .min = 1, .max = 1000 },
         { BODY(labels), .type = SCHEMA_MAP, .min = 0, .max = 64, .nullable = true },
         { BODY(args), .type = SCHEMA_MAP, .min = 0, .max = 64, .nullable = true },
@@ -89,14 +89,34 @@ static void check_rules(const struct master *master, const char *prefix, const s
                 check_args(pool->config, prefix, body->args, errors);
 }
 
+/* What the request leaves open is the pool's to say. 0 or -ENOMEM. */
+static int complete(const struct master *master, const cJSON *tree, struct spawn_body *body)
+{
+        const struct master_pool *pool = pools_find(master->pools, body->pool_name);
+
+        if (!pool)
+                return 0; /* the caller refuses it */
+        if (!cJSON_HasObjectItem(tree, "project_id"))
+                body->project_id = pool->config->project_id;
+        if (!cJSON_HasObjectItem(tree, "max_idle_time"))
+                body->max_idle_time = pool->config->max_idle_time;
+        if (!body->role_type)
+                body->role_type = strdup(pool->config->role_type);
+        return body->role_type ? 0 : -ENOMEM;
+}
+
 int spawn_body_read(const struct master *master, const cJSON *tree, const char *prefix, struct spawn_body *ret_body,
         struct schema_errors *errors)
 {
         struct spawn_body body = { 0 };
         int r = schema_read(tree, prefix, spawn_fields, &body, errors);
 
-        if (r == -ENOMEM)
+        if (r == 0)
+                r = complete(master, tree, &body);
+        if (r == -ENOMEM) {
+                spawn_body_done(&body);
                 break_rule(errors, prefix, "", "out of memory; try again");
+        }
         if (r < 0)
                 return r;
         check_rules(master, prefix, &body, errors);
@@ -133,7 +153,7 @@ struct agent *spawn_body_agent(const struct spawn_body *body)
         if (!agent)
                 return NULL;
         agent->project_id = body->project_id;
-        agent->role_type = strdup(body->role_type);
+        agent->role_type = strdup(body->role_type ? body->role_type : "");
         agent->labels = print_map(body->labels, &error);
         agent->args = print_map(body->args, &error);
         agent->heartbeat_interval = (int32_t)body->heartbeat_interval;

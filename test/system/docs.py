@@ -209,6 +209,8 @@ class Field:
             return ", ".join(f"`{word}`" for word in self.words)
         if self.kind == "BOOL":
             return "`true`, `false`"
+        if self.kind == "ID":
+            return "a UUID"
         unit = {"STRING": " bytes", "STRINGS": " entries", "MAP": " entries", "NAME": " bytes"}.get(self.kind, "")
         low, high = (1, 64) if self.kind == "NAME" else (self.low, self.high)
         return f"{low:g} to {high:.0f}{unit}"

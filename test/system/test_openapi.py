@@ -8,7 +8,7 @@ import requests
 
 import docs
 import openapi
-from daemon import PROJECT, TOP
+from daemon import TOP
 from servers import node_tools
 
 
@@ -33,7 +33,7 @@ def test_is_clean_for_its_linter():
 def test_request_bodies_have_the_bounds_of_the_program(daemon):
     """At each bound of the document the program says yes, one beyond it no."""
     spawn = openapi.DOCUMENT["components"]["schemas"]["SpawnRequest"]
-    body = {"project_id": PROJECT, "role_type": "developer", "pool_name": "developer_pool"}
+    body = {"pool_name": "developer_pool"}
     assert set(spawn["required"]) == set(body)
     for name, schema in spawn["properties"].items():
         for bound, beyond in (("minimum", -1), ("maximum", 1)):

@@ -39,10 +39,27 @@ def test_answers_with_the_whole_agent_when_spawned(daemon):
 
 
 def test_fills_in_defaults_when_fields_are_left_out(daemon):
-    body = {"project_id": PROJECT, "role_type": "developer", "pool_name": "developer_pool"}
-    agent = daemon.agent(daemon.post("/agents/spawn", body).json()["agent_id"])
-    assert (agent["heartbeat_interval"], agent["max_idle_time"]) == (30, 300)
+    agent = daemon.agent(daemon.post("/agents/spawn", {"pool_name": "developer_pool"}).json()["agent_id"])
+    assert (agent["heartbeat_interval"], agent["max_idle_time"]) == (30, 0)
     assert (agent["labels"], agent["args"]) == ({}, {})
+    assert (agent["project_id"], agent["role_type"]) == ("00000000-0000-0000-0000-000000000000", "developer")
+    other = daemon.spawn()["agent_id"]
+    found = daemon.get(f"/agents?project_id={agent['project_id']}").json()
+    assert [item["agent_id"] for item in found] == [agent["agent_id"]]
+    for agent_id in (agent["agent_id"], other):
+        assert daemon.message(agent_id, "ping").status_code == 200
+    found = daemon.get(f"/agents/executions?project_id={agent['project_id']}").json()
+    assert [item["agent_id"] for item in found] == [agent["agent_id"]]
+
+
+def test_takes_what_the_pool_says_when_a_request_says_nothing(make_daemon):
+    pool = command_pool(BUILD / "example-agent", role_type="writer", project_id=PROJECT, max_idle_time=600)
+    daemon = make_daemon(pools={"writers": pool})
+    agent = daemon.agent(daemon.post("/agents/spawn", {"pool_name": "writers"}).json()["agent_id"])
+    assert (agent["project_id"], agent["role_type"], agent["max_idle_time"]) == (PROJECT, "writer", 600)
+    asked = {"project_id": "00000000-0000-0000-0000-000000000000", "role_type": "reader", "max_idle_time": 0}
+    agent = daemon.agent(daemon.post("/agents/spawn", {"pool_name": "writers", **asked}).json()["agent_id"])
+    assert agent | asked == agent
 
 
 def test_takes_the_bounds_when_numbers_are_at_their_limits(daemon):

@@ -77,7 +77,8 @@ START_TEST(test_gives_defaults_when_only_the_runtime_is_set)
 END_TEST
 
 static const char *const every_setting =
-        "{\"role_type\":\"r\",\"runtime\":{\"type\":\"command\",\"argv\":[\"a\",\"${args.x}${args.y-z}\"],"
+        "{\"role_type\":\"r\",\"project_id\":\"6f1c8a52-3a55-4f0b-9d3e-0c7c0c5f9e11\",\"max_idle_time\":61,"
+        "\"runtime\":{\"type\":\"command\",\"argv\":[\"a\",\"${args.x}${args.y-z}\"],"
         "\"env\":{\"KEY\":\"secret\"},\"directory\":\"/tmp\",\"wait_ready\":true,\"ready_method\":\"tools/list\","
         "\"max_line_bytes\":2001,\"queue_bytes\":2002,\"log_bytes_per_second\":2003},\"probe\":{"
         "\"method\":\"ping\",\"interval_seconds\":3,\"timeout_ms\":4,\"failures\":5},\"restart\":{"
