@@ -144,7 +144,7 @@ static int socket_error(const char *path)
         return error;
 }
 
-static const char *remedy(const struct address *address, CURLcode code, int error)
+static const char *remedy(const struct address *address, CURLcode code, int error, const char *details)
 {
         bool tls = address->tls;
 
@@ -154,7 +154,8 @@ static const char *remedy(const struct address *address, CURLcode code, int erro
                 return "is agentpoold running there? (-u URL, AGENTPOOL_URL, agentpool context)";
         if (code == CURLE_PEER_FAILED_VERIFICATION)
                 return "-c FILE names the certificates to trust";
-        if (code == CURLE_SSL_CONNECT_ERROR)
+        /* One that does not speak it may also wait for more of what it takes for a request. */
+        if (code == CURLE_SSL_CONNECT_ERROR || (tls && code == CURLE_OPERATION_TIMEDOUT && strncmp(details, "SSL", 3) == 0))
                 return "does it speak TLS at all? http:// is without";
         if (!tls && (code == CURLE_GOT_NOTHING || code == CURLE_RECV_ERROR || code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_WEIRD_SERVER_REPLY))
                 return "does it want TLS? https:// is with";
@@ -170,5 +171,5 @@ void address_explain(const struct address *address, const char *text, CURLcode c
                 what = strerror(error);
         else
                 error = 0;
-        fprintf(stderr, "agentpool: %s: %s; %s\n", text, what, remedy(address, code, error));
+        fprintf(stderr, "agentpool: %s: %s; %s\n", text, what, remedy(address, code, error, what));
 }

@@ -150,7 +150,8 @@ static void add_lines(struct lines *lines, const char *name, const char *text, s
 
 static void print_last(struct lines *lines, size_t wanted)
 {
-        qsort(lines->list, lines->count, sizeof *lines->list, by_time);
+        if (lines->count > 0)
+                qsort(lines->list, lines->count, sizeof *lines->list, by_time);
         for (size_t i = lines->count > wanted ? lines->count - wanted : 0; i < lines->count; i++) {
                 text_print(stdout, lines->list[i].name);
                 fputs(" | ", stdout);
