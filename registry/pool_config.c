@@ -4,6 +4,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,7 @@
         { .name = #field, .type = SCHEMA_INTEGER, .offset = at(field), .min = (low), .max = (high), .fallback = (text) }
 
 static const char *const runtime_words[] = { "command", "module", NULL };
+static const char *const signal_words[] = { "TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "KILL", NULL };
 static const char *const policy_words[] = { "permanent", "transient", "temporary", NULL };
 static const char *const placement_words[] = { "pack", "spread", NULL };
 
@@ -38,6 +40,9 @@ static const struct schema_field runtime_fields[] = {
         { .name = "wait_ready", .type = SCHEMA_BOOL, .offset = RUNTIME(wait_ready), .fallback = "false" },
         { .name = "ready_method", .type = SCHEMA_STRING, .offset = RUNTIME(ready_method), .min = 1, .max = 128,
                 .fallback = "\"ping\"" },
+        { .name = "stop_signal", .type = SCHEMA_ENUM, .offset = RUNTIME(stop_signal), .words = signal_words, .fallback = "\"TERM\"" },
+        { .name = "umask", .type = SCHEMA_STRING, .offset = RUNTIME(umask), .min = 1, .max = 4 },
+        INTEGER(nice, RUNTIME, -20, 19, "0"),
         INTEGER(max_line_bytes, RUNTIME, 1024, 1 << 30, "1048576"),
         INTEGER(queue_bytes, RUNTIME, 1024, 1 << 30, "1048576"),
         INTEGER(log_bytes_per_second, RUNTIME, 0, 1 << 30, "65536"),
@@ -116,6 +121,13 @@ const struct schema_field pool_config_fields[] = {
         INTEGER(worker_lease_ms, POOL, 20, HOUR_MS, "10000"),
         { .name = NULL },
 };
+
+int pool_config_stop_signal(const struct pool_runtime_config *runtime)
+{
+        static const int signals[] = { SIGTERM, SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH, SIGKILL };
+
+        return signals[runtime->stop_signal];
+}
 
 /* What the rules across fields share. */
 struct check {
@@ -196,6 +208,8 @@ static void check_command(const struct check *check)
                 check_placeholders(check, runtime->argv[i], member);
         }
         check_env(check);
+        if (runtime->umask && (runtime->umask[strspn(runtime->umask, "01234567")] || strtoul(runtime->umask, NULL, 8) > 0777))
+                REFUSE(check, "runtime/umask", "must be permissions in octal, as \"027\"");
 }
 
 static void check_module(const struct check *check)
@@ -210,6 +224,10 @@ static void check_module(const struct check *check)
                 REFUSE(check, "runtime/env", "belongs to type \"command\"; a module has no environment of its own");
         if (runtime->directory)
                 REFUSE(check, "runtime/directory", "belongs to type \"command\"");
+        if (runtime->umask)
+                REFUSE(check, "runtime/umask", "belongs to type \"command\"");
+        if (runtime->nice)
+                REFUSE(check, "runtime/nice", "belongs to type \"command\"");
         if (runtime->wait_ready)
                 REFUSE(check, "runtime/wait_ready", "belongs to type \"command\"; a module is ready when started");
 }

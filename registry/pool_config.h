@@ -17,6 +17,9 @@ struct pool_runtime_config {
         char *directory;     /* working directory of command agents; NULL: the daemon's */
         bool wait_ready;     /* command: started means it answered ready_method, not only that exec succeeded */
         char *ready_method;  /* the JSON-RPC method of that probe, "ping" */
+        int stop_signal;     /* see pool_config_stop_signal */
+        char *umask;         /* command: octal; NULL: the daemon's */
+        int64_t nice;        /* command: 0: as the daemon */
         int64_t max_line_bytes;    /* longest line taken from an agent */
         int64_t queue_bytes;       /* most bytes waiting to be read by an agent */
         int64_t log_bytes_per_second; /* of stderr taken into the log, the rest is counted and dropped */
@@ -77,6 +80,9 @@ struct pool_config {
         int64_t heartbeat_interval_ms; /* of workers */
         int64_t worker_lease_ms;       /* silence after which a worker is suspected */
 };
+
+/* What tells a program to end once its stdin is closed. */
+int pool_config_stop_signal(const struct pool_runtime_config *runtime);
 
 extern const struct schema_field pool_config_fields[]; /* everything but pool_name */
 

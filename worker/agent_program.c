@@ -125,6 +125,8 @@ int agent_program_run(const struct pool_config *config, const struct command *sp
                 return enter;
         }
         launch.cgroup = enter;
+        launch.umask = config->runtime.umask ? (int)strtoul(config->runtime.umask, NULL, 8) : -1;
+        launch.nice = (int)config->runtime.nice;
         limits_program(limits, &config->limits, cgroup->controllers & CGROUP_MEMORY, &launch);
         r = set_all(&launch, config, spawn);
         if (r < 0)

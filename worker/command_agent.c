@@ -119,7 +119,7 @@ static void fail_suspect(struct command_agent *agent)
 
 static void terminate(struct command_agent *agent)
 {
-        process_tree_terminate(&agent->tree);
+        process_tree_terminate(&agent->tree, pool_config_stop_signal(&agent->agent.runtime->config->runtime));
         command_agent_set_due(agent, DUE_KILL, clock_mono_ms() + agent->agent.runtime->config->kill_grace_ms);
 }
 

@@ -23,6 +23,7 @@ struct launch {
         int fds[3];            /* borrowed; what it gets as 0, 1, 2; each above 2 */
         struct launch_limit limits[LAUNCH_LIMITS_MAX];
         unsigned limit_count;
+        int umask, nice;       /* -1 and 0: as ours */
         int cgroup;            /* borrowed; cgroup.procs of the cgroup that it begins in; 0: it stays in ours */
 };
 

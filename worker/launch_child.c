@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -55,6 +56,10 @@ IN_CHILD static const char *prepare(const struct child *child)
          * library would have all threads follow. */
         if (syscall(SYS_setresgid, -1, getgid(), getgid()) < 0)
                 return "cannot set the group of";
+        if (launch->nice != 0 && setpriority(PRIO_PROCESS, 0, launch->nice) < 0)
+                return "cannot set the niceness of";
+        if (launch->umask >= 0)
+                umask((mode_t)launch->umask);
         close_range(3, ~0U, CLOSE_RANGE_CLOEXEC); /* all of ours are that already; those of a library may not be */
         return NULL;
 }

@@ -120,9 +120,9 @@ void process_tree_done(struct process_tree *tree, struct process_trees *trees)
         tree->mark_count = tree->mark_size = 0;
 }
 
-void process_tree_terminate(struct process_tree *tree)
+void process_tree_terminate(struct process_tree *tree, int signal)
 {
-        kill(-tree->leader, SIGTERM);
+        kill(-tree->leader, signal);
         kill(-tree->leader, SIGCONT);
 }
 

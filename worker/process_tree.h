@@ -33,7 +33,7 @@ int process_tree_init(struct process_tree *tree, struct process_trees *trees, pi
 void process_tree_done(struct process_tree *tree, struct process_trees *trees);
 
 /* Sends TERM (and CONT, for one that was stopped) to the leader's group. */
-void process_tree_terminate(struct process_tree *tree);
+void process_tree_terminate(struct process_tree *tree, int signal);
 /* Kills all that can be found now and reaps what is dead, except the leader. Returns how many others are left, dying
  * ones too (0: nothing but the leader; while that lives, what is below it is not counted); -EPERM: only some of another
  * user, which we cannot end; or another -errno when /proc could not be read (no descriptor left?): try again. */

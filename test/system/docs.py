@@ -193,6 +193,8 @@ def number(text):
     def value(node):
         if isinstance(node, ast.Constant):
             return node.value
+        if isinstance(node, ast.UnaryOp):
+            return -value(node.operand)
         left, right = value(node.left), value(node.right)
         return left << right if isinstance(node.op, ast.LShift) else left * right
     return value(ast.parse(text.strip(), mode="eval").body)

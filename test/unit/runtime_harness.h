@@ -72,6 +72,7 @@ static inline void harness_init(struct harness *h)
         memset(h, 0, sizeof *h);
         signal(SIGPIPE, SIG_IGN);
         prctl(PR_SET_CHILD_SUBREAPER, 1);
+        ck_assert_int_eq(log_open(NULL, LOG_INFO, LOG_TEXT), 0); /* its own descriptor, should standard error be a pipe */
         h->fds = count_fds();
         strcpy(h->dir, "/tmp/agentpool-test-XXXXXX");
         ck_assert_ptr_nonnull(mkdtemp(h->dir));

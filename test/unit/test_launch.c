@@ -49,7 +49,7 @@ static void setup(void)
         make_script("b/folder", "b", 0755);
         make_script("c/tool", "c", 0755);
         make_script("here", "here", 0755);
-        memset(&launch, 0, sizeof launch);
+        launch = (struct launch){ .umask = -1 };
 }
 
 static void teardown(void)

@@ -3,6 +3,7 @@
 
 #include <check.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,6 +41,9 @@ START_TEST(test_gives_defaults_when_only_the_runtime_is_set)
         ck_assert_ptr_null(config->runtime.env);
         ck_assert(!config->runtime.wait_ready);
         ck_assert_str_eq(config->runtime.ready_method, "ping");
+        ck_assert_int_eq(pool_config_stop_signal(&config->runtime), SIGTERM);
+        ck_assert_ptr_null(config->runtime.umask);
+        ck_assert_int_eq(config->runtime.nice, 0);
         ck_assert_int_eq(config->runtime.max_line_bytes, 1 << 20);
         ck_assert_int_eq(config->runtime.queue_bytes, 1 << 20);
         ck_assert_int_eq(config->runtime.log_bytes_per_second, 1 << 16);
@@ -80,7 +84,7 @@ static const char *const every_setting =
         "{\"role_type\":\"r\",\"project_id\":\"6f1c8a52-3a55-4f0b-9d3e-0c7c0c5f9e11\",\"max_idle_time\":61,"
         "\"runtime\":{\"type\":\"command\",\"argv\":[\"a\",\"${args.x}${args.y-z}\"],"
         "\"env\":{\"KEY\":\"secret\"},\"directory\":\"/tmp\",\"wait_ready\":true,\"ready_method\":\"tools/list\","
-        "\"max_line_bytes\":2001,\"queue_bytes\":2002,\"log_bytes_per_second\":2003},\"probe\":{"
+        "\"stop_signal\":\"USR2\",\"umask\":\"027\",\"nice\":-3,\"max_line_bytes\":2001,\"queue_bytes\":2002,\"log_bytes_per_second\":2003},\"probe\":{"
         "\"method\":\"ping\",\"interval_seconds\":3,\"timeout_ms\":4,\"failures\":5},\"restart\":{"
         "\"policy\":\"transient\",\"intensity\":1,\"period_seconds\":2,\"delay_ms\":3,\"delay_max_ms\":4,"
         "\"healthy_seconds\":5},\"breaker\":{\"threshold\":6,\"window_seconds\":7,\"cooldown_seconds\":8,\"auto_reset\":false},"
@@ -102,6 +106,7 @@ START_TEST(test_prints_every_setting_when_it_was_read_from_json)
         cJSON_Delete(json);
         ck_assert_int_eq(config->restart.policy, POOL_TRANSIENT);
         ck_assert_int_eq(config->placement, POOL_SPREAD);
+        ck_assert_int_eq(pool_config_stop_signal(&config->runtime), SIGUSR2);
         ck_assert_int_eq(config->worker_lease_ms, 44);
         printed = pool_config_print(config, false);
         text = json_print(printed);

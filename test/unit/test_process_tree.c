@@ -226,7 +226,7 @@ START_TEST(test_asks_the_group_to_end_even_when_stopped)
 
         start(&agent, "echo ready; kill -STOP $$; exit 5");
         WAIT_UNTIL(waitid(P_PID, (id_t)agent.tree.leader, &info, WSTOPPED | WNOHANG) == 0 && info.si_pid != 0);
-        process_tree_terminate(&agent.tree);
+        process_tree_terminate(&agent.tree, SIGTERM);
         ck_assert_int_eq(waitid(P_PID, (id_t)agent.tree.leader, &info, WEXITED | WNOWAIT), 0);
         ck_assert_int_eq(info.si_status, SIGTERM);
         end(&agent);

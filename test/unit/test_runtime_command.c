@@ -306,14 +306,14 @@ END_TEST
 
 START_TEST(test_says_why_when_the_program_is_a_directory)
 {
-        refuse_start("./test", -EACCES, "cannot execute ./test: Permission denied");
+        refuse_start("./test", -EACCES, "cannot execute ./test: Permission denied: it is a folder");
 }
 END_TEST
 
 START_TEST(test_says_why_when_the_program_is_no_executable)
 {
         const char *preload = getenv("LD_PRELOAD");
-        char path[64], reason[128];
+        char path[64], reason[192];
         FILE *file;
 
         if (preload && strstr(preload, "valgrind"))
@@ -323,7 +323,7 @@ START_TEST(test_says_why_when_the_program_is_no_executable)
         fputs("\177ELF and no more", file);
         fclose(file);
         chmod(path, 0755);
-        snprintf(reason, sizeof reason, "cannot execute %s: Exec format error", path);
+        snprintf(reason, sizeof reason, "cannot execute %s: Exec format error: it was built for another kind of machine", path);
         refuse_start(path, -ENOEXEC, reason);
         unlink(path);
 }
