@@ -15,7 +15,8 @@ int cli_check(struct cli *cli)
         if (!words)
                 client_out_of_memory();
         words[count++] = path;
-        if (asprintf(&words[count++], "--url=%s", cli->url) < 0)
+        /* Where nobody said whom to ask, it asks the daemon that it finds on this machine. */
+        if (cli->chosen && asprintf(&words[count++], "--url=%s", cli->url) < 0)
                 client_out_of_memory();
         for (size_t i = 0; i < cli->given_count; i++) {
                 const struct cli_option *option = cli->given[i].option;

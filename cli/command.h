@@ -56,7 +56,7 @@ struct cli {
         char **words;                      /* the command's arguments */
         int count;
         enum cli_format format;
-        bool color;
+        bool color, chosen; /* chosen: the URL is not merely the default */
 };
 
 extern const struct cli_command cli_commands[]; /* ends with a NULL name */

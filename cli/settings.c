@@ -100,6 +100,7 @@ int settings_apply(struct cli *cli, bool quiet)
         if (wrong || choose_token(cli, context, named) < 0)
                 return EXIT_USAGE;
         cli->url = first(cli_value(cli, "url"), json_string(context, "url"), environment("AGENTPOOL_URL"));
+        cli->chosen = cli->url;
         cli->url = cli->url ? cli->url : DEFAULT_URL;
         cli->ca_file = first(cli_value(cli, "ca-file"), json_string(context, "ca_file"), environment("AGENTPOOL_CA_FILE"));
         options.url = cli->url;

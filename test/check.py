@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 """Compares what SQL, Redis, the API and /proc say about a running agentpoold: seven checks, one line each.
 
-  scripts/check [--run-dir run] [--url URL] [--redis URL] [--database URL] [--ids FILE]... [--load FILE]...
+  scripts/check [--run-dir DIR | --config FILE] [--url URL] [--redis URL] [--database URL] [--ids FILE]... [--load FILE]...
 
-What is still on its way (a spawn, a restart) gets --settle seconds to arrive. Exit status: 0; 1 when a check is
+Without a word it finds the daemon by its run_dir (run here, else that of an installed one), and Redis and the database in the
+settings that the daemon keeps there. Needs nothing but Python itself, and psql where the database is PostgreSQL. What is still on its way (a spawn, a restart) gets --settle seconds to arrive. Exit status: 0; 1 when a check is
 violated; 2 when the facts cannot be had. Each check is a function from facts to findings, so that it can be tested.
 """
 import argparse
@@ -414,20 +415,32 @@ def gather_redis(url):
     return facts
 
 
-def gather_sql(url):
+def ask_psql(url, query):
+    text = subprocess.run(["psql", "-XAtq", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-c", query, url],
+                          capture_output=True, text=True, timeout=60, check=True).stdout
+    return [line.split("\t") for line in text.splitlines()]
+
+
+def find_schema(url, wanted):
+    """Where the daemon finds its tables: in the schema that is set, else where they are visible, else in its own."""
+    return wanted or ask_psql(url, """SELECT quote_ident(n.nspname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relname = 'agents' AND (pg_table_is_visible(c.oid) OR n.nspname = 'agentpool')
+        AND 2 = (SELECT count(*) FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname IN ('agent_id', 'epoch'))
+        ORDER BY pg_table_is_visible(c.oid) DESC LIMIT 1""")[0][0]
+
+
+def gather_sql(url, schema):
     """{agent id: row}, or None without a store."""
-    query = "SELECT agent_id, pool_name, state, epoch FROM agents"
+    query = "SELECT agent_id, pool_name, state, epoch FROM "
     if not url or url.startswith("none:"):
         return None
     if url.startswith("sqlite:"):
         path = urllib.parse.quote(os.path.abspath(url.removeprefix("sqlite:")))
         connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)
-        rows = connection.execute(query).fetchall()
+        rows = connection.execute(query + "agents").fetchall()
         connection.close()
     else:
-        text = subprocess.run(["psql", "-XAtq", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-c", query, url],
-                              capture_output=True, text=True, timeout=60, check=True).stdout
-        rows = [line.split("\t") for line in text.splitlines()]
+        rows = ask_psql(url, f"{query}{find_schema(url, schema)}.agents")
     return {str(row[0]): {"pool_name": row[1], "state": row[2], "epoch": int(row[3])} for row in rows}
 
 
@@ -468,19 +481,67 @@ def gather(options):
     main_pid = int(re.match(r"\d+", (options.run_dir / "agentpoold.lock").read_text()).group())
     return Facts(main_pid=main_pid, api_pools=api.get("/api/v1/agents/pools"),
                  api_agents=api.get("/api/v1/agents?limit=1000"), api_workers=api.get("/api/v1/agents/metrics/processes"),
-                 sql_agents=gather_sql(options.database), processes=gather_processes(main_pid),
+                 sql_agents=gather_sql(options.database, options.schema), processes=gather_processes(main_pid),
                  **gather_redis(options.redis),
                  answered={line for path in options.ids for line in path.read_text().split()},
                  loads=[json.loads(line) for path in options.load for line in path.read_text().splitlines()],
                  command_pools=options.command, baseline=options.baseline and json.loads(options.baseline.read_text()))
 
 
+INSTALLED = pathlib.Path("/run/agentpool")  # as its unit sets it; a drop-in may say otherwise
+HERE = pathlib.Path(__file__).resolve().parent
+# Beside this file in the source tree, and where it is installed.
+PROGRAMS = [HERE.parent / "build" / "agentpoold", *(parent / "sbin" / "agentpoold" for parent in HERE.parents[:3])]
+
+
+def find_run_dir(config):
+    """That of a configuration, else of the daemon that runs here, else of an installed one."""
+    if config:
+        program = next((path for path in PROGRAMS if path.exists()), "agentpoold")
+        done = subprocess.run([program, "-T", "-c", config], capture_output=True, text=True, timeout=60)
+        if done.returncode != 0:
+            raise OSError(done.stderr.strip())
+        return pathlib.Path(json.loads(done.stdout)["run_dir"])
+    found = [path for path in (os.environ.get("AGENTPOOL_RUN_DIR"), "run", INSTALLED) if path and (pathlib.Path(path) / "agentpoold.lock").exists()]
+    if not found:
+        raise OSError(f"no daemon's run_dir is ./run or {INSTALLED}, or not yours to read; --run-dir or --config names it")
+    return pathlib.Path(found[0])
+
+
+def read_kept(run_dir):
+    """The settings in force, passwords and all, as the daemon keeps them for its masters."""
+    try:
+        return json.loads((run_dir / "agentpoold.config").read_text())
+    except FileNotFoundError:
+        return {}
+
+
+def find_url(run_dir):
+    """Where it listens, preferably without TLS."""
+    listen = (run_dir / "agentpoold.listen").read_text().split()
+    plain = [where for where in listen if not where.startswith("tls://")]
+    return plain[0] if plain else "https://" + listen[0].removeprefix("tls://")
+
+
+def find_servers(options):
+    """What was not said about Redis and the database, out of the settings in force."""
+    kept = read_kept(options.run_dir)
+    redis, database = (kept.get(section, {}).get("url") for section in ("redis", "database"))
+    path = options.run_dir / "agentpool.db"
+    options.schema = kept.get("database", {}).get("schema") if options.database is None else None
+    if not options.redis:
+        options.redis = redis if redis and redis != "embedded:" else f"unix://{options.run_dir.resolve()}/redis.sock"
+    if options.database is None:
+        options.database = database or (f"sqlite:{path}" if path.exists() else "none:")
+
+
 def parse_options(arguments):
     parser = argparse.ArgumentParser(prog="scripts/check", description="Seven checks of a running agentpoold.")
-    parser.add_argument("--run-dir", type=pathlib.Path, default=pathlib.Path("run"))
+    parser.add_argument("--run-dir", type=pathlib.Path, help="found unless given")
+    parser.add_argument("--config", type=pathlib.Path, help="the daemon's configuration, which names its run_dir")
     parser.add_argument("--url", help="http://HOST:PORT or unix:PATH; from the run_dir unless given")
-    parser.add_argument("--redis", help="the embedded one unless given")
-    parser.add_argument("--database", help="sqlite:PATH, postgresql://… or none:; agentpool.db in the run_dir unless given")
+    parser.add_argument("--redis", help="the daemon's unless given")
+    parser.add_argument("--database", help="sqlite:PATH, postgresql://… or none:; the daemon's unless given")
     parser.add_argument("--ids", type=pathlib.Path, action="append", default=[], help="agents that were answered, one a line")
     parser.add_argument("--load", type=pathlib.Path, action="append", default=[], help="reports of loadgen --json")
     parser.add_argument("--command", action="append", default=[], metavar="POOL",
@@ -489,12 +550,9 @@ def parse_options(arguments):
     parser.add_argument("--write-baseline", type=pathlib.Path)
     parser.add_argument("--settle", type=float, default=10, metavar="SECONDS")
     options = parser.parse_args(arguments)
-    if not options.url:
-        options.url = (options.run_dir / "agentpoold.listen").read_text().split()[0]
-    options.redis = options.redis or f"unix://{options.run_dir.resolve()}/redis.sock"
-    if options.database is None:
-        path = options.run_dir / "agentpool.db"
-        options.database = f"sqlite:{path}" if path.exists() else "none:"
+    options.run_dir = options.run_dir or find_run_dir(options.config)
+    options.url = options.url or find_url(options.run_dir)
+    find_servers(options)
     return options
 
 

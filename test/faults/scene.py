@@ -208,7 +208,7 @@ class Scene:
         options = argparse.Namespace(
             url=daemon.url, run_dir=daemon.run_dir, database=daemon.env.get("DATABASE_URL", daemon.config["database"]["url"]),
             redis=f"unix://{daemon.run_dir}/redis.sock" if redis_url == "embedded:" else redis_url, ids=[], load=[], command=[],
-            baseline=None)
+            schema=daemon.config["database"].get("schema"), baseline=None)
         facts = check.gather(options)
         book = self.books[daemon]
         return dataclasses.replace(facts, answered=set(book.answered), loads=[book.report()],

@@ -164,7 +164,38 @@ def test_finds_nothing_when_redis_has_a_password_and_another_database(make_redis
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert "0 answered, 1 wanted" in answer.stdout
     server.client(3).delete(f"agent:{agent['agent_id']}")
-    assert run_check(daemon, "--redis", server.url(3)).returncode == 1
+    assert run_check(daemon).returncode == 1, "found in the daemon's settings as well"
+    assert run_check(daemon, "--redis", server.url(2)).returncode == 1 and "no worker" in run_check(daemon, "--redis", server.url(2)).stdout
+
+
+@pytest.mark.parametrize("settings", [{}, {"schema": "our_own"}], ids=["default", "schema"])
+def test_finds_the_database_and_its_schema_in_the_daemons_settings(make_daemon, postgres, settings):
+    daemon = make_daemon(database={"url": postgres.url(f"checked_{len(settings)}"), **settings})
+    agent = daemon.spawn()
+    answer = run_check(daemon, settle=30)
+    assert answer.returncode == 0 and "0 answered, 1 wanted" in answer.stdout, answer.stdout + answer.stderr
+    assert daemon.terminate(agent).status_code == 200
+    assert "0 wanted, 1 ended" in run_check(daemon, settle=30).stdout, "which only the database knows"
+
+
+def test_finds_the_daemon_when_nothing_is_said(daemon, run_base):
+    daemon.spawn()
+    check_script = str(TOP / "scripts" / "check")
+    for arguments, options in (((check_script, "--config", daemon.config_path), {}), ((check_script,), {"cwd": daemon.directory}),
+                               ((check_script,), {"env": {"PATH": os.environ["PATH"], "AGENTPOOL_RUN_DIR": str(daemon.run_dir)}}),
+                               ((BUILD / "agentpool", "check"), {"cwd": daemon.directory})):
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("AGENTPOOL_")}
+        answer = subprocess.run(arguments, capture_output=True, text=True, timeout=120, **{"env": clean, **options})
+        assert answer.returncode == 0 and "0 answered, 1 wanted" in answer.stdout, answer
+    if not check.INSTALLED.exists():
+        answer = subprocess.run([check_script], capture_output=True, text=True, timeout=120, cwd=run_base, env=clean)
+        assert answer.returncode == 2 and "--run-dir or --config names it" in answer.stderr
+
+
+def test_needs_nothing_but_python_itself():
+    code = "import sys; sys.path.insert(0, %r); import check; print(sorted(sys.modules))" % str(TOP / "test")
+    done = subprocess.run(["/usr/bin/python3", "-I", "-S", "-c", code], capture_output=True, text=True, check=True)  # no packages of others
+    assert "'sqlite3'" in done.stdout
 
 
 def test_finds_it_when_a_daemon_is_tampered_with(daemon):
