@@ -53,6 +53,8 @@ void api_answer_unknown_pool(struct http_request *request, const struct master *
 
 /* A Link header (RFC 8288) to the same list from cursor on: the query as it was, but for its cursor. */
 void api_next_link(struct http_request *request, const char *cursor);
+/* To the last_exit of an agent's record with its history: what it wrote last before. */
+void api_add_last_words(const struct master *master, const struct id *agent_id, cJSON *tree);
 /* 200 with take_tree and "history": the last 20 events from the store of what became of the agent, null when the store is
  * away; asked: and "asked", the last 20 that say who asked for a change. */
 void api_answer_with_history(struct http_request *request, struct master *master, const struct id *agent_id, bool asked,

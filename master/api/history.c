@@ -189,6 +189,7 @@ static void on_history(void *arg, int error, const char *json)
         struct record *record = arg;
 
         add_events(record, "history", error, json);
+        api_add_last_words(record->master, &record->agent_id, record->tree);
         api_answer(record->request, 200, record->tree);
         free(record);
 }
