@@ -190,7 +190,7 @@ INSTALLED := 755:$(BUILD)/agentpoold:$(PREFIX)/sbin/agentpoold 755:$(BUILD)/agen
   $(foreach f,$(MANUALS),644:$(f):$(MANDIR)/man$(subst .,,$(suffix $(f)))/$(notdir $(f))) \
   644:etc/completion/agentpool.bash:$(COMPLETIONDIR)/agentpool 644:etc/completion/agentpool.zsh:$(ZSHDIR)/_agentpool \
   644:etc/completion/agentpool.fish:$(FISHDIR)/agentpool.fish \
-  $(foreach f,README.md MULTIPROCESSING.md CONTRIBUTING.md LICENSE $(wildcard etc/man/*.md),644:$(f):$(DOCDIR)/$(f)) \
+  $(foreach f,README.md MULTIPROCESSING.md CONTRIBUTING.md LICENSE $(wildcard etc/man/*.md) etc/agentpool.svg,644:$(f):$(DOCDIR)/$(f)) \
   $(foreach f,$(wildcard etc/examples/* etc/prometheus/* etc/grafana/* etc/systemd/*.conf),644:$(f):$(DOCDIR)/$(f:etc/%=%))
 each_installed = for entry in $(INSTALLED); do IFS=: read -r mode file where <<<"$$entry"; $(1) || exit 1; done
 

@@ -182,9 +182,10 @@ def check_links(texts):
 
 def check_length(texts):
     """What is read in a terminal and in a review. Reference tables, whose rows cannot be broken, are elsewhere."""
-    found = [f"{name}: line {number} has {len(line)} columns" for name in (PROTOCOL,)
+    found = [f"{name}: line {number} has {len(line)} columns" for name in (README, PROTOCOL)
              for number, line in enumerate(texts[name].splitlines(), 1) if len(line) > 120]
-    return found
+    lines = len(texts[README].splitlines())
+    return found + ([f"{README} has {lines} lines, more than 250"] if lines > 250 else [])
 
 
 CHECKS = [check_states, check_forker_messages, check_control_messages, check_envelopes, check_redis_keys, check_scripts_in_redis,
@@ -234,6 +235,7 @@ SPOILT = [
     (check_links, API, "MULTIPROCESSING.md#events", "MULTIPROCESSING.md#news"),
     (check_links, PROTOCOL, "`registry/roster.c`", "`registry/rooster.c`"),
     (check_length, PROTOCOL, "\n", " " * 121 + "\n"),
+    (check_length, README, "\n", "\n\n"),
 ]
 
 
