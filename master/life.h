@@ -4,12 +4,14 @@
 #include "master/backlog.h"
 #include "master/context.h"
 #include "master/forker.h"
+#include "sql/store.h"
 
 struct restore;
 
 struct life {
         struct master master; /* first: what the parts see */
         const char *config_path;
+        struct store_daemon daemon; /* as whom it has the database */
         int forker_socket;    /* until the channel has it */
         struct restore *restore;
         struct backlog backlog; /* what the forker said while master.restoring */

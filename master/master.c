@@ -10,6 +10,7 @@
 #include "master/degraded.h"
 #include "master/http/http.h"
 #include "master/http/http_tls.h"
+#include "master/known_database.h"
 #include "master/life.h"
 #include "master/messages.h"
 #include "master/pools.h"
@@ -20,7 +21,6 @@
 #include "master/usages.h"
 #include "master/workers.h"
 #include "registry/registry_redis.h"
-#include "sql/store.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -172,13 +172,26 @@ static int open_http(struct master *master)
         return master->auth && master->http ? 0 : -ENOMEM;
 }
 
-static int open_store(struct master *master, bool first)
+static void on_store_taken(void *arg, const char *reason)
 {
+        /* The other daemon starts every agent that it finds there: those of this one must not go on. */
+        log_error("store.taken", "reason=%s", LOG_Q(reason));
+        life_end(arg, EX_CONFIG);
+}
+
+static int open_store(struct life *life)
+{
+        struct master *master = &life->master;
         const struct config_database *config = &master->config->database;
-        struct store_options options = { .schema = config->schema, .wait_ms = (int)config->max_wait_ms, .start_away = true,
-                .start_anyhow = !first };
+        struct store_options options = { .daemon = &life->daemon, .schema = config->schema, .wait_ms = (int)config->max_wait_ms, .start_away = true,
+                .start_anyhow = !life->first };
         char reason[256];
-        int r = store_open(config->url, &options, master->base, &master->store, reason, sizeof reason);
+        int r;
+
+        life->daemon = (struct store_daemon){ .daemon_id = master->master_id, .host = master->host,
+                .run_dir = master->config->run_dir, .url = master->config->server.listen[0], .pid = getpid(),
+                .database_id = known_database_read(master->config), .on_taken = on_store_taken, .arg = life };
+        r = store_open(config->url, &options, master->base, &master->store, reason, sizeof reason);
 
         if (r < 0)
                 log_error("store.open_failed", "reason=%s", LOG_Q(reason));
@@ -195,6 +208,14 @@ static void on_store_away(void *arg)
         life_open_doors(life);
 }
 
+static void remember_database(const struct life *life)
+{
+        struct id id;
+
+        if (store_database_id(life->master.store, &id) && !id_equal(&id, &life->daemon.database_id))
+                known_database_write(life->master.config, &id);
+}
+
 static void on_restored(void *arg, int error)
 {
         struct life *life = arg;
@@ -207,6 +228,7 @@ static void on_restored(void *arg, int error)
                 return;
         }
         life->master.restoring = false;
+        remember_database(life);
         if (!life->master.closing)
                 life_catch_up(life);
 }
@@ -290,7 +312,7 @@ static int start(struct life *life)
         r = master->base ? FAULT_POINT("master.start") : -errno;
         r = r ? r : read_master_id(master);
         r = r ? r : effective_redis_url(master);
-        r = r ? r : open_store(master, life->first);
+        r = r ? r : open_store(life);
         r = r ? r : open_http(master);
         r = r ? r : open_registry(life);
         if (r < 0)
@@ -368,7 +390,7 @@ int master_run(int forker, bool first, const struct config *config, const char *
                 event_base_dispatch(life.master.base);
         else
                 log_error("master.start_failed", "error=%s", LOG_Q(strerror(-r)));
-        if (r == -EPROTO)
+        if (r == -EPROTO || (r == -EBUSY && first))
                 life.status = EX_CONFIG;
         if (life.status == EX_CONFIG)
                 life_tell_forker(&life, FORKER_BYE); /* another try would fail alike */

@@ -3,7 +3,7 @@
 #include "common/clock.h"
 #include "common/embed.h"
 #include "common/log.h"
-#include "sql/store_backend.h"
+#include "sql/store_owner.h"
 
 #include <errno.h>
 #include <openssl/sha.h>
@@ -12,12 +12,14 @@
 
 EMBED(migration_1, "sql/migrations/0001_initial.sql");
 EMBED(migration_2, "sql/migrations/0002_audit.sql");
+EMBED(migration_3, "sql/migrations/0003_owner.sql");
 
 static const struct migration {
         const char *name, *sql, *end;
 } migrations[] = {
         { "0001_initial", migration_1, migration_1_end },
         { "0002_audit", migration_2, migration_2_end },
+        { "0003_owner", migration_3, migration_3_end },
 };
 #define SUM_SIZE (2 * SHA256_DIGEST_LENGTH + 1)
 #define KNOWN (sizeof migrations / sizeof migrations[0])
@@ -121,7 +123,7 @@ static int apply_missing(struct store_backend *backend)
         return error;
 }
 
-int store_migrate(struct store_backend *backend)
+int store_migrate(struct store_backend *backend, const struct store_owner *owner)
 {
         struct store_rows rows = { 0 };
         size_t applied;
@@ -131,6 +133,8 @@ int store_migrate(struct store_backend *backend)
                 return 0;
         backend->migrating = true;
         error = read_applied(backend, &applied);
+        if (!error && !applied && !id_is_zero(&owner->database_id))
+                error = store_backend_fail(backend, -EPROTO, STORE_NOT_KNOWN, owner->daemon->run_dir);
         if (!error && applied < KNOWN)
                 error = apply_missing(backend);
         if (!error)

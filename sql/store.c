@@ -4,6 +4,7 @@
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/log.h"
+#include "sql/store_owner.h"
 #include "sql/store_queue.h"
 
 #include <errno.h>
@@ -32,7 +33,9 @@ struct store {
         unsigned sequence;
         bool thread_runs;
         pthread_t thread;
+        bool told_taken;
         /* The thread's. */
+        struct store_owner owner;
         struct store_backend *backend;
         struct store_batch *batch;
         struct backoff backoff;
@@ -72,6 +75,10 @@ static void go_away(struct store *store, int error)
                 log_warn("store.away", "backend=%s reason=%s queued=%u", status->backend, LOG_Q(status->reason),
                         store->queue.count);
         status->available = false;
+        if (store->owner.taken && !status->taken) {
+                status->taken = true;
+                store_queue_wake(&store->queue);
+        }
         /* The first retry comes at once: most often only the connection was lost. */
         store->retry_at = clock_mono_ms() + (store->backoff.tries++ ? backoff_next(&store->backoff, arc4random()) : 0);
 }
@@ -86,15 +93,20 @@ static void come_back(struct store *store)
         store->queue.away = 0;
 }
 
-/* Connected, with our tables, and writable. */
-static int connect_backend(struct store_backend *backend)
+/* Connected, with our tables, writable, and ours. */
+static int connect_backend(struct store *store)
 {
+        struct store_backend *backend = store->backend;
         int error = FAULT_POINT("store.connect");
 
         if (!error)
                 error = backend->class->connect(backend);
         if (!error)
-                error = store_migrate(backend);
+                error = store_migrate(backend, &store->owner);
+        if (!error)
+                error = store_owner_claim(&store->owner, backend);
+        if (error && error != -EBUSY)
+                store_owner_look_away(&store->owner);
         if (error == -EPROTO)
                 backend->class->disconnect(backend);
         return error;
@@ -105,12 +117,17 @@ static void reconnect(struct store *store)
         int error;
 
         pthread_mutex_unlock(&store->queue.mutex);
-        error = connect_backend(store->backend);
+        error = connect_backend(store);
         pthread_mutex_lock(&store->queue.mutex);
         if (error)
                 go_away(store, error);
         else
                 come_back(store);
+}
+
+static bool renews(const struct store *store)
+{
+        return store->owner.held && !store->backend->class->exclusive;
 }
 
 static void ping(struct store *store)
@@ -119,7 +136,8 @@ static void ping(struct store *store)
         int error;
 
         pthread_mutex_unlock(&store->queue.mutex);
-        error = store->backend->class->query(store->backend, "SELECT 1", "", NULL, &rows);
+        error = renews(store) ? store_owner_renew(&store->owner, store->backend)
+                              : store->backend->class->query(store->backend, "SELECT 1", "", NULL, &rows);
         pthread_mutex_lock(&store->queue.mutex);
         store_rows_done(&rows);
         if (error)
@@ -223,15 +241,15 @@ static bool run_next(struct store *store)
         return true;
 }
 
+static int64_t ping_at(const struct store *store)
+{
+        return renews(store) ? store->owner.renewed_at + store->owner.renew_ms : store->used_at + PING_MS;
+}
+
 static void idle(struct store *store, int64_t now)
 {
-        int64_t at = store->status.available ? store->used_at + PING_MS : store->retry_at;
+        int64_t at = store->status.available ? ping_at(store) : store->retry_at;
 
-        if (store->status.available && now >= at) {
-                store->used_at = now;
-                ping(store);
-                return;
-        }
         if (store->queue.expire_at < at)
                 at = store->queue.expire_at;
         if (store->queue.closing && store->close_at < at)
@@ -250,7 +268,11 @@ static void *run_thread(void *arg)
                 store_queue_expire(&store->queue, now);
                 if (store->queue.closing && (store_queue_empty(&store->queue) || now >= store->close_at))
                         break;
-                if (!store->status.available && now >= store->retry_at)
+                /* Before anything is written after a standstill: another daemon may have taken the database meanwhile. */
+                if (store->status.available && now >= ping_at(store)) {
+                        store->used_at = now;
+                        ping(store);
+                } else if (!store->status.available && now >= store->retry_at)
                         reconnect(store);
                 else if (!run_next(store))
                         idle(store, now);
@@ -259,20 +281,48 @@ static void *run_thread(void *arg)
         return NULL;
 }
 
+static void tell_taken(struct store *store)
+{
+        const struct store_daemon *daemon = store->owner.daemon;
+        struct store_status status;
+
+        if (store->told_taken || !daemon || !daemon->on_taken)
+                return;
+        store_status(store, &status);
+        if (!status.taken)
+                return;
+        store->told_taken = true;
+        daemon->on_taken(daemon->arg, status.reason);
+}
+
+static void count_broken(struct store *store, struct store_op *op)
+{
+        if (!op->broken)
+                return;
+        pthread_mutex_lock(&store->queue.mutex);
+        store->status.broken += op->broken;
+        pthread_mutex_unlock(&store->queue.mutex);
+        op->broken = 0;
+}
+
 static void on_done(evutil_socket_t fd, short what, void *arg)
 {
         struct store *store = arg;
         struct store_op *op = NULL;
         uint64_t count;
+        bool more;
 
         (void)what;
         if (read(fd, &count, sizeof count) < 0)
                 errno = 0; /* woken by event_active below */
+        tell_taken(store);
         for (unsigned i = 0; i < DELIVER_MAX; i++) {
                 op = store_queue_take_done(&store->queue);
                 if (!op)
                         return;
-                if (store_op_deliver(op))
+                more = store_op_deliver(op);
+                count_broken(store, op);
+                if (more)
                         store_queue_again(&store->queue, op);
                 else
                         store_op_free(op);
@@ -315,17 +365,18 @@ static int first_connect(struct store *store, const struct store_options *option
         struct store_backend *backend = store->backend;
         int error;
 
+        store_owner_init(&store->owner, options ? options->daemon : NULL, options ? options->lease_ms : 0);
         backend->give_up_at = INT64_MAX;
         store->batch = store_batch_new(backend);
         if (!store->batch)
                 return -ENOMEM;
         store->status.backend = backend->class->name;
         store->status.available = true;
-        error = connect_backend(backend);
+        error = connect_backend(store);
         if (!error)
                 return 0;
         snprintf(reason, size, "%s", backend->reason);
-        if (!start_away || (!start_anyhow && error != -EAGAIN && error != -EROFS && error != -ENOSPC))
+        if (!start_away || (!start_anyhow && error != -EAGAIN && error != -EROFS && error != -ENOSPC && !store->owner.seen_at))
                 return error;
         go_away(store, error);
         return 0;
@@ -388,6 +439,8 @@ struct store *store_close(struct store *store, int timeout_ms)
                 return NULL;
         if (store->thread_runs)
                 end_thread(store, timeout_ms);
+        if (store->backend)
+                store_owner_release(&store->owner, store->backend);
         drain(&store->queue);
         if (store->event)
                 event_free(store->event);
@@ -397,6 +450,14 @@ struct store *store_close(struct store *store, int timeout_ms)
         store_queue_done(&store->queue);
         free(store);
         return NULL;
+}
+
+bool store_database_id(struct store *store, struct id *ret_id)
+{
+        pthread_mutex_lock(&store->queue.mutex);
+        *ret_id = store->status.available ? store->owner.database_id : (struct id){ { 0 } };
+        pthread_mutex_unlock(&store->queue.mutex);
+        return !id_is_zero(ret_id);
 }
 
 void store_status(struct store *store, struct store_status *ret_status)

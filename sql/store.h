@@ -19,7 +19,20 @@
 
 struct store;
 
+/* Whose the database is to be: one daemon at a time. Borrowed by the store. */
+struct store_daemon {
+        struct id daemon_id;      /* the same in each of its lives; with host and run_dir it tells a daemon from its copy */
+        const char *host, *run_dir, *url; /* url: where it listens */
+        int pid;
+        struct id database_id;    /* another database under this url is refused with -EPROTO; zero: any is right */
+        /* On the loop, once: another daemon has the database, and lives; nothing is written any more. */
+        void (*on_taken)(void *arg, const char *reason);
+        void *arg;
+};
+
 struct store_options {
+        const struct store_daemon *daemon; /* NULL: the database is nobody's */
+        int lease_ms;          /* a daemon whose row stands still for so long is dead; 0: 15000 */
         const char *schema;    /* PostgreSQL: of our tables; NULL: the one of the search path that has them, else "agentpool" */
         int wait_ms;           /* 0: 5000 */
         unsigned queue_max;    /* submissions not yet durable; 0: 32768; history takes at most half */
@@ -29,16 +42,18 @@ struct store_options {
 
 struct store_status {
         bool available;      /* the last transaction succeeded */
+        bool taken;          /* for good not: another daemon has it */
         const char *backend; /* "sqlite", "postgresql", "none" */
         char reason[256];    /* why not available, in words with the remedy ("disk full …"), passwords masked */
         unsigned queued;     /* submitted, not yet durable */
         uint64_t commits, operations; /* transactions; submissions that became durable */
         uint64_t dropped;    /* history that found its half of the queue full */
         struct histogram commit_times;
+        uint64_t broken;     /* rows met that somebody else has written and nobody can read: left out, logged */
         uint64_t refused;    /* rows that the database refused for their own fault (-EINVAL): a bug, logged */
 };
 
-/* One agent as a row. NULL texts are SQL NULL. Times are wall ms. */
+/* One agent as a row. NULL texts are SQL NULL. Times are wall ms. What is read has a valid id and valid JSON, or is left out. */
 struct store_agent {
         struct id agent_id, project_id;
         const char *pool_name, *role_type, *state;
@@ -51,7 +66,7 @@ struct store_agent {
 
 /* error: 0; -EAGAIN: not available, nothing was written, try later; -ENOSPC: the same, disk full; -EROFS: the same,
  * read-only; -EINPROGRESS: not durable yet, stays queued; -EEXIST: a key is taken; -ESTALE: a higher epoch is stored;
- * -ENOENT; -EINVAL: the database refused the row (logged). */
+ * -ENOENT; -EINVAL: the database refused the row (logged); -EBADMSG: the row that was asked for is broken (logged). */
 typedef void (*store_cb)(void *arg, int error);
 typedef void (*store_agent_cb)(void *arg, int error, const struct store_agent *agents, size_t count);
 /* One JSON value (owned by the store, valid until return): rows of a query. */
@@ -71,6 +86,8 @@ const char *store_postgres_address(const char *url);
  * was not written). Not from inside a callback. NULL is fine; returns NULL. */
 struct store *store_close(struct store *store, int timeout_ms);
 void store_status(struct store *store, struct store_status *ret_status);
+/* Which database it is: a random id that it has kept since it was made. False: not known yet, or nobody's. */
+bool store_database_id(struct store *store, struct id *ret_id);
 
 /* Submissions: 0, or -EAGAIN when the queue is full (cb is then never called), -ENOMEM. cb may be NULL. */
 /* The same row again is success; the id of another agent -EEXIST. */

@@ -74,6 +74,7 @@ struct store_backend_class {
         int (*find_tables)(struct store_backend *backend, bool *ret_ours);
         /* Opens a transaction that only one process can be in, where names without @ are of our schema, too. */
         int (*begin_migration)(struct store_backend *backend);
+        bool exclusive;              /* whoever is connected has it alone */
         bool one_statement;          /* write is one statement: needs no transaction of its own */
         int (*connect)(struct store_backend *backend);
         void (*disconnect)(struct store_backend *backend);
@@ -94,9 +95,12 @@ int store_postgres_new(const char *url, const char *schema, struct store_backend
 /* printf into backend->reason, one line; returns error. */
 int store_backend_fail(struct store_backend *backend, int error, const char *format, ...)
         __attribute__((format(printf, 3, 4)));
-/* The tables, if absent or older, and that they can be written; -EPROTO: newer, changed or another application's.
- * Connected. (migrations.c) */
-int store_migrate(struct store_backend *backend);
+struct store_owner;
+/* The tables, if absent or older, and that they can be written; -EPROTO: newer, changed or another application's, or absent
+ * although the owner knows that there are some. Connected. (migrations.c) */
+int store_migrate(struct store_backend *backend, const struct store_owner *owner);
+#define STORE_NOT_KNOWN                                                                                      \
+        "the database is empty or another than the one that is known; put that one back, or accept the loss: remove %s/database_id"
 
 /* A growing text; failed: out of memory, data then unusable. */
 struct store_text {

@@ -1,8 +1,10 @@
 /* Rows of the store as structs, in pages. */
+#include "common/json.h"
 #include "sql/store_draft.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define PAGE_ROWS 1000
 #define POOLS_MAX "10000"
@@ -42,10 +44,42 @@ static void read_agent(const struct store_rows *rows, size_t i, struct store_age
         };
 }
 
+static bool is_object(const char *text)
+{
+        struct json_error why;
+        cJSON *tree;
+        bool object;
+
+        if (!text)
+                return true;
+        if (json_parse(text, strlen(text), JSON_STRICT, &tree, &why) < 0)
+                return false;
+        object = cJSON_IsObject(tree);
+        cJSON_Delete(tree);
+        return object;
+}
+
+/* Written by somebody else: what the rest of the program may rely on does not hold. */
+static bool read_good_agent(struct store_op *op, size_t i, struct store_agent *agent)
+{
+        const char *key = store_cell(&op->rows, i, 2), *wrong;
+
+        read_agent(&op->rows, i, agent);
+        wrong = id_is_zero(&agent->agent_id)    ? "agent_id"
+                : !is_object(agent->labels)     ? "labels"
+                : !is_object(agent->args)       ? "args"
+                : !is_object(agent->last_exit)  ? "last_exit"
+                                                : NULL;
+        if (wrong)
+                store_op_leave_out(op, "agents", key, wrong);
+        return !wrong;
+}
+
 static bool deliver_agents(struct store_op *op)
 {
         struct store_rows *rows = &op->rows;
         struct store_agent *agents = op->error || !rows->count ? NULL : calloc(rows->count, sizeof *agents);
+        size_t good = 0;
 
         if (!op->error && rows->count && !agents)
                 op->error = -ENOMEM;
@@ -54,8 +88,9 @@ static bool deliver_agents(struct store_op *op)
                 return false;
         }
         for (size_t i = 0; i < rows->count; i++)
-                read_agent(rows, i, &agents[i]);
-        op->cb.agents(op->arg, 0, agents, rows->count);
+                good += read_good_agent(op, i, &agents[good]);
+        if (good > 0) /* none is the end */
+                op->cb.agents(op->arg, 0, agents, good);
         free(agents);
         /* The next page begins after the last row. */
         op->values[0].text = store_cell(rows, rows->count - 1, 0);
@@ -92,8 +127,8 @@ static bool deliver_agent(struct store_op *op)
 
         if (!op->error && op->rows.count == 0)
                 op->error = -ENOENT;
-        if (!op->error)
-                read_agent(&op->rows, 0, &agent);
+        if (!op->error && !read_good_agent(op, 0, &agent))
+                op->error = -EBADMSG;
         op->cb.agents(op->arg, op->error, op->error ? NULL : &agent, op->error ? 0 : 1);
         return false;
 }
@@ -157,7 +192,7 @@ static bool deliver_key(struct store_op *op)
                 .scope = store_cell(rows, 0, 0),
                 .key = store_cell(rows, 0, 1),
                 .body_sha256 = store_cell(rows, 0, 2),
-                .answer = store_cell(rows, 0, 3),
+                .answer = is_object(store_cell(rows, 0, 3)) ? store_cell(rows, 0, 3) : NULL,
                 .status = (int)store_cell_integer(rows, 0, 4),
                 .created_at = store_cell_integer(rows, 0, 5),
                 .expires_at = store_cell_integer(rows, 0, 6),

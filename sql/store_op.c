@@ -1,5 +1,7 @@
 #include "sql/store_op.h"
 
+#include "common/log.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,6 +134,13 @@ void store_op_free(struct store_op *op)
         store_rows_done(&op->rows);
         free(op->json);
         free(op);
+}
+
+void store_op_leave_out(struct store_op *op, const char *table, const char *key, const char *column)
+{
+        op->broken++;
+        log_error("store.row_broken", "table=%s key=%s column=%s detail=\"the row is left out; mend or delete it\"", table,
+                LOG_Q(key ? key : ""), column);
 }
 
 bool store_op_deliver(struct store_op *op)

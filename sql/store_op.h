@@ -26,6 +26,7 @@ struct store_op {
         int64_t deadline;                  /* mono ms; INT64_MAX: waits for ever */
         size_t size;
         int error;
+        unsigned broken; /* rows that were left out, not yet counted */
         bool unknown; /* a commit with it was sent and not answered */
         union {
                 store_cb write;
@@ -55,6 +56,8 @@ void store_op_free(struct store_op *op);
 bool store_op_deliver(struct store_op *op);
 /* Takes op, may be NULL (-ENOMEM). 0 or -EAGAIN: the queue is full or the store closes. */
 int store_submit(struct store *store, struct store_op *take_op);
+/* Logs that a row is left out, and counts it. */
+void store_op_leave_out(struct store_op *op, const char *table, const char *key, const char *column);
 /* A number that grows with every event of the same millisecond. */
 unsigned store_next_sequence(struct store *store, int64_t at);
 

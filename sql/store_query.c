@@ -49,6 +49,20 @@ static int add_field(cJSON *object, const struct field *field, const char *cell)
         return json_add_integer(object, field->name, strtoll(cell, NULL, 10));
 }
 
+#define TIME_MAX 253402300799999 /* the end of 9999 */
+
+/* The column that no answer could hold; NULL: none. (Malformed UTF-8 is printed as U+FFFD.) */
+static const char *broken_field(const struct store_rows *rows, size_t row, const struct field *fields)
+{
+        for (size_t i = 0; fields[i].name; i++) {
+                int64_t number = fields[i].type == 't' ? store_cell_integer(rows, row, i) : 0;
+
+                if (number < 0 || number > TIME_MAX)
+                        return fields[i].name;
+        }
+        return NULL;
+}
+
 static cJSON *row_json(const struct store_rows *rows, size_t row, const struct field *fields)
 {
         cJSON *object = cJSON_CreateObject();
@@ -62,7 +76,7 @@ static cJSON *row_json(const struct store_rows *rows, size_t row, const struct f
 }
 
 /* {name: [rows], "next_cursor": the last row's, if one more row came}. */
-static cJSON *page_json(const struct store_op *op, const char *name, const struct field *fields)
+static cJSON *page_json(struct store_op *op, const char *name, const struct field *fields)
 {
         const struct store_rows *rows = &op->rows;
         size_t count = rows->count <= op->limit ? rows->count : op->limit;
@@ -70,8 +84,14 @@ static cJSON *page_json(const struct store_op *op, const char *name, const struc
         cJSON *page = cJSON_CreateObject(), *list = page ? cJSON_AddArrayToObject(page, name) : NULL;
         bool ok = list;
 
-        for (size_t i = 0; ok && i < count; i++)
-                ok = cJSON_AddItemToArray(list, row_json(rows, i, fields));
+        for (size_t i = 0; ok && i < count; i++) {
+                const char *broken = broken_field(rows, i, fields);
+
+                if (broken)
+                        store_op_leave_out(op, name, store_cell(rows, i, 0), broken);
+                else
+                        ok = cJSON_AddItemToArray(list, row_json(rows, i, fields));
+        }
         if (ok && add_field(page, &(const struct field){ "next_cursor", 's' }, cursor) == 0)
                 return page;
         cJSON_Delete(page);
@@ -93,10 +113,16 @@ static int run_executions(struct store_op *op, struct store_backend *backend)
 
 static int run_execution(struct store_op *op, struct store_backend *backend)
 {
+        const char *broken;
         int error = store_run_query(op, backend);
 
         if (!error && op->rows.count == 0)
                 error = -ENOENT;
+        broken = error ? NULL : broken_field(&op->rows, 0, execution_fields);
+        if (broken) {
+                store_op_leave_out(op, "executions", store_cell(&op->rows, 0, 0), broken);
+                error = -EBADMSG;
+        }
         return error ? error : answer(op, row_json(&op->rows, 0, execution_fields));
 }
 

@@ -33,13 +33,19 @@ static struct store_op_list *list_of(struct store_queue *queue, const struct sto
         return op->kind ? &queue->writes : &queue->reads;
 }
 
-static void put_done(struct store_queue *queue, struct store_op *op)
+void store_queue_wake(struct store_queue *queue)
 {
         uint64_t one = 1;
 
         /* An eventfd that cannot take 1 is readable already. */
-        if (TAILQ_EMPTY(&queue->done) && write(queue->wake_fd, &one, sizeof one) < 0)
+        if (write(queue->wake_fd, &one, sizeof one) < 0)
                 errno = 0;
+}
+
+static void put_done(struct store_queue *queue, struct store_op *op)
+{
+        if (TAILQ_EMPTY(&queue->done))
+                store_queue_wake(queue);
         TAILQ_INSERT_TAIL(&queue->done, op, link);
 }
 

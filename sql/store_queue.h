@@ -35,4 +35,5 @@ size_t store_queue_take_writes(struct store_queue *queue, struct store_op **ret_
 void store_queue_put_back(struct store_queue *queue, struct store_op *const *ops, size_t count);
 void store_queue_finish(struct store_queue *queue, struct store_op *op, int error); /* op was taken */
 void store_queue_expire(struct store_queue *queue, int64_t now);
+void store_queue_wake(struct store_queue *queue); /* the loop, for something else */
 #endif

@@ -126,6 +126,24 @@ static void make_directory(const char *path)
         free(directory);
 }
 
+/* Who has the file, as its row says. */
+static int name_holder(struct sqlite *s)
+{
+        sqlite3 *db = NULL;
+        sqlite3_stmt *row = NULL;
+        char who[128] = "";
+
+        if (sqlite3_open_v2(s->path, &db, SQLITE_OPEN_READONLY, NULL) == SQLITE_OK &&
+                sqlite3_prepare_v2(db, "SELECT host, pid, run_dir FROM store_owner WHERE host IS NOT NULL", -1, &row, NULL) == SQLITE_OK &&
+                sqlite3_step(row) == SQLITE_ROW)
+                snprintf(who, sizeof who, " on %s with pid %d and run_dir %s", (const char *)sqlite3_column_text(row, 0),
+                        sqlite3_column_int(row, 1), (const char *)sqlite3_column_text(row, 2));
+        sqlite3_finalize(row);
+        sqlite3_close(db);
+        return store_backend_fail(&s->backend, -EBUSY,
+                "%.100s is in use by another agentpoold%s; stop that one or give this one a database.url of its own", s->path, who);
+}
+
 /* The file, made 0600 (SQLite's own files take its mode), with the lock that keeps a second daemon out. */
 static int lock_file(struct sqlite *s)
 {
@@ -143,8 +161,7 @@ static int lock_file(struct sqlite *s)
         if (flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0)
                 return 0;
         s->lock_fd = fd_close(s->lock_fd);
-        return store_backend_fail(&s->backend, -EBUSY,
-                "%s is in use by another agentpoold; stop that one or give this one a database.url of its own", s->path);
+        return name_holder(s);
 }
 
 static int sqlite_query(struct store_backend *backend, const char *sql, const char *types,
@@ -316,6 +333,7 @@ static int sqlite_query(struct store_backend *backend, const char *sql, const ch
 
 static const struct store_backend_class sqlite_class = {
         .name = "sqlite",
+        .exclusive = true, /* the file is locked */
         .find_tables = sqlite_find_tables,
         .begin_migration = sqlite_begin_migration,
         .connect = sqlite_connect,

@@ -93,6 +93,8 @@ static void on_history(void *arg, int error, const struct store_agent *agents, s
                 idempotency_answered(request, 404, NULL);
                 http_answer_problem(request, 404, "no agent %s in pool %s", ID_TEXT(&terminate->body.agent_id),
                         terminate->body.pool_name);
+        } else if (error == -EBADMSG) {
+                api_answer_broken(request, &terminate->body.agent_id);
         } else {
                 api_answer_pool_error(request, POOL_E_STORE, "the store is not available; try again");
         }
@@ -237,7 +239,7 @@ static void answer_row(const struct lookup *lookup, const struct store_agent *ro
                 http_answer_problem(lookup->request, 404, "agent %s is of pool %s, which is not configured any more",
                         ID_TEXT(&row->agent_id), row->pool_name);
         } else if (!agent) {
-                http_answer_problem(lookup->request, 503, "the record of agent %s cannot be read", ID_TEXT(&row->agent_id));
+                api_answer_broken(lookup->request, &row->agent_id);
         } else {
                 agent->pool = pool->rules;
                 agent->phase = PHASE_NONE;
@@ -254,6 +256,8 @@ static void on_row(void *arg, int error, const struct store_agent *agents, size_
                 answer_row(lookup, agents);
         else if (error == 0 || error == -ENOENT)
                 http_answer_problem(lookup->request, 404, "no agent %s", ID_TEXT(&lookup->agent_id));
+        else if (error == -EBADMSG)
+                api_answer_broken(lookup->request, &lookup->agent_id);
         else
                 api_answer_pool_error(lookup->request, POOL_E_STORE, "the store is not available; try again");
         free(lookup);

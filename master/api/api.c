@@ -258,6 +258,12 @@ char *api_unknown_pool(const struct master *master, const char *pool_name, char 
         return detail;
 }
 
+void api_answer_broken(struct http_request *request, const struct id *agent_id)
+{
+        http_answer_problem(request, 503, "the record of agent %s cannot be read: mend or delete its row in the database",
+                ID_TEXT(agent_id));
+}
+
 void api_answer_unknown_pool(struct http_request *request, const struct master *master, const char *pool_name)
 {
         http_answer_problem(request, 404, "%s", api_unknown_pool(master, pool_name, (char[200]){ 0 }));

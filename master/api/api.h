@@ -49,6 +49,8 @@ struct master_pool *api_path_pool(struct http_request *request, struct master *m
 /* Why a pool's name is none, naming the nearest. Returns detail. */
 char *api_unknown_pool(const struct master *master, const char *pool_name, char detail[200]);
 /* The 404 that goes with it. */
+/* Its row is there, but somebody broke it. */
+void api_answer_broken(struct http_request *request, const struct id *agent_id);
 void api_answer_unknown_pool(struct http_request *request, const struct master *master, const char *pool_name);
 
 /* A Link header (RFC 8288) to the same list from cursor on: the query as it was, but for its cursor. */

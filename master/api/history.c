@@ -16,6 +16,8 @@ static void answer_store_error(struct http_request *request, int error)
 {
         if (error == -ENOENT) {
                 http_answer_problem(request, 404, "no such record");
+        } else if (error == -EBADMSG) {
+                http_answer_problem(request, 503, "the record cannot be read: mend or delete its row in the database");
         } else if (error == -EINVAL) {
                 http_answer_problem(request, 400, "\"cursor\" is none of ours; start again without it");
         } else {

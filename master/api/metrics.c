@@ -218,6 +218,8 @@ static void print_store(FILE *out, const struct master *master)
         single(out, "agentpool_store_writes_total", "counter", "Writes that became durable.", (double)status.operations);
         single(out, "agentpool_store_dropped_history_total", "counter", "Rows of history lost while the database was away.",
                 (double)status.dropped);
+        single(out, "agentpool_store_broken_rows_total", "counter", "Rows met that could not be read, and were left out.",
+                (double)status.broken);
         family(out, "agentpool_store_commit_duration_seconds", "histogram", "One transaction with all that it shares.");
         histogram_print(&status.commit_times, out, "agentpool_store_commit_duration_seconds", "");
 }

@@ -1,4 +1,5 @@
 """The stores that a daemon may have, and a look into them past the daemon."""
+import contextlib
 import itertools
 import json
 import sqlite3
@@ -28,6 +29,16 @@ def rows(daemon, query):
         finally:
             connection.close()
     return [tuple(line.split("\t")) for line in psql(url, query).splitlines()]
+
+
+def write(daemon, *statements):
+    """As somebody does who knows better."""
+    url = daemon.env.get("PGBOUNCER_URL", daemon.config["database"]["url"])
+    if url.startswith("sqlite:"):
+        with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:"), timeout=30)) as connection, connection:
+            connection.executescript(";".join(statements))
+    else:
+        psql(url, ";".join(statements))
 
 
 def psql(url, query, schema="agentpool"):

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from daemon import BUILD, PATIENCE, command_pool, module_pool, wait_for
-from stores import STORES, comparable, psql, rows, settings_for, states
+from stores import STORES, comparable, psql, rows, settings_for, states, write
 
 FAST_RESTART = {"delay_ms": 10, "delay_max_ms": 50}
 
@@ -54,6 +54,79 @@ def test_ends_with_78_when_the_file_is_another_applications(make_daemon, run_bas
     assert daemon.process.wait(timeout=PATIENCE) == 78
     assert "another application" in daemon.log() and "database.url" in daemon.log()
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("way", ["postgresql", "pgbouncer"])
+def test_belongs_to_one_daemon_when_two_are_started_on_one_database(make_daemon, postgres, way):
+    settings = settings_for(way, lambda: postgres)
+    first = make_daemon(pools={"modules": module_pool()}, **settings)
+    agent = first.spawn("modules")
+    second = make_daemon(start=False, pools={"modules": module_pool()}, **settings)
+    second.launch()
+    wait_for(lambda: (second.run_dir / "agentpoold.listen").exists(), "it to listen")
+    assert second.process.wait(timeout=PATIENCE) == 78
+    assert "store.taken" in second.log() and str(first.run_dir) in second.log() and "database.schema" in second.log()
+    assert "agent.spawned" not in second.log() and first.agent(agent["agent_id"])["epoch"] == 1
+    first.kill_everything()
+    first.start()  # another life of the same: at once
+    assert "waiting" not in first.log()
+    first.kill_everything()
+    second.launch()  # the first stands still
+    wait_for(second.is_ready, "it to take over", timeout=PATIENCE + 20)
+    assert "store.taken_over" in second.log()
+    wait_for(lambda: second.agent(agent["agent_id"])["state"] == "idle", "its agent to run there")
+    first.launch()
+    assert first.process.wait(timeout=PATIENCE) == 78
+
+
+def test_ends_with_78_when_its_sqlite_file_was_emptied(make_daemon):
+    daemon = make_daemon(pools={"modules": module_pool()})
+    daemon.spawn("modules")
+    assert daemon.stop() == 0
+    path, known = daemon.run_dir / "agentpool.db", daemon.run_dir / "database_id"
+    kept = path.read_bytes()
+    for empty in (lambda: path.write_bytes(b""), path.unlink):
+        empty()
+        daemon.launch()
+        assert daemon.process.wait(timeout=PATIENCE) == 78
+        assert f"remove {known}" in daemon.log()
+    path.write_bytes(kept)
+    daemon.start()
+    settled(daemon, "modules", 1)
+    assert daemon.stop() == 0
+    path.unlink()
+    known.unlink()  # the operator accepts the loss
+    daemon.start()
+    assert daemon.agents() == [] and daemon.stop() == 0
+    daemon.config["database"]["url"] = f"sqlite:{daemon.run_dir}/other.db"  # a change on purpose
+    daemon.start()
+    assert daemon.stop() == 0
+    assert known.read_text().splitlines()[1] == daemon.config["database"]["url"]
+
+
+def test_leaves_a_row_out_when_somebody_broke_it(make_daemon, store):
+    daemon = make_daemon(pools={"modules": module_pool()}, **store)
+    agents = [daemon.spawn("modules", labels={"n": str(n)}) for n in range(3)]
+    assert daemon.message(agents[0]["agent_id"], "tools/list").status_code == 200
+    broken = agents[1]["agent_id"]
+    wait_for(lambda: rows(daemon, "SELECT count(*) FROM agent_executions") == [("1",)], "the execution to be written")
+    daemon.kill_everything()
+    write(daemon, f"UPDATE agents SET labels = '{{broken' WHERE agent_id = '{broken}'",
+          "UPDATE agent_executions SET completed_at = 999999999999999999")
+    daemon.start()
+    settled(daemon, "modules", 2)
+    assert {agent["agent_id"] for agent in daemon.agents()} == {agents[0]["agent_id"], agents[2]["agent_id"]}
+    assert daemon.get("/agents", params={"label": "n=2"}).json()[0]["agent_id"] == agents[2]["agent_id"]
+    answer = daemon.get(f"/agents/{broken}")
+    assert answer.status_code == 503 and broken in answer.json()["detail"]
+    assert daemon.get("/agents/executions").json() == []
+    assert f'table=agents key="{broken}" column=labels' in daemon.log()
+    assert "table=executions" in daemon.log()
+    assert "agentpool_store_broken_rows_total 0" not in daemon.get("/metrics").text
+    write(daemon, f"UPDATE agents SET labels = '{{}}' WHERE agent_id = '{broken}'")
+    daemon.kill_everything()
+    daemon.start()
+    settled(daemon, "modules", 3)
 
 
 def settled(daemon, pool, number):

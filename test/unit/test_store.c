@@ -154,7 +154,8 @@ START_TEST(test_writes_to_one_row_keep_their_order_when_batched)
         static struct store_agent agents[AGENTS];
         struct outcome good = { .calls = 0 }, stale = { .calls = 0 };
 
-        open_new(_i);
+        database_new(&db, (enum backend)_i);
+        store = open_store(db.url, &(struct store_options){ .wait_ms = 120000 }); /* a machine that is busy */
         for (int i = 0; i < AGENTS; i++) {
                 agents[i] = an_agent();
                 ck_assert_int_eq(store_agent_insert(store, &agents[i], on_outcome, &good), 0);
@@ -423,6 +424,34 @@ START_TEST(test_submission_is_refused_when_queue_is_full)
 }
 END_TEST
 
+START_TEST(test_broken_row_is_left_out_alone_when_rows_are_read)
+{
+        static const char *const breaks[] = { "labels = '{broken'", "args = '[]'", "last_exit = 'x'" };
+        struct store_agent agents[4];
+        struct store_status status;
+        struct loaded loaded;
+
+        open_new(_i);
+        for (int i = 0; i < 4; i++) {
+                agents[i] = an_agent();
+                ck_assert_int_eq(insert(store, &agents[i]), 0);
+        }
+        for (int i = 0; i < 3; i++)
+                ask(&db, format("UPDATE agents SET %s WHERE agent_id = '%s'", breaks[i], ID_TEXT(&agents[i].agent_id)));
+        loaded = load(store, NULL, true);
+        ck_assert_uint_eq(loaded.rows, 1);
+        ck_assert_int_eq(strncmp(loaded.text, ID_TEXT(&agents[3].agent_id), 36), 0);
+        store_status(store, &status);
+        ck_assert_uint_eq(status.broken, 3);
+        ck_assert_int_eq(get(store, &agents[0].agent_id).error, -EBADMSG);
+        ck_assert_uint_eq(get(store, &agents[3].agent_id).rows, 1);
+        /* Nothing but broken ones is no end, and no page without one. */
+        ask(&db, "UPDATE agents SET labels = '{'");
+        ck_assert_uint_eq(load(store, NULL, true).rows, 0);
+        close_store(store);
+}
+END_TEST
+
 START_TEST(test_queue_is_committed_when_closed)
 {
         struct outcome outcome = { .calls = 0 };
@@ -523,6 +552,7 @@ int main(int argc, char **argv)
         tcase_add_loop_test(each, test_pools_are_kept_when_put, 0, BACKENDS);
         tcase_add_loop_test(each, test_bad_row_is_refused_alone_when_batched_with_good_ones, 0, BACKENDS);
         tcase_add_loop_test(each, test_submission_is_refused_when_queue_is_full, 0, BACKENDS);
+        tcase_add_loop_test(each, test_broken_row_is_left_out_alone_when_rows_are_read, 0, BACKENDS);
         tcase_add_loop_test(each, test_queue_is_committed_when_closed, 0, BACKENDS);
         suite_add_tcase(suite, each);
         tcase_add_test(once, test_none_takes_all_and_knows_nothing);
