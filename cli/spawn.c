@@ -35,7 +35,8 @@ static cJSON *make_body(const struct cli *cli)
         json_add_string(body, "pool_name", cli->words[0]);
         if (cli_value(cli, "project"))
                 json_add_string(body, "project_id", cli_value(cli, "project"));
-        json_add_string(body, "role_type", cli_value(cli, "role") ? cli_value(cli, "role") : "agent");
+        if (cli_value(cli, "role"))
+                json_add_string(body, "role_type", cli_value(cli, "role"));
         if (cli_flag(cli, "max-idle-time"))
                 json_add_integer(body, "max_idle_time", (int64_t)cli_number(cli, "max-idle-time", 0));
         if (cli_flag(cli, "heartbeat-interval"))

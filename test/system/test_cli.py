@@ -104,7 +104,7 @@ def test_drains_resumes_and_restarts(cli):
 
 def test_spawns_more_than_one_request_may(make_daemon):
     daemon = make_daemon(pools={"pool": module_pool(max_agents_per_worker=1000)})
-    assert len(Cli(daemon.url).json("spawn", "-p", PROJECT, "-n", 1203, "pool")) == 1203
+    assert len(Cli(daemon.url).json("spawn", "-n", 1203, "pool")) == 1203
     assert daemon.pool("pool")["agent_count"] == 1203
 
 
