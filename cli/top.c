@@ -101,9 +101,9 @@ static void print_pool(const struct top *top, const cJSON *pool)
 
         snprintf(label, sizeof label, "pool=\"%s\"", name);
         if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(pool, "draining")))
-                state = "draining";
+                state = "DRAINING";
         if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(pool, "degraded")))
-                state = "degraded";
+                state = "DEGRADED";
         printf("%-24.24s %7.0f %5.0f/%-6.0f %7.0f %6.0f %6.0f %6.0f %9.1f %9.1f %10s  %s\n", name,
                 number_of(pool, "process_count"), number_of(pool, "used_capacity"), number_of(pool, "total_capacity"),
                 number_of(pool, "waiting_spawns"), number_of(states, "idle"), number_of(states, "busy"), number_of(states, "failed"),

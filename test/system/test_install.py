@@ -67,6 +67,18 @@ def test_leaves_nothing_but_a_changed_configuration_when_uninstalled(installed, 
     assert [path for path in installed.rglob("*") if path.is_file() or "agentpool" in path.name] == [installed / "agentpool"]
 
 
+def test_completes_in_every_shell_when_installed(installed):
+    share = installed / "agentpool" / "share"
+    program = run(installed / "agentpool" / "bin" / "agentpool", "__complete", "dr").split("\t")[0]
+    assert program == "drain"
+    bash = share / "bash-completion/completions/agentpool"
+    assert "complete -F _agentpool agentpool" in run("bash", "--norc", "-c", f"source {bash}; complete -p agentpool")
+    zsh = f"fpath=({share}/zsh/site-functions $fpath); autoload -U compinit; compinit -u -D; echo $_comps[agentpool]"
+    assert run("zsh", "-f", "-c", zsh) == "_agentpool"
+    fish = share / "fish/vendor_completions.d/agentpool.fish"
+    assert "drain" in run("fish", "--no-config", "-c", f"set PATH {installed}/agentpool/bin $PATH; source {fish}; complete -C 'agentpool dr'")
+
+
 # ---- manual pages ----
 
 def test_finds_nothing_to_say_about_the_manual_pages(installed):
