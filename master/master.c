@@ -5,6 +5,7 @@
 #include "common/fault.h"
 #include "common/fd.h"
 #include "common/log.h"
+#include "master/credentials.h"
 #include "master/api/api.h"
 #include "master/api/auth.h"
 #include "master/degraded.h"
@@ -307,6 +308,7 @@ static int start(struct life *life)
         master->started_at = clock_wall_ms();
         admission_init(&master->admission, &master->config->admission, "/proc");
         make_agents_dir(master->config);
+        credentials_prepare(master->config);
         errno = ENOMEM;
         master->base = new_base();
         r = master->base ? FAULT_POINT("master.start") : -errno;

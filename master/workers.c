@@ -4,6 +4,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/oom.h"
+#include "master/credentials.h"
 #include "master/degraded.h"
 #include "master/pools.h"
 #include "master/replies.h"
@@ -215,6 +216,7 @@ static cJSON *welcome_settings(const struct master *master, const struct pool_co
         int r = settings ? 0 : -ENOMEM;
 
         r = r ? r : json_add_item(settings, "pool", pool_config_print(config, false));
+        r = r ? r : json_add_item(settings, "credentials", credentials_read(config));
         r = r ? r : json_add_string(settings, "master_id", ID_TEXT(&master->master_id));
         r = r ? r : json_add_string(settings, "host", master->host);
         r = r ? r : json_add_string(settings, "run_dir", all->run_dir);

@@ -40,6 +40,7 @@ static const struct schema_field runtime_fields[] = {
         { .name = "wait_ready", .type = SCHEMA_BOOL, .offset = RUNTIME(wait_ready), .fallback = "false" },
         { .name = "ready_method", .type = SCHEMA_STRING, .offset = RUNTIME(ready_method), .min = 1, .max = 128,
                 .fallback = "\"ping\"" },
+        { .name = "credentials", .type = SCHEMA_MAP, .offset = RUNTIME(credentials), .max = 64 },
         { .name = "stop_signal", .type = SCHEMA_ENUM, .offset = RUNTIME(stop_signal), .words = signal_words, .fallback = "\"TERM\"" },
         { .name = "umask", .type = SCHEMA_STRING, .offset = RUNTIME(umask), .min = 1, .max = 4 },
         INTEGER(nice, RUNTIME, -20, 19, "0"),
@@ -187,6 +188,21 @@ static void check_env(const struct check *check)
         }
 }
 
+static void check_credentials(const struct check *check)
+{
+        static const char allowed_bytes[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
+        const cJSON *item;
+
+        cJSON_ArrayForEach(item, check->config->runtime.credentials) {
+                const char *name = item->string;
+
+                if (!*name || *name == '.' || strlen(name) > 64 || name[strspn(name, allowed_bytes)])
+                        REFUSE(check, "runtime/credentials", "\"%.64s\" is no name for a file: letters, digits, _, - and ., not first", name);
+                else if (item->valuestring[0] != '/')
+                        REFUSE(check, "runtime/credentials", "%.64s: must be the absolute path of a file", name);
+        }
+}
+
 static void check_command(const struct check *check)
 {
         const struct pool_runtime_config *runtime = &check->config->runtime;
@@ -208,6 +224,7 @@ static void check_command(const struct check *check)
                 check_placeholders(check, runtime->argv[i], member);
         }
         check_env(check);
+        check_credentials(check);
         if (runtime->umask && (runtime->umask[strspn(runtime->umask, "01234567")] || strtoul(runtime->umask, NULL, 8) > 0777))
                 REFUSE(check, "runtime/umask", "must be permissions in octal, as \"027\"");
 }
@@ -224,6 +241,8 @@ static void check_module(const struct check *check)
                 REFUSE(check, "runtime/env", "belongs to type \"command\"; a module has no environment of its own");
         if (runtime->directory)
                 REFUSE(check, "runtime/directory", "belongs to type \"command\"");
+        if (runtime->credentials)
+                REFUSE(check, "runtime/credentials", "belongs to type \"command\"; a module reads what its worker's user may read");
         if (runtime->umask)
                 REFUSE(check, "runtime/umask", "belongs to type \"command\"");
         if (runtime->nice)

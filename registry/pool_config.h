@@ -17,6 +17,7 @@ struct pool_runtime_config {
         char *directory;     /* working directory of command agents; NULL: the daemon's */
         bool wait_ready;     /* command: started means it answered ready_method, not only that exec succeeded */
         char *ready_method;  /* the JSON-RPC method of that probe, "ping" */
+        cJSON *credentials;  /* command: {name: file}, handed to agents as files */
         int stop_signal;     /* see pool_config_stop_signal */
         char *umask;         /* command: octal; NULL: the daemon's */
         int64_t nice;        /* command: 0: as the daemon */

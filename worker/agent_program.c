@@ -2,6 +2,7 @@
 
 #include "common/cgroup.h"
 #include "common/fd.h"
+#include "worker/credentials.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -111,6 +112,8 @@ static int set_all(struct launch *launch, const struct pool_config *config, cons
                 r = set_arguments(launch, spawn->args);
         /* Last: no setting may hide which agent a process belongs to. */
         r = r < 0 ? r : set_ours(launch, config, spawn);
+        if (r == 0 && credentials_directory())
+                r = launch_variable(launch, "CREDENTIALS_DIRECTORY", credentials_directory());
         return r < 0 || !spawn->trace[0] ? r : launch_variable(launch, "TRACEPARENT", spawn->trace);
 }
 

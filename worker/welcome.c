@@ -7,7 +7,7 @@
 #include <string.h>
 
 struct settings {
-        cJSON *pool;
+        cJSON *pool, *credentials;
         struct id master_id;
         char *host, *run_dir, *redis_url, *log_file, *agents_dir;
         int64_t redis_connect_timeout_ms, redis_request_timeout_ms, redis_ping_interval_ms, registry_generation;
@@ -19,6 +19,7 @@ struct settings {
 static const struct schema_field settings_fields[] = {
         FIELD(pool, SCHEMA_TREE),
         FIELD(master_id, SCHEMA_ID),
+        FIELD(credentials, SCHEMA_TREE),
         FIELD(host, SCHEMA_STRING),
         FIELD(run_dir, SCHEMA_STRING),
         FIELD(redis_url, SCHEMA_STRING),
@@ -66,6 +67,10 @@ static int take_settings(struct settings *settings, struct welcome *welcome, str
         welcome->agents = (struct agent_log_target){ .directory = settings->agents_dir, .to_log = settings->agents_to_log,
                 .max_bytes = settings->agents_max_bytes };
         settings->host = settings->log_file = settings->agents_dir = NULL;
+        welcome->run_dir = settings->run_dir;
+        welcome->credentials = settings->credentials;
+        settings->run_dir = NULL;
+        settings->credentials = NULL;
         return 0;
 }
 
@@ -93,6 +98,8 @@ struct welcome *welcome_free(struct welcome *welcome)
                 return NULL;
         pool_config_free(welcome->pool);
         redis_url_done(&welcome->redis_url);
+        cJSON_Delete(welcome->credentials);
+        free(welcome->run_dir);
         free(welcome->host);
         free(welcome->log_file);
         free(welcome->agents.directory);

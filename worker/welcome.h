@@ -10,7 +10,8 @@ struct welcome {
         struct pool_config *pool;
         struct redis_url redis_url;
         struct id master_id;
-        char *host, *log_file;
+        char *host, *log_file, *run_dir;
+        cJSON *credentials;           /* {name: base64}, see worker/credentials.h; NULL once written */
         struct agent_log_target agents; /* where what they print goes */
         bool registry_up;             /* use it, or do without … */
         uint64_t registry_generation; /* … as decided under this number */

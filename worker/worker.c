@@ -7,6 +7,7 @@
 #include "common/identity.h"
 #include "common/log.h"
 #include "registry/agent.h"
+#include "worker/credentials.h"
 #include "worker/agent_cgroup.h"
 #include "worker/context.h"
 #include "worker/hosting.h"
@@ -145,6 +146,7 @@ static void begin(struct worker *worker)
         worker->roster = roster_new((unsigned)worker->welcome->pool->max_agents_per_worker);
         r = worker->roster ? FAULT_POINT("worker.begin") : -ENOMEM;
         r = r ? r : check_user(worker->welcome->pool, reason, sizeof reason);
+        r = r ? r : credentials_open(worker->welcome->run_dir, &worker->process_id, worker->welcome->credentials, reason, sizeof reason);
         r = r ? r : runtime_new(worker->base, worker->welcome->pool, &worker->host, &worker->runtime, reason, sizeof reason);
         r = r ? r : registration_start(worker, reason, sizeof reason);
         if (r < 0)
@@ -331,6 +333,7 @@ static void worker_done(struct worker *worker)
                 if (events[i])
                         event_free(events[i]);
         channel_free(worker->control);
+        credentials_close();
         roster_free(worker->roster);
         if (worker->status == EXIT_SUCCESS)
                 runtime_free(worker->runtime); /* else agents may be left in it: the exit ends them */

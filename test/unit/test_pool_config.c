@@ -84,7 +84,7 @@ static const char *const every_setting =
         "{\"role_type\":\"r\",\"project_id\":\"6f1c8a52-3a55-4f0b-9d3e-0c7c0c5f9e11\",\"max_idle_time\":61,"
         "\"runtime\":{\"type\":\"command\",\"argv\":[\"a\",\"${args.x}${args.y-z}\"],"
         "\"env\":{\"KEY\":\"secret\"},\"directory\":\"/tmp\",\"wait_ready\":true,\"ready_method\":\"tools/list\","
-        "\"stop_signal\":\"USR2\",\"umask\":\"027\",\"nice\":-3,\"max_line_bytes\":2001,\"queue_bytes\":2002,\"log_bytes_per_second\":2003},\"probe\":{"
+        "\"credentials\":{\"key\":\"/k\"},\"stop_signal\":\"USR2\",\"umask\":\"027\",\"nice\":-3,\"max_line_bytes\":2001,\"queue_bytes\":2002,\"log_bytes_per_second\":2003},\"probe\":{"
         "\"method\":\"ping\",\"interval_seconds\":3,\"timeout_ms\":4,\"failures\":5},\"restart\":{"
         "\"policy\":\"transient\",\"intensity\":1,\"period_seconds\":2,\"delay_ms\":3,\"delay_max_ms\":4,"
         "\"healthy_seconds\":5},\"breaker\":{\"threshold\":6,\"window_seconds\":7,\"cooldown_seconds\":8,\"auto_reset\":false},"
@@ -202,6 +202,22 @@ static const struct {
                 "/pools/p/runtime/env", "belongs to type \"command\"; a module has no environment of its own" },
         { "p", "{\"role_type\": \"r\", \"runtime\": { \"type\": \"module\", \"path\": \"m\", \"directory\": \"/\" }}",
                 "/pools/p/runtime/directory", "belongs to type \"command\"" },
+        { "p", "{\"role_type\": \"r\", \"runtime\": { \"type\": \"command\", \"argv\": [\"a\"], \"umask\": \"028\" }}",
+                "/pools/p/runtime/umask", "must be permissions in octal, as \"027\"" },
+        { "p", "{\"role_type\": \"r\", \"runtime\": { \"type\": \"command\", \"argv\": [\"a\"], \"umask\": \"1777\" }}",
+                "/pools/p/runtime/umask", "must be permissions in octal, as \"027\"" },
+        { "p", "{\"role_type\": \"r\", \"runtime\": { \"type\": \"command\", \"argv\": [\"a\"], \"credentials\": { \"../a\": \"/a\" } }}",
+                "/pools/p/runtime/credentials", "\"../a\" is no name for a file: letters, digits, _, - and ., not first" },
+        { "p", "{\"role_type\": \"r\", \"runtime\": { \"type\": \"command\", \"argv\": [\"a\"], \"credentials\": { \"a/b\": \"/a\" } }}",
+                "/pools/p/runtime/credentials", "\"a/b\" is no name for a file: letters, digits, _, - and ., not first" },
+        { "p", "{\"role_type\": \"r\", \"runtime\": { \"type\": \"command\", \"argv\": [\"a\"], \"credentials\": { \"a\": \"b\" } }}",
+                "/pools/p/runtime/credentials", "a: must be the absolute path of a file" },
+        { "p", "{\"role_type\": \"r\", \"runtime\": { \"type\": \"module\", \"path\": \"m\", \"credentials\": { \"a\": \"/b\" } }}",
+                "/pools/p/runtime/credentials", "belongs to type \"command\"; a module reads what its worker's user may read" },
+        { "p", "{\"role_type\": \"r\", \"runtime\": { \"type\": \"module\", \"path\": \"m\", \"umask\": \"0\" }}",
+                "/pools/p/runtime/umask", "belongs to type \"command\"" },
+        { "p", "{\"role_type\": \"r\", \"runtime\": { \"type\": \"module\", \"path\": \"m\", \"nice\": 1 }}",
+                "/pools/p/runtime/nice", "belongs to type \"command\"" },
         { "p", "{\"role_type\": \"r\", \"runtime\": { \"type\": \"module\", \"path\": \"m\", \"wait_ready\": true }}",
                 "/pools/p/runtime/wait_ready", "belongs to type \"command\"; a module is ready when started" },
         { "p", "{" COMMAND ", \"limits\": { \"memory_bytes\": 1000 }}", "/pools/p/limits/memory_bytes",
