@@ -13,6 +13,7 @@
 
 #define CONNECT_MS 10000L
 #define QUIET_MS 2000L
+#define POLL_MS 1000
 
 struct client {
         CURL *curl;
@@ -187,9 +188,8 @@ static void print_failure(const struct client *client, CURLcode code)
 }
 
 /* body NULL: GET. */
-static int send_request(struct client *client, const char *path, const char *body)
+static void begin_request(struct client *client, const char *path, const char *body)
 {
-        CURLcode code;
         char *url;
 
         if (asprintf(&url, "%s%s", client->address.base, path) < 0 || curl_easy_setopt(client->curl, CURLOPT_URL, url) != CURLE_OK)
@@ -206,13 +206,22 @@ static int send_request(struct client *client, const char *path, const char *bod
                 client->answer[0] = '\0';
         client->next[0] = client->why[0] = '\0';
         client->status = 0;
-        code = curl_easy_perform(client->curl);
+}
+
+static int end_request(struct client *client, CURLcode code)
+{
         curl_easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, &client->status);
         if (code == CURLE_OK || is_stream(client))
                 return 0;
         client->status = 0;
         print_failure(client, code);
         return -1;
+}
+
+static int send_request(struct client *client, const char *path, const char *body)
+{
+        begin_request(client, path, body);
+        return end_request(client, curl_easy_perform(client->curl));
 }
 
 /* What to do about it, where that is not in the answer. */
@@ -322,6 +331,42 @@ int client_follow(struct client *client, const char *path, void (*on_event)(void
         if (client->over)
                 return 0;
         return r ? r : check_status(client);
+}
+
+static void run_all(CURLM *multi)
+{
+        int running = 1;
+
+        while (running && !ferror(stdout))
+                if (curl_multi_perform(multi, &running) != CURLM_OK || curl_multi_poll(multi, NULL, 0, POLL_MS, NULL) != CURLM_OK)
+                        return;
+}
+
+void client_follow_all(struct client_stream *streams, size_t count, void (*on_event)(void *arg, const char *event, const char *data))
+{
+        struct sse *events = calloc(count + 1, sizeof *events);
+        CURLM *multi = curl_multi_init();
+
+        if (!events || !multi)
+                client_out_of_memory();
+        for (size_t i = 0; i < count; i++) {
+                struct client *client = streams[i].client;
+
+                events[i] = (struct sse){ .on_event = on_event, .arg = streams[i].arg };
+                client->events = &events[i];
+                client->is_over = NULL;
+                begin_request(client, streams[i].path, NULL);
+                if (curl_multi_add_handle(multi, client->curl) != CURLM_OK)
+                        client_out_of_memory();
+        }
+        run_all(multi);
+        for (size_t i = 0; i < count; i++) {
+                curl_multi_remove_handle(multi, streams[i].client->curl);
+                streams[i].client->events = NULL;
+                sse_done(&events[i]);
+        }
+        curl_multi_cleanup(multi);
+        free(events);
 }
 
 int client_exit_status(const struct client *client)

@@ -32,6 +32,13 @@ int client_text(struct client *client, const char *path, const char *body, const
  * is_over(arg) is asked, unless NULL, whether the stream is to be left (0). */
 int client_follow(struct client *client, const char *path, void (*on_event)(void *arg, const char *event, const char *data),
         bool (*is_over)(void *arg), void *arg);
+/* Many streams at once, each of a client of its own, until all have ended or standard output is closed. */
+struct client_stream {
+        struct client *client;
+        char *path;
+        void *arg; /* of its events */
+};
+void client_follow_all(struct client_stream *streams, size_t count, void (*on_event)(void *arg, const char *event, const char *data));
 /* What the program should exit with after -1. */
 int client_exit_status(const struct client *client);
 /* The path of the next page of the list last answered, NULL at its end. Borrowed until the next request. */

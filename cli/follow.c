@@ -2,6 +2,7 @@
  * has ended, there is nothing more to come. */
 #include "cli/agents.h"
 #include "cli/commands.h"
+#include "cli/pool_logs.h"
 #include "cli/show.h"
 #include "cli/text.h"
 #include "common/clock.h"
@@ -15,7 +16,6 @@
 #define AGAIN_S 1
 #define LOOK_MS 1000
 #define LOOKS 2 /* that find it ended: what it said last has come by then */
-#define LINES_DEFAULT 100
 
 struct follow {
         struct cli *cli;
@@ -28,7 +28,7 @@ struct follow {
         char *last;              /* the line last printed: the first of a stream taken up again is that one */
 };
 
-static void print_line(const char *line)
+void follow_print_line(const char *line)
 {
         char *clean = isatty(STDOUT_FILENO) ? text_clean(line, strlen(line), true) : NULL;
 
@@ -102,98 +102,10 @@ static void on_log(void *arg, const char *event, const char *data)
 
         if (strcmp(event, "log") != 0 || (follow->last && strcmp(follow->last, data) == 0))
                 return;
-        print_line(data);
+        follow_print_line(data);
         fflush(stdout);
         free(follow->last);
         follow->last = strdup(data);
-}
-
-/* A line of one of many agents. */
-struct said {
-        char *line;
-        const char *name;
-        size_t number; /* keeps the order of one agent's */
-};
-
-/* They begin with their time. */
-static int by_time(const void *a, const void *b)
-{
-        const struct said *left = a, *right = b;
-        size_t n = strcspn(left->line, " "), m = strcspn(right->line, " ");
-        int order = strncmp(left->line, right->line, n < m ? n : m);
-
-        return order ? order : (left->number > right->number) - (left->number < right->number);
-}
-
-struct lines {
-        struct said *list;
-        size_t count;
-};
-
-static void add_lines(struct lines *lines, const char *name, const char *text, size_t len)
-{
-        const char *end = text + len;
-
-        while (text < end) {
-                size_t n = strcspn(text, "\n");
-                struct said *grown = reallocarray(lines->list, lines->count + 1, sizeof *grown);
-
-                if (!grown || !(grown[lines->count].line = strndup(text, n)))
-                        client_out_of_memory();
-                grown[lines->count].name = name;
-                grown[lines->count].number = lines->count;
-                lines->count++;
-                lines->list = grown;
-                text += n + 1;
-        }
-}
-
-static void print_last(struct lines *lines, size_t wanted)
-{
-        if (lines->count > 0)
-                qsort(lines->list, lines->count, sizeof *lines->list, by_time);
-        for (size_t i = lines->count > wanted ? lines->count - wanted : 0; i < lines->count; i++) {
-                text_print(stdout, lines->list[i].name);
-                fputs(" | ", stdout);
-                print_line(lines->list[i].line);
-        }
-        for (size_t i = 0; i < lines->count; i++)
-                free(lines->list[i].line);
-        free(lines->list);
-}
-
-/* What all agents of a pool said last, in the order of time. */
-static int pool_logs(struct cli *cli, const char *pool)
-{
-        char *quoted = client_quote(cli->client, pool), path[1024], suffix[64];
-        struct lines lines = { NULL, 0 };
-        const cJSON *agent;
-        cJSON *agents;
-        int r;
-
-        snprintf(path, sizeof path, CLI_V1 "/agents?limit=1000&pool_name=%s", quoted);
-        curl_free(quoted);
-        snprintf(suffix, sizeof suffix, "/logs?lines=%.0f", cli_number(cli, "lines", LINES_DEFAULT));
-        r = agents_list(cli, path, 0, &agents);
-        if (r < 0)
-                return client_exit_status(cli->client);
-        cJSON_ArrayForEach(agent, agents)
-        {
-                const char *name = json_string(agent, "human_name"), *id = json_string(agent, "agent_id"), *text;
-                char *one = agents_path(id ? id : "-", suffix);
-                size_t len;
-
-                r = client_text(cli->client, one, NULL, &text, &len);
-                if (r == 0)
-                        add_lines(&lines, name ? name : "-", text, len);
-                free(one);
-                if (r < 0 && client_exit_status(cli->client) != EXIT_NOT_FOUND)
-                        break;
-                r = 0;
-        }
-        print_last(&lines, (size_t)cli_number(cli, "lines", LINES_DEFAULT));
-        cJSON_Delete(agents);
-        return r < 0 ? client_exit_status(cli->client) : EXIT_SUCCESS;
 }
 
 static int print_logs(struct cli *cli, const char *path)
@@ -210,7 +122,7 @@ static int print_logs(struct cli *cli, const char *path)
         }
         copy = at = strndup(text, len && text[len - 1] == '\n' ? len - 1 : len);
         while (len > 0 && (line = strsep(&at, "\n")))
-                print_line(line);
+                follow_print_line(line);
         free(copy);
         return EXIT_SUCCESS;
 }
@@ -224,11 +136,11 @@ int cli_logs(struct cli *cli)
         if (pool < 0)
                 return client_exit_status(cli->client);
         if (pool)
-                return cli_flag(cli, "follow") ? cli_wrong(cli, "-f follows one agent, not a pool") : pool_logs(cli, cli->words[0]);
+                return cli_flag(cli, "follow") ? pool_logs_follow(cli, cli->words[0]) : pool_logs_print(cli, cli->words[0]);
         status = agents_find_one(cli, cli->words[0], true, follow.id);
         if (status)
                 return status;
-        snprintf(suffix, sizeof suffix, "/logs?lines=%.0f%s", cli_number(cli, "lines", LINES_DEFAULT),
+        snprintf(suffix, sizeof suffix, "/logs?lines=%.0f%s", cli_number(cli, "lines", LOG_LINES),
                 cli_flag(cli, "follow") ? "&follow=true" : "");
         path = agents_path(follow.id, suffix);
         later = agents_path(follow.id, "/logs?lines=1&follow=true");
@@ -272,10 +184,10 @@ static void on_event(void *arg, const char *event, const char *data)
                 return;
         }
         if (follow->cli->format == CLI_JSON) {
-                print_line(data);
+                follow_print_line(data);
         } else if (message) {
                 fputs("message  ", stdout);
-                print_line(data);
+                follow_print_line(data);
         } else if (tree) {
                 print_event(tree);
         }

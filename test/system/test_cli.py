@@ -53,6 +53,27 @@ def test_follows_logs_also_when_the_master_is_replaced(make_daemon):
         process.communicate()
 
 
+def test_follows_the_logs_of_a_whole_pool(make_daemon):
+    daemon = make_daemon(pools={"parrots": command_pool(*PARROT)})
+    agents = daemon.spawn("parrots", count=3)["agents"]
+    for agent in agents[:2]:
+        note(daemon, agent, "n1")
+    process = subprocess.Popen([BUILD / "agentpool", "-u", daemon.url, "logs", "-f", "parrots"], stdout=subprocess.PIPE, text=True)
+    try:
+        names = [process.stdout.readline().split(" | ")[0] for _ in range(2)]
+        assert sorted(names) == sorted(agent["human_name"] for agent in agents[:2])
+        note(daemon, agents[2], "n1")
+        line = process.stdout.readline()
+        assert line.startswith(agents[2]["human_name"] + " | ") and line.rstrip().endswith(said(1))
+        os.kill(daemon.master_pid(), signal.SIGKILL)
+        wait_for(daemon.is_ready, "the next master")
+        note(daemon, agents[0], "n2")
+        assert process.stdout.readline().rstrip().endswith(said(2))
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_shows_events_as_they_happen(cli, start):
     every, raw = start("events"), start("-o", "json", "events")
     # They listen when they have asked, which nothing shows: until the first event comes.
