@@ -90,7 +90,8 @@ static int run_worker(int control, const struct id *process_id, const char *pool
 {
         const struct daemon *d = arg;
         char title[160];
-        int r = daemon_users_become(&d->users, d->config, pool_name);
+        struct worker_place place = d->place;
+        int r = daemon_users_become(&d->users, d->config, pool_name, &place);
 
         snprintf(title, sizeof title, "agentpoold: worker %s %s", pool_name, ID_TEXT(process_id));
         setproctitle("-%-*s", d->name_len, title);
@@ -99,7 +100,7 @@ static int run_worker(int control, const struct id *process_id, const char *pool
                 log_error("worker.user_refused", "pool=%s error=%s", pool_name, LOG_Q(strerror(-r)));
                 return EXIT_FAILURE;
         }
-        return worker_run(control, process_id, pool_name, &d->place);
+        return worker_run(control, process_id, pool_name, &place);
 }
 
 /* ---- listening ---- */
@@ -429,7 +430,7 @@ static int begin(struct daemon *d, int argc, char **argv)
 static int run_forker(struct daemon *d, char **argv)
 {
         const char *redis[] = { "redis-server", "--port", "0", "--unixsocket", d->redis_socket,
-                "--unixsocketperm", d->users.others ? "770" : "700", "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction", "--dir", d->config->run_dir,
+                "--unixsocketperm", "700", "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction", "--dir", d->config->run_dir,
                 "--daemonize", "no", "--logfile", d->redis_log, NULL };
         struct forker_roles roles = { .master = run_master, .worker = run_worker, .arg = d };
         struct forker_config config = { .listeners = d->listeners, .listener_count = d->listener_count,

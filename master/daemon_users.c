@@ -82,14 +82,7 @@ void daemon_users_give(const struct daemon_users *users, int fd)
 
 int daemon_users_give_directory(const struct daemon_users *users, const char *path, bool created)
 {
-        struct stat st;
-
-        if (users->from_root && created && chown(path, users->self.uid, users->self.gid) < 0)
-                return -errno;
-        /* Workers of other users pass through it to the embedded Redis, with their effective group. */
-        if (users->others && stat(path, &st) == 0 && !(st.st_mode & S_IXGRP) && chmod(path, (st.st_mode & 07777) | S_IXGRP) < 0)
-                return -errno;
-        return 0;
+        return users->from_root && created && chown(path, users->self.uid, users->self.gid) < 0 ? -errno : 0;
 }
 
 int daemon_users_drop(const struct daemon_users *users)
@@ -102,15 +95,21 @@ int daemon_users_drop(const struct daemon_users *users)
         return 0;
 }
 
-int daemon_users_become(const struct daemon_users *users, const struct config *config, const char *pool_name)
+int daemon_users_become(const struct daemon_users *users, const struct config *config, const char *pool_name,
+        struct worker_place *place)
 {
+        bool cgroups;
         size_t i = 0;
 
         while (i < config->pool_count && strcmp(config->pools[i]->pool_name, pool_name) != 0)
                 i++;
         if (i == config->pool_count || is_same(&users->pools[i], &users->self))
                 return privileges_shed();
-        return privileges_become(&users->pools[i], users->self.gid);
+        /* Of the daemon it keeps nothing, but where it makes cgroups for its programs the group to which they are delegated;
+         * code of others never runs in such a worker. */
+        place->apart = true;
+        cgroups = place->cgroup && config->pools[i]->runtime.type == POOL_RUNTIME_COMMAND;
+        return privileges_become(&users->pools[i], cgroups ? users->self.gid : users->pools[i].gid);
 }
 
 struct listen_owner daemon_users_socket(const struct daemon_users *users, const struct config *settings)

@@ -4,6 +4,7 @@
 #include "master/config.h"
 #include "master/listen.h"
 #include "master/privileges.h"
+#include "worker/worker.h"
 
 struct daemon_users {
         struct identity self;   /* the daemon, once root is given up */
@@ -17,12 +18,13 @@ int daemon_users_find(const struct config *config, struct daemon_users *ret_user
 void daemon_users_done(struct daemon_users *users);
 /* fd's file, opened by root, becomes the daemon's. */
 void daemon_users_give(const struct daemon_users *users, int fd);
-/* The daemon's own directory: its owner enters, with the group what its workers need to enter. 0 or -errno. */
+/* The daemon's own directory. 0 or -errno. */
 int daemon_users_give_directory(const struct daemon_users *users, const char *path, bool created);
 /* Root is given up now, and stays so. 0 or -errno. */
 int daemon_users_drop(const struct daemon_users *users);
-/* In a worker's process: it becomes the user of its pool. 0 or -errno. */
-int daemon_users_become(const struct daemon_users *users, const struct config *config, const char *pool_name);
+/* In a worker's process: it becomes the user of its pool; place learns whether that is another than the daemon's. 0 or -errno. */
+int daemon_users_become(const struct daemon_users *users, const struct config *config, const char *pool_name,
+        struct worker_place *place);
 /* Of socket files: as server.unix says, else the daemon's. */
 struct listen_owner daemon_users_socket(const struct daemon_users *users, const struct config *settings);
 /* What root could read, its successor may not: better said now than at the next master. 0, or -errno (logged). */

@@ -286,16 +286,8 @@ static struct event_base *new_base(void)
 static void make_agents_dir(const struct config *config)
 {
         const struct config_log *log = &config->log;
-        mode_t mode = 0750;
 
-        /* Workers of other users write there with their effective group, which is the daemon's; each file is its owner's. */
-        for (size_t i = 0; i < config->pool_count; i++)
-                mode |= config->pools[i]->user ? 01020 : 0;
-        if (!config_keeps_agent_files(log))
-                return;
-        if (mkdir(log->agents_dir, mode) == 0 || (errno == EEXIST && mode != 0750))
-                chmod(log->agents_dir, mode);
-        else if (errno != EEXIST)
+        if (config_keeps_agent_files(log) && mkdir(log->agents_dir, 0750) < 0 && errno != EEXIST)
                 log_warn("agents_dir.unusable", "path=%s error=%s", LOG_Q(log->agents_dir), LOG_Q(strerror(errno)));
 }
 

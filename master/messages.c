@@ -5,6 +5,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "master/degraded.h"
+#include "master/mirror.h"
 #include "master/pools.h"
 #include "master/workers.h"
 #include "registry/registry_redis.h"
@@ -261,7 +262,8 @@ static void on_posted(void *arg, int error)
 static int post(struct messages *messages, const struct agent *agent, const struct id *command_id, char *take_command)
 {
         struct master *master = messages->master;
-        bool direct = degraded_reason(master->degraded) || strlen(take_command) > COMMAND_PUBLISHED_MAX;
+        bool apart = pools_of(master->pools, agent)->apart;
+        bool direct = apart || degraded_reason(master->degraded) || strlen(take_command) > COMMAND_PUBLISHED_MAX;
         struct posted *posted = direct ? NULL : malloc(sizeof *posted);
         int r = direct ? -EAGAIN : -ENOMEM;
 
@@ -274,6 +276,8 @@ static int post(struct messages *messages, const struct agent *agent, const stru
         }
         if (r == 0)
                 return 0;
+        if (apart) /* its worker has no Redis; people who watch have */
+                mirror_command(pools_of(master->pools, agent), &agent->worker->process_id, take_command);
         if (r == -EAGAIN)
                 r = workers_send_command(master->workers, &agent->worker->process_id, take_command);
         free(take_command);

@@ -3,9 +3,11 @@
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/fd.h"
+#include "common/identity.h"
 #include "common/log.h"
 #include "master/degraded.h"
 #include "master/messages.h"
+#include "master/mirror.h"
 #include "master/pools_act.h"
 #include "master/rollback.h"
 #include "master/silence.h"
@@ -181,6 +183,15 @@ static int add_timer(struct event **ret_event, struct event_base *base, event_ca
         return every_ms && event_add(*ret_event, &tv) < 0 ? -ENOMEM : 0;
 }
 
+static bool is_apart(const struct pool_config *config)
+{
+        struct identity identity;
+        char reason[200];
+
+        return config->user && (identity_find(config->user, config->group, &identity, reason, sizeof reason) < 0 ||
+                                       identity.uid != geteuid() || identity.gid != getegid());
+}
+
 static int add_pool(struct pools *pools, const struct pool_config *config)
 {
         struct master_pool *pool = &pools->list[pools->count];
@@ -193,6 +204,9 @@ static int add_pool(struct pools *pools, const struct pool_config *config)
         pool->rules = pool_new(config, random, clock_mono_ms());
         if (!pool->rules)
                 return -ENOMEM;
+        pool->apart = is_apart(config);
+        if (pool->apart)
+                pool_set_apart(pool->rules);
         pools->count++;
         pools_wake(pools, pool);
         return 0;
@@ -409,6 +423,7 @@ void pools_worker_ready(struct pools *pools, const struct id *process_id, unsign
         note_start(pool, pool_worker(pool->rules, process_id));
         pool_worker_capacity(pool->rules, process_id, max_agents);
         pool_worker_ready(pool->rules, process_id, hosted, count, clock_mono_ms());
+        mirror_worker(pool, pool_worker(pool->rules, process_id));
         pools_wake(pools, pool);
 }
 

@@ -23,6 +23,7 @@ struct master_pool {
         struct master *master;
         int64_t created_at; /* wall ms */
         bool dirty;         /* actions may wait */
+        bool apart;         /* its workers run as another user: without Redis, which master/mirror.h writes for them */
         bool rolling_out;   /* a rollout runs; looked at by rollback_if_halted */
         bool placing;       /* what earlier lives left in the registry is gone: agents may be placed */
         struct pool_metrics metrics;

@@ -6,6 +6,7 @@
 #include "common/log.h"
 #include "master/degraded.h"
 #include "master/forker.h"
+#include "master/mirror.h"
 #include "master/messages.h"
 #include "master/streams.h"
 #include "master/workers.h"
@@ -181,7 +182,7 @@ static void on_sent(void *arg, int error)
 
 /* The command that the agent's phase calls for, recorded and published (again). What is not sent for want of memory, the
  * rules send again. */
-static void send_command(struct master *master, const struct pool_action *action)
+static void send_command(struct master *master, struct master_pool *pool, const struct pool_action *action)
 {
         const struct agent *agent = action->agent;
         struct sent *sent = calloc(1, sizeof *sent);
@@ -196,12 +197,14 @@ static void send_command(struct master *master, const struct pool_action *action
                 free(sent);
                 return;
         }
-        if (degraded_reason(master->degraded)) {
+        if (degraded_reason(master->degraded) || pool->apart) {
+                mirror_agent(pool, agent);
+                mirror_command(pool, &sent->process_id, sent->command);
                 on_sent(sent, -EAGAIN);
                 return;
         }
         r = FAULT_POINT("command.send");
-        r = r ? r : registry_send(master->registry, pool_config(agent->pool)->pool_name, &agent->agent_id, agent->epoch,
+        r = r ? r : registry_send(master->registry, pool->config->pool_name, &agent->agent_id, agent->epoch,
                 agent->state, sent->command, on_sent, sent);
         if (r < 0)
                 on_sent(sent, r);
@@ -392,7 +395,7 @@ static void act(struct master *master, struct master_pool *pool, struct batch *b
                 reserve(master, pool, batch, action->agent);
                 break;
         case POOL_SEND:
-                send_command(master, action);
+                send_command(master, pool, action);
                 break;
         case POOL_RELEASE:
                 registry_release(master->registry, pool->config->pool_name, &action->agent_id, action->epoch, &nowhere,

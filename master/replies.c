@@ -4,6 +4,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "master/messages.h"
+#include "master/mirror.h"
 #include "master/pools.h"
 #include "master/streams.h"
 
@@ -46,6 +47,7 @@ static void take_acknowledgement(struct master *master, const struct reply *repl
                 confirm_end(pool, reply);
         if (reply->type == REPLY_EXITED && (!agent || agent->epoch == reply->epoch))
                 messages_agent_gone(master->messages, &reply->agent_id, reply->exit.reason);
+        mirror_reply(pool, reply);
         pool_reply(pool->rules, reply, clock_mono_ms());
         pools_wake(master->pools, pool);
 }

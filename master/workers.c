@@ -1,11 +1,13 @@
 #include "master/workers.h"
 
+#include "common/capture.h"
 #include "common/fd.h"
 #include "common/json.h"
 #include "common/log.h"
 #include "common/oom.h"
 #include "master/credentials.h"
 #include "master/degraded.h"
+#include "master/mirror.h"
 #include "master/pools.h"
 #include "master/replies.h"
 #include "master/usages.h"
@@ -77,6 +79,52 @@ static void take_hosted(struct workers_entry *entry, const struct control *contr
         entry->hosted_count = count;
 }
 
+static struct master_pool *pool_of(const struct workers_entry *entry)
+{
+        return pools_of_worker(entry->workers->master->pools, &entry->process_id);
+}
+
+/* It has no connection to Redis at any time. */
+static bool is_apart(const struct workers_entry *entry)
+{
+        const struct master_pool *pool = pool_of(entry);
+
+        return pool && pool->apart;
+}
+
+static void take_pong(struct workers_entry *entry, const struct control *control)
+{
+        struct master_pool *pool = pool_of(entry);
+        struct pool_worker *worker = pool ? pool_worker(pool->rules, &entry->process_id) : NULL;
+
+        entry->unanswered = 0;
+        if (!worker)
+                return;
+        worker->rss_bytes = control->rss_bytes;
+        worker->cpu_ms = control->cpu_ms;
+        mirror_alive(pool, worker);
+}
+
+/* Into the file of an agent of its own pool. */
+static void take_line(const struct workers_entry *entry, const struct control *control)
+{
+        const struct config_log *log = &entry->workers->master->config->log;
+        const struct master_pool *pool = pool_of(entry);
+
+        if (pool && pool->apart && config_keeps_agent_files(log) && pool_agent(pool->rules, &control->agent_id))
+                capture_append(log->agents_dir, log->agents_max_bytes, &control->agent_id, control->number, control->line,
+                        strlen(control->line));
+}
+
+/* What a worker says is of its own agents. */
+static void take_reply(const struct workers_entry *entry, const struct reply *reply)
+{
+        if (id_equal(&reply->process_id, &entry->process_id))
+                replies_take(entry->workers->master, reply);
+        else
+                log_warn("reply.foreign", "process=%s says=%s", ID_TEXT(&entry->process_id), ID_TEXT(&reply->process_id));
+}
+
 /* Of an earlier generation, or for an earlier master: void. */
 static void take_ready(struct workers_entry *entry, const struct control *control)
 {
@@ -87,7 +135,7 @@ static void take_ready(struct workers_entry *entry, const struct control *contro
                 pools_worker_ready(master->pools, &entry->process_id, (unsigned)control->number, entry->hosted,
                         entry->hosted_count);
         entry->hosted_count = 0;
-        if (control->away)
+        if (control->away && !is_apart(entry))
                 degraded_distrust(master->degraded);
 }
 
@@ -106,16 +154,20 @@ static void handle_control(struct workers_entry *entry, const struct control *co
                 entry->failure = strdup(control->reason);
                 break;
         case CONTROL_PONG:
-                entry->unanswered = 0;
+                take_pong(entry, control);
                 break;
         case CONTROL_REPLY:
-                replies_take(entry->workers->master, &control->reply);
+                take_reply(entry, &control->reply);
+                break;
+        case CONTROL_LINE:
+                take_line(entry, control);
                 break;
         case CONTROL_USED:
                 usages_take(entry->workers->master->usages, &entry->process_id, control);
                 break;
         case CONTROL_REFUSED:
-                degraded_refused(entry->workers->master->degraded, control->generation, control->reason);
+                if (!is_apart(entry))
+                        degraded_refused(entry->workers->master->degraded, control->generation, control->reason);
                 break;
         case CONTROL_USAGE:
         case CONTROL_WELCOME:
@@ -212,6 +264,8 @@ struct workers *workers_free(struct workers *workers)
 static cJSON *welcome_settings(const struct master *master, const struct pool_config *config)
 {
         const struct config *all = master->config;
+        const struct master_pool *pool = pools_find(master->pools, config->pool_name);
+        bool apart = pool && pool->apart, files = config_keeps_agent_files(&all->log);
         cJSON *settings = cJSON_CreateObject();
         int r = settings ? 0 : -ENOMEM;
 
@@ -220,16 +274,17 @@ static cJSON *welcome_settings(const struct master *master, const struct pool_co
         r = r ? r : json_add_string(settings, "master_id", ID_TEXT(&master->master_id));
         r = r ? r : json_add_string(settings, "host", master->host);
         r = r ? r : json_add_string(settings, "run_dir", all->run_dir);
-        r = r ? r : json_add_string(settings, "redis_url", master->redis_url);
+        r = r ? r : json_add_string(settings, "redis_url", apart ? "" : master->redis_url);
         r = r ? r : json_add_integer(settings, "redis_connect_timeout_ms", all->redis.connect_timeout_ms);
         r = r ? r : json_add_integer(settings, "redis_request_timeout_ms", all->redis.request_timeout_ms);
         r = r ? r : json_add_integer(settings, "redis_ping_interval_ms", all->redis.ping_interval_ms);
-        r = r ? r : json_add_bool(settings, "registry_up", !degraded_reason(master->degraded));
+        r = r ? r : json_add_bool(settings, "registry_up", !apart && !degraded_reason(master->degraded));
         r = r ? r : json_add_integer(settings, "registry_generation", (int64_t)degraded_generation(master->degraded));
         r = r ? r : json_add_string(settings, "log_file", all->log.file ? all->log.file : "");
         r = r ? r : json_add_integer(settings, "log_level", all->log.level);
         r = r ? r : json_add_bool(settings, "agents_to_log", all->log.agents == CONFIG_AGENT_LOG_BOTH || all->log.agents == CONFIG_AGENT_LOG_LOG);
-        r = r ? r : json_add_string(settings, "agents_dir", config_keeps_agent_files(&all->log) ? all->log.agents_dir : "");
+        r = r ? r : json_add_string(settings, "agents_dir", files && !apart ? all->log.agents_dir : "");
+        r = r ? r : json_add_bool(settings, "agents_to_master", files && apart);
         r = r ? r : json_add_integer(settings, "agents_max_bytes", all->log.agents_max_bytes);
         r = r ? r : json_add_integer(settings, "log_format", all->log.format);
         if (r == 0)
@@ -330,9 +385,11 @@ void workers_reopen_logs(struct workers *workers)
 void workers_tell_registry(struct workers *workers)
 {
         const struct degraded *degraded = workers->master->degraded;
+        struct workers_entry *entry, *next;
 
-        send_all(workers, &(struct control){ .type = CONTROL_REGISTRY, .up = !degraded_reason(degraded),
-                                  .generation = degraded_generation(degraded) });
+        HASH_ITER(hh, workers->entries, entry, next)
+                send_control(entry, &(struct control){ .type = CONTROL_REGISTRY, .generation = degraded_generation(degraded),
+                                            .up = !degraded_reason(degraded) && !is_apart(entry) });
 }
 
 void workers_explain(const struct workers *workers, const struct id *process_id, const struct pool_worker *worker, int status,

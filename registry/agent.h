@@ -77,6 +77,8 @@ struct agent {
         bool storing;     /* one write is under way, never two … */
         bool store_again; /* … and what it wrote is out of date */
         bool listed;      /* among what its worker said just now (pool_worker_ready) */
+        bool shown;       /* the shell has written it to the registry, where its worker has no connection to that … */
+        bool busy_shown;  /* … and that it is busy */
         TAILQ_ENTRY(agent) pending;    /* in its pool's list of those that wait for a slot or a report */
         RB_ENTRY(agent) timer;         /* in its pool's timers */
         TAILQ_ENTRY(agent) on_worker;  /* in its worker's list */

@@ -21,6 +21,7 @@ static const char *const names[CONTROL_TYPE_COUNT] = {
         [CONTROL_PONG] = "pong",
         [CONTROL_REPLY] = "reply",
         [CONTROL_USED] = "used",
+        [CONTROL_LINE] = "line",
         [CONTROL_REFUSED] = "refused",
 };
 
@@ -144,6 +145,14 @@ static int print_body(cJSON *tree, const struct control *control)
                 return json_add_item(tree, "hosted", print_hosted(control->hosted, control->hosted_count));
         case CONTROL_FAILED:
                 return json_add_string(tree, "reason", control->reason);
+        case CONTROL_PONG:
+                r = json_add_integer(tree, "rss_bytes", (int64_t)control->rss_bytes);
+                r = r ? r : json_add_integer(tree, "cpu_ms", (int64_t)control->cpu_ms);
+                return r ? r : json_add_integer(tree, "number", control->number);
+        case CONTROL_LINE:
+                r = json_add_string(tree, "agent_id", ID_TEXT(&control->agent_id));
+                r = r ? r : json_add_string(tree, "line", control->line);
+                return r ? r : json_add_integer(tree, "number", control->number);
         case CONTROL_REFUSED:
                 r = json_add_string(tree, "reason", control->reason);
                 return r ? r : json_add_integer(tree, "generation", (int64_t)control->generation);
@@ -158,7 +167,6 @@ static int print_body(cJSON *tree, const struct control *control)
                 r = json_add_integer(tree, "drain_ms", control->drain_ms);
                 return r ? r : json_add_integer(tree, "number", control->number);
         case CONTROL_PING:
-        case CONTROL_PONG:
         case CONTROL_USAGE:
                 return json_add_integer(tree, "number", control->number);
         case CONTROL_USED:
@@ -193,6 +201,28 @@ char *control_wrap_command(const char *command)
         return json_text_take(&text);
 }
 
+/* Without figures from a worker of an earlier program. */
+static int read_pong(const cJSON *tree, struct control *control)
+{
+        int64_t rss_bytes = 0, cpu_ms = 0;
+
+        json_integer(tree, "rss_bytes", &rss_bytes);
+        json_integer(tree, "cpu_ms", &cpu_ms);
+        control->rss_bytes = rss_bytes > 0 ? (uint64_t)rss_bytes : 0;
+        control->cpu_ms = cpu_ms > 0 ? (uint64_t)cpu_ms : 0;
+        return json_integer(tree, "number", &control->number) == 0 ? 0 : -EINVAL;
+}
+
+static int read_line(const cJSON *tree, struct control *control)
+{
+        const char *line = json_string(tree, "line"), *id = json_string(tree, "agent_id");
+
+        if (!line || !id || id_parse(id, &control->agent_id) < 0 || json_integer(tree, "number", &control->number) < 0)
+                return -EINVAL;
+        control->line = strdup(line);
+        return control->line ? 0 : -ENOMEM;
+}
+
 static int read_body(cJSON *tree, struct control *control)
 {
         const char *reason;
@@ -220,6 +250,10 @@ static int read_body(cJSON *tree, struct control *control)
                 reason = json_string(tree, "reason");
                 control->reason = reason ? strdup(reason) : NULL;
                 return control->reason ? 0 : -EINVAL;
+        case CONTROL_PONG:
+                return read_pong(tree, control);
+        case CONTROL_LINE:
+                return read_line(tree, control);
         case CONTROL_REFUSED:
                 reason = json_string(tree, "reason");
                 control->reason = reason ? strdup(reason) : NULL;
@@ -242,7 +276,6 @@ static int read_body(cJSON *tree, struct control *control)
                         control->drain_ms = INT32_MAX; /* of a master before it said so */
                 return json_integer(tree, "number", &control->number) == 0 ? 0 : -EINVAL;
         case CONTROL_PING:
-        case CONTROL_PONG:
         case CONTROL_USAGE:
                 return json_integer(tree, "number", &control->number) == 0 ? 0 : -EINVAL;
         case CONTROL_USED:
@@ -291,6 +324,7 @@ int control_decode(const char *text, size_t len, struct control *ret_control)
 void control_done(struct control *control)
 {
         free(control->reason);
+        free(control->line);
         cJSON_Delete(control->settings);
         if (control->type == CONTROL_COMMAND)
                 command_done(&control->command);

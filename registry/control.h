@@ -22,9 +22,10 @@ enum control_type {
                                 subscribed and registered; else nothing comes by the registry any more. away: it had let go
                                 of it before this WELCOME */
         CONTROL_FAILED,      /* reason: cannot serve its pool; it exits */
-        CONTROL_PONG,
+        CONTROL_PONG,        /* number, rss_bytes, cpu_ms: its own figures */
         CONTROL_REPLY,       /* a reply envelope: any while the registry is let go of, else what could not be published */
         CONTROL_USED,        /* used: in portions; more: another follows */
+        CONTROL_LINE,        /* agent_id, number (wall ms), line: printed by an agent; from a worker that may not write its file */
         CONTROL_REFUSED,     /* reason, generation: the registry does not serve this worker */
         CONTROL_TYPE_COUNT
 };
@@ -50,6 +51,9 @@ struct control {
         int64_t drain_ms;           /* STOP */
         uint64_t generation;        /* REGISTRY, READY, REFUSED: exact in JSON */
         bool up, away;              /* REGISTRY; READY */
+        struct id agent_id;         /* LINE */
+        uint64_t rss_bytes, cpu_ms; /* PONG */
+        char *line;                 /* LINE */
         char *reason;               /* FAILED, REFUSED */
         cJSON *settings;            /* WELCOME: see worker/welcome.c */
         struct command command;     /* COMMAND */

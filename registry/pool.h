@@ -28,7 +28,9 @@ struct pool_worker {
         int64_t timer_at;           /* when its pool looks at it next; 0: not among the timers */
         struct usage agents_usage;  /* of its agents' processes, as it last told; the shell's */
         int64_t usage_number;       /* which telling that was; 0: none */
-        uint64_t rss_bytes, cpu_ms; /* as of its last heartbeat; the shell's */
+        uint64_t rss_bytes, cpu_ms; /* as of its last heartbeat or pong; the shell's */
+        uint64_t revision;          /* of what the registry has placed there, as last seen by the shell; 0: never */
+        int64_t beat_at;            /* mono ms: when the shell last wrote a heartbeat for it */
         int64_t heartbeat_at;       /* Redis ms of that; the shell's */
         int64_t heard_at;           /* mono ms when that was last seen to change; the shell's */
         int64_t forked_us;          /* mono µs when its fork was asked for; 0: not by this master, or measured; the shell's */
@@ -153,6 +155,8 @@ enum pool_placement pool_placement(const struct pool *pool);
  * pool_worker_ready is not called for it. */
 void pool_registry(struct pool *pool, bool up, int64_t now);
 bool pool_degraded(const struct pool *pool); /* it is away */
+/* Its workers never use the registry: reservations are made by the rules at all times, which is no degradation. At the start. */
+void pool_set_apart(struct pool *pool);
 /* Closes both breakers. */
 void pool_reset(struct pool *pool, int64_t now);
 /* Ends everything: workers are shut down, nothing is placed again; agents stay wanted in the store. */

@@ -9,6 +9,11 @@ void pool_registry(struct pool *pool, bool up, int64_t now)
         struct agent *agent;
         struct pool_worker *worker;
 
+        pool->away = !up;
+        if (pool->apart) { /* nothing came from there, and nothing will */
+                pool_pump(pool, now);
+                return;
+        }
         pool->degraded = !up;
         pool->reserve_at = 0;
         for (agent = up ? NULL : pool->agents; agent; agent = agent->hh.next)
@@ -25,7 +30,12 @@ void pool_registry(struct pool *pool, bool up, int64_t now)
 
 bool pool_degraded(const struct pool *pool)
 {
-        return pool->degraded;
+        return pool->away;
+}
+
+void pool_set_apart(struct pool *pool)
+{
+        pool->apart = pool->degraded = true;
 }
 
 bool pool_may_place(const struct agent *agent)

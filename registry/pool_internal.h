@@ -52,7 +52,9 @@ struct pool {
         unsigned ending;                   /* terminates not answered yet */
         bool restored, closing, broken;
         bool held;                         /* new spawns are refused */
-        bool degraded;                     /* the registry is away */
+        bool apart;                        /* its workers have no registry */
+        bool away;                         /* the registry is away */
+        bool degraded;                     /* either: the rules place by themselves */
         int64_t reserve_at;                /* no reservation before this: the registry had no slot or no answer */
         struct backoff fork_backoff;
         int64_t fork_at;                   /* no fork before this */

@@ -34,7 +34,9 @@ void agent_log_report(struct agent_log *log)
 
 static void keep(struct agent_log *log, const char *line, size_t len)
 {
-        int r = capture_append(target->directory, target->max_bytes, &log->agent_id, clock_wall_ms(), line, len);
+        int64_t at = clock_wall_ms();
+        int r = target->hand_over ? target->hand_over(target->arg, &log->agent_id, at, line, len)
+                                  : capture_append(target->directory, target->max_bytes, &log->agent_id, at, line, len);
 
         if (r < 0 && r != log->error)
                 log_warn("agent.log_not_kept", "agent=%s directory=%s error=%s", ID_TEXT(&log->agent_id),
@@ -58,7 +60,7 @@ bool agent_log_line(struct agent_log *log, const char *line, size_t len)
                 return true;
         }
         log->used += (int64_t)len + LINE_OVERHEAD;
-        if (target && *target->directory)
+        if (target && (*target->directory || target->hand_over))
                 keep(log, line, len);
         if (!target || target->to_log)
                 log_info(log->event, "agent=%s line=%s", ID_TEXT(&log->agent_id),

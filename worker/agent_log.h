@@ -11,6 +11,9 @@ struct agent_log_target {
         char *directory;   /* files of each agent's own (common/capture.h); "": none */
         int64_t max_bytes; /* of such a file */
         bool to_log;       /* into our log, too */
+        /* Files that are not ours to write: each line goes to whoever writes them. NULL: to directory. 0 or -errno. */
+        int (*hand_over)(void *arg, const struct id *agent_id, int64_t at, const char *line, size_t len);
+        void *arg;
 };
 
 struct agent_log {

@@ -51,14 +51,12 @@ static int tell_master(struct worker *worker, const struct reply *reply)
 {
         struct reply failed = { .type = REPLY_MESSAGE_FAILED, .command_id = reply->command_id, .agent_id = reply->agent_id,
                 .process_id = reply->process_id, .epoch = reply->epoch };
-        char detail[] = "the agent answered, but more than 64 MiB wait for the master on its worker's control socket";
+        char full[] = "the agent answered, but more than 64 MiB wait for the master on its worker's control socket";
         char memory[] = "the agent answered, but its worker is out of memory";
         int r = tell_by_control(worker, reply);
 
-        if (r == 0 || r == -EPIPE || reply->type != REPLY_ANSWER)
-                return r;
-        failed.detail = r == -EAGAIN ? detail : memory;
-        return tell_by_control(worker, &failed);
+        failed.detail = r == -EAGAIN ? full : memory;
+        return r == 0 || r == -EPIPE || reply->type != REPLY_ANSWER ? r : tell_by_control(worker, &failed);
 }
 
 static void say_by_control(struct worker *worker, const char *text)

@@ -288,6 +288,7 @@ int registration_use(struct worker *worker, bool up)
 {
         char reason[160];
 
+        up = up && (worker->welcome->redis_url.path || worker->welcome->redis_url.host);
         if (up && !worker->registry)
                 return connect_registry(worker, reason, sizeof reason);
         if (up && worker_registry_up(worker))

@@ -12,7 +12,7 @@ struct settings {
         char *host, *run_dir, *redis_url, *log_file, *agents_dir;
         int64_t redis_connect_timeout_ms, redis_request_timeout_ms, redis_ping_interval_ms, registry_generation;
         int64_t agents_max_bytes, log_level, log_format;
-        bool registry_up, agents_to_log;
+        bool registry_up, agents_to_log, agents_to_master;
 };
 
 #define FIELD(field, kind) { .name = #field, .type = (kind), .offset = offsetof(struct settings, field), .required = true }
@@ -32,6 +32,7 @@ static const struct schema_field settings_fields[] = {
         FIELD(log_level, SCHEMA_INTEGER),
         FIELD(log_format, SCHEMA_INTEGER),
         FIELD(agents_to_log, SCHEMA_BOOL),
+        FIELD(agents_to_master, SCHEMA_BOOL),
         FIELD(agents_dir, SCHEMA_STRING),
         FIELD(agents_max_bytes, SCHEMA_INTEGER),
         { .name = NULL },
@@ -51,14 +52,16 @@ static int take_settings(struct settings *settings, struct welcome *welcome, str
         char reason[REDIS_URL_REASON_SIZE];
         int r = read_pool(settings->pool, welcome, errors);
 
-        r = r ? r : redis_url_parse(settings->redis_url, &welcome->redis_url, reason);
+        if (r == 0 && *settings->redis_url)
+                r = redis_url_parse(settings->redis_url, &welcome->redis_url, reason);
         if (r < 0)
                 return r;
         welcome->master_id = settings->master_id;
         welcome->redis_connect_timeout_ms = (uint32_t)settings->redis_connect_timeout_ms;
         welcome->redis_request_timeout_ms = (uint32_t)settings->redis_request_timeout_ms;
         welcome->redis_ping_interval_ms = (uint32_t)settings->redis_ping_interval_ms;
-        welcome->registry_up = settings->registry_up;
+        welcome->registry_up = settings->registry_up && *settings->redis_url;
+        welcome->agents_to_master = settings->agents_to_master;
         welcome->registry_generation = (uint64_t)settings->registry_generation;
         welcome->log_level = (enum log_level)settings->log_level;
         welcome->log_format = (enum log_format)settings->log_format;

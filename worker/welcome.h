@@ -13,6 +13,7 @@ struct welcome {
         char *host, *log_file, *run_dir;
         cJSON *credentials;           /* {name: base64}, see worker/credentials.h; NULL once written */
         struct agent_log_target agents; /* where what they print goes */
+        bool agents_to_master;        /* their lines go to the master, which keeps the files */
         bool registry_up;             /* use it, or do without … */
         uint64_t registry_generation; /* … as decided under this number */
         uint32_t redis_connect_timeout_ms, redis_request_timeout_ms, redis_ping_interval_ms;

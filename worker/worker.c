@@ -6,6 +6,7 @@
 #include "common/fd.h"
 #include "common/identity.h"
 #include "common/log.h"
+#include "common/proc.h"
 #include "registry/agent.h"
 #include "worker/credentials.h"
 #include "worker/agent_cgroup.h"
@@ -100,9 +101,27 @@ void worker_send_ready(struct worker *worker)
 
 /* ---- the control socket ---- */
 
-static void use_log(const struct welcome *welcome)
+static int send_line(void *arg, const struct id *agent_id, int64_t at, const char *line, size_t len)
 {
-        int r = log_open(welcome->log_file, welcome->log_level, welcome->log_format);
+        struct control control = { .type = CONTROL_LINE, .agent_id = *agent_id, .number = at, .line = strndup(line, len) };
+        int r = control.line ? worker_send(arg, &control) : -ENOMEM;
+
+        free(control.line);
+        return r;
+}
+
+/* Another user than the daemon's opens no file of the daemon's: it writes to the log that it was forked with. */
+static void use_log(struct worker *worker, const struct welcome *welcome)
+{
+        int r = 0;
+
+        if (worker->place->apart)
+                log_set(welcome->log_level, welcome->log_format);
+        else
+                r = log_open(welcome->log_file, welcome->log_level, welcome->log_format);
+        if (worker->welcome->agents_to_master)
+                worker->welcome->agents.hand_over = send_line;
+        worker->welcome->agents.arg = worker;
 
         if (r < 0)
                 log_error("log.unusable", "file=%s error=%s", LOG_Q(welcome->log_file), LOG_Q(strerror(-r)));
@@ -122,15 +141,16 @@ static void prepare_host(struct worker *worker)
 }
 
 /* The forker makes it so, by the settings that it began with. */
-static int check_user(const struct pool_config *pool, char *reason, size_t size)
+static int check_user(const struct worker *worker, char *reason, size_t size)
 {
+        const struct pool_config *pool = worker->welcome->pool;
         struct identity wanted;
         int r = pool->user ? identity_find(pool->user, pool->group, &wanted, reason, size) : 0;
 
-        if (!pool->user || r < 0 || (wanted.uid == geteuid() && wanted.gid == getgid()))
+        if (r < 0 || (pool->user ? wanted.uid == geteuid() && wanted.gid == getgid() : !worker->place->apart))
                 return r;
-        snprintf(reason, size, "it should run as user %s; a change of \"user\" or \"group\" takes effect with USR2, or a new start",
-                pool->user);
+        snprintf(reason, size, "it should run as %s%s; a change of \"user\" or \"group\" takes effect with USR2, or a new start",
+                pool->user ? "user " : "the daemon's user", pool->user ? pool->user : "");
         return -EPERM;
 }
 
@@ -140,12 +160,12 @@ static void begin(struct worker *worker)
         char reason[160] = "out of memory";
         int r;
 
-        use_log(worker->welcome);
+        use_log(worker, worker->welcome);
         prepare_host(worker);
         agent_log_open(&worker->welcome->agents);
         worker->roster = roster_new((unsigned)worker->welcome->pool->max_agents_per_worker);
         r = worker->roster ? FAULT_POINT("worker.begin") : -ENOMEM;
-        r = r ? r : check_user(worker->welcome->pool, reason, sizeof reason);
+        r = r ? r : check_user(worker, reason, sizeof reason);
         r = r ? r : credentials_open(worker->welcome->run_dir, &worker->process_id, worker->welcome->credentials, reason, sizeof reason);
         r = r ? r : runtime_new(worker->base, worker->welcome->pool, &worker->host, &worker->runtime, reason, sizeof reason);
         r = r ? r : registration_start(worker, reason, sizeof reason);
@@ -174,9 +194,10 @@ static void take_welcome(struct worker *worker, const cJSON *settings)
         } else { /* a new master: whom to answer changes, and the log; what runs does not */
                 struct agent_log_target agents = worker->welcome->agents;
 
-                use_log(welcome);
                 worker->welcome->agents = welcome->agents;
+                worker->welcome->agents_to_master = welcome->agents_to_master;
                 welcome->agents = agents;
+                use_log(worker, welcome);
                 worker->welcome->master_id = welcome->master_id;
                 if (!worker->ending)
                         registration_drain(worker, false);
@@ -233,7 +254,8 @@ static void handle_control(struct worker *worker, struct control *control)
                 stop(worker, (enum control_stop)control->number, control->drain_ms);
                 break;
         case CONTROL_PING:
-                send_control(worker, &(struct control){ .type = CONTROL_PONG, .number = control->number });
+                send_control(worker, &(struct control){ .type = CONTROL_PONG, .number = control->number,
+                                             .rss_bytes = proc_own_rss(), .cpu_ms = proc_own_cpu_ms() });
                 break;
         case CONTROL_REOPEN_LOGS:
                 log_reopen();
@@ -252,6 +274,7 @@ static void handle_control(struct worker *worker, struct control *control)
         case CONTROL_REPLY:
         case CONTROL_USED:
         case CONTROL_REFUSED:
+        case CONTROL_LINE:
         case CONTROL_TYPE_COUNT:
                 log_warn("control.unexpected", "type=%d", (int)control->type);
                 break;

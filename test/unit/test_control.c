@@ -25,6 +25,7 @@ START_TEST(test_is_the_same_when_encoded_and_decoded)
 {
         static const enum control_type plain[] = { CONTROL_REOPEN_LOGS };
         static const enum control_type numbered[] = { CONTROL_STOP, CONTROL_PING, CONTROL_PONG };
+        struct control line = { .type = CONTROL_LINE, .number = 1700000000000, .line = (char[]){ "a \"line\"\t\xc3\xbc" } };
         struct control back, failed = { .type = CONTROL_FAILED, .reason = (char[]){ "no \"module\"" } };
 
         for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
@@ -38,6 +39,11 @@ START_TEST(test_is_the_same_when_encoded_and_decoded)
         }
         back = again(&(struct control){ .type = CONTROL_REGISTRY, .up = true, .generation = UINT64_C(1) << 48 });
         ck_assert(back.up && back.generation == UINT64_C(1) << 48);
+        line.agent_id = id_new();
+        back = again(&line);
+        ck_assert(id_equal(&back.agent_id, &line.agent_id) && back.number == line.number);
+        ck_assert_str_eq(back.line, line.line);
+        control_done(&back);
         back = again(&(struct control){ .type = CONTROL_READY, .away = true, .generation = 7, .number = 10 });
         ck_assert(back.away && back.generation == 7 && back.number == 10);
         failed = (struct control){ .type = CONTROL_REFUSED, .reason = failed.reason, .generation = UINT64_C(1) << 48 };
@@ -45,6 +51,8 @@ START_TEST(test_is_the_same_when_encoded_and_decoded)
         ck_assert_str_eq(back.reason, failed.reason);
         ck_assert_uint_eq(back.generation, failed.generation);
         control_done(&back);
+        back = again(&(struct control){ .type = CONTROL_PONG, .number = 3, .rss_bytes = UINT64_C(1) << 40, .cpu_ms = 7 });
+        ck_assert(back.number == 3 && back.rss_bytes == UINT64_C(1) << 40 && back.cpu_ms == 7);
         failed.type = CONTROL_FAILED;
         back = again(&failed);
         ck_assert_str_eq(back.reason, failed.reason);

@@ -3,6 +3,7 @@
 
 #include "common/json.h"
 #include "master/degraded.h"
+#include "master/mirror.h"
 #include "master/pools.h"
 #include "master/workers.h"
 #include "registry/registry_redis.h"
@@ -19,7 +20,8 @@
 static int publish_result, control_result;
 static registry_cb on_published;
 static void *published;
-static unsigned publishes, controls, records;
+static unsigned publishes, controls, records, mirrored;
+static struct master_pool master_pool;
 static char recorded[64];
 static struct id last_command;
 static uint64_t last_epoch;
@@ -82,7 +84,14 @@ struct master_pool *pools_of(const struct pools *pools, const struct agent *agen
 {
         (void)pools;
         (void)agent;
-        return NULL;
+        return &master_pool;
+}
+
+void mirror_command(const struct master_pool *pool, const struct id *process_id, const char *command)
+{
+        (void)process_id;
+        (void)command;
+        mirrored += pool->apart;
 }
 
 struct master_pool *pools_find(const struct pools *pools, const char *pool_name)
@@ -124,6 +133,8 @@ static void setup(void)
                 .state = AGENT_IDLE, .phase = PHASE_NONE };
         master = (struct master){ .base = event_base_new() };
         master.messages = messages_new(&master);
+        master_pool = (struct master_pool){ 0 };
+        mirrored = 0;
         publish_result = control_result = 0;
         away = NULL;
         known = NULL;
@@ -274,6 +285,18 @@ START_TEST(test_does_not_ask_redis_when_the_master_does_without)
         ck_assert_uint_eq(publishes, 0);
         ck_assert_uint_eq(controls, 1);
         ck_assert_uint_eq(messages_waiting(master.messages), 1);
+}
+END_TEST
+
+START_TEST(test_takes_the_control_socket_when_the_worker_has_no_redis)
+{
+        static struct answer answer;
+
+        master_pool.apart = true;
+        ck_assert_int_eq(ask(&answer, 10000), 0);
+        ck_assert_uint_eq(publishes, 0);
+        ck_assert_uint_eq(controls, 1);
+        ck_assert_uint_eq(mirrored, 1);
 }
 END_TEST
 
@@ -461,6 +484,7 @@ int main(void)
         tcase_add_test(all, test_gives_up_when_the_deadline_passes);
         tcase_add_test(all, test_fails_all_of_an_agent_when_it_is_gone);
         tcase_add_test(all, test_takes_the_control_socket_when_redis_is_away);
+        tcase_add_test(all, test_takes_the_control_socket_when_the_worker_has_no_redis);
         tcase_add_test(all, test_takes_the_control_socket_when_nobody_was_subscribed);
         tcase_add_test(all, test_sends_nothing_twice_when_nobody_knows_whether_it_came);
         tcase_add_test(all, test_waits_for_nothing_when_it_is_a_notification);

@@ -49,6 +49,26 @@ START_TEST(test_places_a_new_agent_on_a_worker_that_has_let_go)
 }
 END_TEST
 
+/* The registry comes and goes: nothing of theirs was ever there. */
+START_TEST(test_places_without_the_registry_when_workers_have_none)
+{
+        struct id process = first_worker(), id;
+
+        acts();
+        pool_set_apart(pool);
+        for (int i = 0; i < 2; i++) {
+                pool_registry(pool, i % 2, now);
+                ck_assert(pool_degraded(pool) == (i % 2 == 0));
+                id = spawn(NULL);
+                ck_assert_str_eq(acts(), "iS"); /* at once: nothing can be unknown of its worker */
+                ck_assert(id_equal(&act('S')->process_id, &process));
+                stored(&id, 0);
+                reply(REPLY_SPAWNED, &id, &process, 1, 0);
+                ck_assert_str_eq(acts(), "A");
+        }
+}
+END_TEST
+
 START_TEST(test_forks_and_places_when_there_is_no_worker)
 {
         struct id id, process;
@@ -244,6 +264,7 @@ END_TEST
 static void add(TCase *tcase)
 {
         tcase_add_test(tcase, test_places_a_new_agent_on_a_worker_that_has_let_go);
+        tcase_add_test(tcase, test_places_without_the_registry_when_workers_have_none);
         tcase_add_test(tcase, test_forks_and_places_when_there_is_no_worker);
         tcase_add_loop_test(tcase, test_fills_workers_in_the_pools_order, POOL_PACK, POOL_SPREAD + 1);
         tcase_add_test(tcase, test_takes_the_place_that_a_worker_lists);
