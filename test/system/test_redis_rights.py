@@ -1,5 +1,7 @@
 """What only a worker meets at Redis, rights that it lacks or keys of another type, is told by its master: everything is
 served without Redis, the reason is in Redis' own words, and Redis is used as soon as it works."""
+import re
+
 import pytest
 
 from daemon import BUILD, command_pool, module_pool, wait_for
@@ -22,10 +24,10 @@ def allow(server, *without):
 
 def reason_everywhere(daemon, words):
     reason = is_degraded(daemon)
-    if not reason or words not in reason:
+    if not reason or not re.search(words, reason):
         return None
-    assert words in daemon.get("/readyz").json()["reason"]
-    assert words in daemon.health()["reason"]
+    assert re.search(words, daemon.get("/readyz").json()["reason"])
+    assert re.search(words, daemon.health()["reason"])
     return reason
 
 
@@ -45,11 +47,10 @@ def test_serves_without_redis_when_only_workers_lack_a_right(make_daemon, server
     allow(server, right)
     daemon = make_daemon(pools=POOLS, redis={"url": f"redis://agentpool:word@127.0.0.1:{server.port}/0", **TIMES})
     agents = serve_without_redis(daemon, serves(daemon, "NOPERM"))
-    assert daemon.pool()["degraded_reason"].count("NOPERM") == 1
     allow(server)
     wait_until_whole(daemon, server, agents)
     allow(server, right)  # taken away again from a connection that stands
-    agents += serves(daemon, "NOPERM")
+    agents += serves(daemon, "NOPERM|can't access")  # a script of the master's may find it first
     allow(server)
     wait_until_whole(daemon, server, agents)
 
