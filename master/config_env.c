@@ -31,14 +31,19 @@ struct known {
         const struct schema_field *field;
 };
 
-static const char *lookup(const struct env *env, const char *name)
+static const char *find(char *const *environment, const char *name)
 {
         size_t len = strlen(name);
 
-        for (char *const *entry = env->environment; *entry; entry++)
+        for (char *const *entry = environment; *entry; entry++)
                 if (strncmp(*entry, name, len) == 0 && (*entry)[len] == '=' && (*entry)[len + 1])
                         return *entry + len + 1;
         return NULL;
+}
+
+static const char *lookup(const struct env *env, const char *name)
+{
+        return find(env->environment, name);
 }
 
 /* NULL when the file has something else there: its own error is reported. */
@@ -261,6 +266,60 @@ static void apply_redis_parts(struct env *env)
         redis_url_done(&url);
 }
 
+/* The place of the one listener that a host and a port describe; what the file says of either stays. */
+static void apply_listen_parts(struct env *env)
+{
+        const char *host = lookup(env, "PM_AGENT_HOST"), *port = lookup(env, "PM_AGENT_PORT");
+        const cJSON *server = cJSON_GetObjectItemCaseSensitive(env->tree, "server");
+        const cJSON *first = cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(server, "listen"), 0);
+        const char *given = cJSON_IsString(first) ? first->valuestring : "127.0.0.1:8000", *colon = strrchr(given, ':');
+        bool v6 = host && strchr(host, ':') && *host != '[';
+        char *text;
+
+        /* Kubernetes sets PM_AGENT_PORT=tcp://… for a service called pm-agent: not meant for us. */
+        if (port && strstr(port, "://"))
+                port = NULL;
+        if (!(host || port) || lookup(env, PREFIX "SERVER_LISTEN"))
+                return;
+        if (!colon || strncmp(given, "unix:", 5) == 0) {
+                given = "127.0.0.1:8000";
+                colon = strrchr(given, ':');
+        }
+        if (asprintf(&text, "%s%.*s%s:%s", v6 ? "[" : "", host ? (int)strlen(host) : (int)(colon - given),
+                    host ? host : given, v6 ? "]" : "", port ? port : colon + 1) < 0) {
+                env->result = -ENOMEM;
+                return;
+        }
+        put(env, "server", "listen", list_item(text), host ? "PM_AGENT_HOST" : "PM_AGENT_PORT");
+        free(text);
+}
+
+/* In seconds, as servers in Python have it. */
+static void apply_connection_timeout(struct env *env)
+{
+        const char *text = lookup(env, "CONNECTION_TIMEOUT");
+        char *end;
+        double seconds;
+
+        if (!text)
+                return;
+        seconds = strtod(text, &end);
+        put(env, "redis", "connect_timeout_ms",
+                *end ? cJSON_CreateString(text) : cJSON_CreateNumber((double)(int64_t)(seconds * 1000 + 0.5)), "CONNECTION_TIMEOUT");
+}
+
+const char *config_env_ignored(char *const *environment, char *names, size_t size)
+{
+        static const char *const ignored[] = { "PM_AGENT_WORKERS", "REDIS_POOL_SIZE", "DB_POOL_SIZE", "USE_MULTIPROCESSING" };
+        size_t len = 0;
+
+        names[0] = '\0';
+        for (size_t i = 0; i < sizeof ignored / sizeof *ignored && len < size; i++)
+                if (find(environment, ignored[i]))
+                        len += (size_t)snprintf(names + len, size - len, "%s%s", len ? ", " : "", ignored[i]);
+        return names;
+}
+
 static size_t add_known(const char *section, const struct schema_field *fields, struct known *known, size_t count)
 {
         for (; fields->name; fields++) {
@@ -345,6 +404,8 @@ int config_env_apply(cJSON *tree, const struct schema_field *fields, char *const
         ret_overrides->count = 0;
         apply_common(&env);
         apply_redis_parts(&env);
+        apply_listen_parts(&env);
+        apply_connection_timeout(&env);
         for (size_t i = 0; i < count; i++) {
                 text = lookup(&env, known[i].name);
                 if (text)

@@ -5,6 +5,7 @@
 #include "common/proc.h"
 #include "master/config_keep.h"
 #include "master/daemon_config.h"
+#include "master/config_env.h"
 #include "master/daemon_users.h"
 #include "master/delegation.h"
 #include "master/forker.h"
@@ -460,6 +461,15 @@ static void end(struct daemon *d)
         daemon_users_done(&d->users);
 }
 
+static void warn_of_ignored(void)
+{
+        char names[128];
+
+        if (*config_env_ignored(environ, names, sizeof names))
+                log_warn("config.ignored", "variables=%s detail=\"they have no meaning here: one master serves, workers are forked as "
+                                           "they are needed, Redis and SQL have one connection each\"", LOG_Q(names));
+}
+
 int daemon_run(struct config *config, const char *config_path, int argc, char **argv)
 {
         struct daemon d = { .config = config, .config_path = config_path, .lock = -1, .delegation.lock = -1,
@@ -480,6 +490,7 @@ int daemon_run(struct config *config, const char *config_path, int argc, char **
         }
         if (geteuid() == 0 && !config->user && d.state < 0)
                 log_warn("user.root", "detail=\"everything here runs as root, agents too: set user, or start the daemon as another user\"");
+        warn_of_ignored();
         raise_descriptor_limit(&d);
         status = begin(&d, argc, argv);
         if (status == 0) {

@@ -256,7 +256,7 @@ def program_variables():
 
 def common_variables():
     text = source("master/config_env.h")
-    return set(re.findall(r"\b((?:REDIS|DATABASE|PGBOUNCER|MAX|LOG)_[A-Z]+)\b", text.split("#ifndef")[0]))
+    return set(re.findall(r"\b((?:REDIS|DATABASE|PGBOUNCER|MAX|LOG|PM_AGENT|CONNECTION)_[A-Z]+)\b", text.split("#ifndef")[0]))
 
 
 def cli_commands():

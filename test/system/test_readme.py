@@ -7,7 +7,8 @@ import subprocess
 import pytest
 
 import docs
-from daemon import BUILD, wait_for
+from daemon import BUILD, TOP, wait_for
+from installed import one_at_a_time, release_only
 from servers import node_tools
 
 README = docs.source("README.md")
@@ -38,6 +39,22 @@ def test_client_spawns_and_is_answered_when_it_is_run(daemon, run_base, language
 def test_curl_spawns_when_it_is_run(daemon, run_base):
     answer = bash(block("Three commands", "bash").replace("http://localhost:8000", daemon.url), daemon, run_base)
     assert json.loads(answer)["pool_name"] == "developer_pool"
+
+
+@release_only
+def test_variables_of_a_file_count_when_run_starts(run_base):
+    (run_base / ".env").write_text("# comment\nexport LOG_LEVEL=DEBUG # here, too\nREDIS_URL='redis://h:1/2'\nMAX_CONNECTIONS=7\n"
+                                   'PM_AGENT_PORT="9000"\nPM_AGENT_WORKERS=4\nUSE_MULTIPROCESSING=true\n')
+    env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | {"MAX_CONNECTIONS": "8"}
+    printed = json.loads(one_at_a_time(TOP / "scripts/run", "-T", cwd=run_base, env=env))
+    assert (printed["log"]["level"], printed["redis"]["url"], printed["server"]["max_connections"]) == ("debug", "redis://h:1/2", 8)
+    assert printed["server"]["listen"] == ["127.0.0.1:9000"]
+
+
+def test_names_variables_once_when_they_have_no_meaning_here(make_daemon):
+    daemon = make_daemon(env={"PM_AGENT_WORKERS": "4", "DB_POOL_SIZE": "5"})
+    assert daemon.log().count("config.ignored") == 1
+    assert 'config.ignored variables="PM_AGENT_WORKERS, DB_POOL_SIZE"' in daemon.log()
 
 
 def test_real_mcp_server_answers_when_it_is_set_up_as_told(make_daemon, monkeypatch):

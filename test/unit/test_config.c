@@ -342,6 +342,17 @@ START_TEST(test_takes_common_variables_when_no_own_one_is_set)
         ck_assert_str_eq(config->redis.url, "redis://url:2");
         ck_assert_int_eq(config->log.level, LOG_WARN);
         config_free(config);
+        config = load_good("{}", ENV("PM_AGENT_HOST=::1", "PM_AGENT_PORT=9000", "CONNECTION_TIMEOUT=2.5"));
+        ck_assert_str_eq(config->server.listen[0], "[::1]:9000");
+        ck_assert_ptr_null(config->server.listen[1]);
+        ck_assert_int_eq(config->redis.connect_timeout_ms, 2500);
+        config_free(config);
+        config = load_good("{\"server\":{\"listen\":[\"127.0.0.2:81\",\"unix:/s\"]}}", ENV("PM_AGENT_PORT=9000"));
+        ck_assert_str_eq(config->server.listen[0], "127.0.0.2:9000");
+        config_free(config);
+        config = load_good("{}", ENV("PM_AGENT_PORT=tcp://10.0.0.1:80", "PM_AGENT_HOST=a", "AGENTPOOL_SERVER_LISTEN=127.0.0.3:82"));
+        ck_assert_str_eq(config->server.listen[0], "127.0.0.3:82");
+        config_free(config);
         config = load_good("{}", ENV("DATABASE_URL=postgresql://plain/d", "PGBOUNCER_URL=postgresql://pooled/d",
                 "REDIS_URL=", "LOG_LEVEL=INFO"));
         ck_assert_str_eq(config->database.url, "postgresql://pooled/d");
@@ -407,6 +418,8 @@ START_TEST(test_names_the_variable_when_the_environment_is_wrong)
         ASSERT_REFUSED("{}", ENV("AGENTPOOL_RUN_DIR=\xff"), "environment variable AGENTPOOL_RUN_DIR: is not UTF-8");
         ASSERT_REFUSED("{ \"server\": 5 }", ENV("MAX_CONNECTIONS=5"),
                 "1:3: server: expected an object, found a number");
+        ASSERT_REFUSED("{}", ENV("CONNECTION_TIMEOUT=soon"),
+                "environment variable CONNECTION_TIMEOUT: redis.connect_timeout_ms: expected an integer from 10 to 600000, found a string");
         ASSERT_REFUSED("{}", ENV("PGBOUNCER_URL=mysql://secret"),
                 "environment variable PGBOUNCER_URL: database.url: must be sqlite:PATH, postgresql://USER@HOST/NAME or "
                 "none:");
