@@ -60,8 +60,9 @@ int log_target_stderr(void)
         if (fstat(STDERR_FILENO, &st) < 0 || !(terminal || S_ISFIFO(st.st_mode)))
                 return STDERR_FILENO;
         fd = open("/proc/self/fd/2", O_WRONLY | APPENDING);
-        if (fd < 0 && terminal)
-                fd = open_terminal(st.st_rdev);
+        if (fd >= 0)
+                return fd;
+        fd = terminal ? open_terminal(st.st_rdev) : -1;
         return fd < 0 ? STDERR_FILENO : fd;
 }
 

@@ -1,6 +1,5 @@
 #include "common/utf8.h"
 
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -42,6 +41,11 @@ size_t utf8_length(const char *p, const char *end)
 size_t utf8_mark(const char *text, size_t len)
 {
         return len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+}
+
+bool utf8_is_utf16(const char *text, size_t len)
+{
+        return len >= 2 && (memcmp(text, "\xff\xfe", 2) == 0 || memcmp(text, "\xfe\xff", 2) == 0);
 }
 
 size_t utf8_cut(const char *text, size_t len, size_t max)

@@ -1,6 +1,7 @@
 /* Characters of UTF-8 text (RFC 3629), well formed or not: nothing here trusts its input. */
 #ifndef COMMON_UTF8_H
 #define COMMON_UTF8_H
+#include <stdbool.h>
 #include <stddef.h>
 
 #define UTF8_ESCAPE_SIZE 7 /* the longest form, \u00XX, and the NUL */
@@ -9,6 +10,8 @@
 size_t utf8_length(const char *p, const char *end);
 /* Bytes of the byte order mark that text begins with: editors put one there, and it means nothing. */
 size_t utf8_mark(const char *text, size_t len);
+/* It begins with the byte order mark of UTF-16. */
+bool utf8_is_utf16(const char *text, size_t len);
 /* The longest beginning of text, at most max bytes, that cuts no character in two. */
 size_t utf8_cut(const char *text, size_t len, size_t max);
 /* The character at p (p < end) as it stands in a JSON string, NUL-terminated; a malformed byte becomes U+FFFD.

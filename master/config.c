@@ -361,7 +361,7 @@ static int load(struct source *source, char *const *environment, struct config *
         cJSON *tree;
         int r = json_parse(source->text, source->len, JSON_COMMENTS, &tree, &error);
 
-        if (r == -EINVAL && source->len > 1 && (memcmp(source->text, "\xff\xfe", 2) == 0 || memcmp(source->text, "\xfe\xff", 2) == 0))
+        if (r == -EINVAL && utf8_is_utf16(source->text, source->len))
                 config_fail(errors, "%s: is UTF-16: save it as UTF-8", source->path);
         else if (r == -EINVAL)
                 config_fail(errors, "%s:%zu:%zu: %s", source->path, error.line, error.column, error.detail);

@@ -68,7 +68,7 @@ static int make_directory(int parent, const char *name)
         int fd = -1;
 
         for (int i = 0; i < 10 && st.st_nlink == 0; i++) {
-                fd = fd_close(fd);
+                fd_close(fd);
                 if (mkdirat(parent, name, 0700) < 0 && errno != EEXIST)
                         return -errno;
                 fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
