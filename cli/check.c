@@ -8,12 +8,10 @@
 int cli_check(struct cli *cli)
 {
         static const char *const places[] = { "../lib/agentpool/check", "../scripts/check", "../../scripts/check" };
-        char self[3072], path[4096], **words = calloc(cli->given_count + 4, sizeof *words);
+        char self[3072], path[4096], **words = client_need(calloc(cli->given_count + 4, sizeof *words));
         ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
         size_t count = 0;
 
-        if (!words)
-                client_out_of_memory();
         words[count++] = path;
         /* Where nobody said whom to ask, it asks the daemon that it finds on this machine. */
         if (cli->chosen && asprintf(&words[count++], "--url=%s", cli->url) < 0)

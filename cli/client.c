@@ -72,6 +72,13 @@ static size_t on_header(char *data, size_t size, size_t count, void *arg)
         return len;
 }
 
+void *client_need(void *memory)
+{
+        if (!memory)
+                client_out_of_memory();
+        return memory;
+}
+
 static int add_header(struct client *client, const char *header)
 {
         struct curl_slist *grown = curl_slist_append(client->headers, header);

@@ -45,6 +45,8 @@ int client_exit_status(const struct client *client);
 const char *client_next(const struct client *client);
 /* Says so and exits: what is half printed or half sent is worse than nothing. */
 _Noreturn void client_out_of_memory(void);
+/* memory itself, unless it is NULL. */
+void *client_need(void *memory) __attribute__((returns_nonnull));
 /* text as one part of a path or query; curl_free. */
 char *client_quote(struct client *client, const char *text);
 #endif

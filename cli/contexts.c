@@ -28,13 +28,11 @@ char *contexts_path(void)
 
 static cJSON *parse(const char *path, FILE *file)
 {
-        char *text = calloc(1, FILE_SIZE_MAX);
+        char *text = client_need(calloc(1, FILE_SIZE_MAX));
         struct json_error why;
         cJSON *tree = NULL;
         size_t len;
 
-        if (!text)
-                client_out_of_memory();
         len = fread(text, 1, FILE_SIZE_MAX - 1, file);
         if (json_parse(text, len, JSON_COMMENTS, &tree, &why) < 0)
                 fprintf(stderr, "agentpool: %s:%zu:%zu: %s\n", path, why.line, why.column, why.detail);

@@ -39,10 +39,9 @@ static void add_lines(struct lines *lines, const char *name, const char *text, s
 
         while (text < end) {
                 size_t n = strcspn(text, "\n");
-                struct said *grown = reallocarray(lines->list, lines->count + 1, sizeof *grown);
+                struct said *grown = client_need(reallocarray(lines->list, lines->count + 1, sizeof *grown));
 
-                if (!grown || !(grown[lines->count].line = strndup(text, n)))
-                        client_out_of_memory();
+                grown[lines->count].line = client_need(strndup(text, n));
                 grown[lines->count].name = name;
                 grown[lines->count].number = lines->count;
                 lines->count++;

@@ -145,10 +145,8 @@ void show_json(const struct cli *cli, const char *text, size_t len)
 
 static void print_tree(const cJSON *tree)
 {
-        char *text = json_print(tree);
+        char *text = client_need(json_print(tree));
 
-        if (!text)
-                client_out_of_memory();
         put_json(text, strlen(text));
         free(text);
 }

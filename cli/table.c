@@ -49,7 +49,7 @@ static void write_cell(const struct column *column, const cJSON *row, char *buff
                 snprintf(buffer, size, "%s", column->kind == COLUMN_AGE ? text_age(item->valuestring, text) : item->valuestring);
         else if (cJSON_IsBool(item))
                 snprintf(buffer, size, "%s", cJSON_IsTrue(item) ? "yes" : "no");
-        else if (!cJSON_IsNumber(item))
+        else if (!item || !cJSON_IsNumber(item))
                 snprintf(buffer, size, "-");
         else if (column->kind == COLUMN_BYTES)
                 snprintf(buffer, size, "%s", text_bytes(item->valuedouble, text));

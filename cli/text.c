@@ -84,10 +84,7 @@ void text_cut(char *clean, int columns)
                 keep = at += n;
         }
         /* What was cut away has at least the three bytes of "…", or is not worth it. */
-        if (len - keep >= strlen("…"))
-                strcpy(clean + keep, "…");
-        else
-                strcpy(clean + keep, "~");
+        snprintf(clean + keep, len - keep + 1, "%s", len - keep >= strlen("…") ? "…" : "~");
 }
 
 char *text_duration(double seconds, char buffer[TEXT_SIZE])

@@ -25,10 +25,8 @@ static bool is_plain(const char *text)
 /* A JSON string is one of YAML; controls above 0x7e, which JSON leaves as they are, are escaped as well. */
 static void print_quoted(const cJSON *item)
 {
-        char *text = json_print(item);
+        char *text = client_need(json_print(item));
 
-        if (!text)
-                client_out_of_memory();
         for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
                 if (*c == 0x7f)
                         printf("\\u007f");
