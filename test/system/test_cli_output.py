@@ -150,6 +150,8 @@ def test_passes_messages_on_as_they_are_spelt(make_daemon, odd_pool, run_base):
                             capture_output=True, timeout=PATIENCE)
     assert json.loads(answer.stdout)["result"] == {"from": "input"}
     assert client("message", "--notify", agent, "echo", "{}") == ""
+    broken = subprocess.run([BUILD / "agentpool", "-u", daemon.url, "message", agent, "echo", "{"], text=True, capture_output=True, timeout=PATIENCE)
+    assert broken.returncode == 1 and "JSON" in broken.stderr + broken.stdout, broken
     assert "No such file" in client("message", agent, "echo", "@/nonexistent", status=2)
     assert client("message", "--timeout", "100ms", agent, "slow", '{"seconds": 5}', status=5)
     assert client("-o", "yaml", "message", agent, "echo", '{"a": 1}').endswith("result:\n  a: 1\n")

@@ -106,7 +106,7 @@ def test_spawns_messages_and_terminates_when_told(cli):
     (["spawn"], 2, "POOL is missing"),
     (["terminate", PROJECT], 4, PROJECT),
     (["message", PROJECT, "ping"], 4, PROJECT),
-    (["message", PROJECT, "ping", "{"], 2, "JSON"),
+    (["message", PROJECT, "ping", " "], 2, "no parameters"),
     (["why", PROJECT], 4, PROJECT),
     (["lss"], 2, "lss"),
     (["ls", "nonsense"], 2, "Usage: agentpool ls"),
