@@ -26,7 +26,10 @@ struct life {
         unsigned listener_count;
         bool listeners_lent;   /* the service manager's, which goes on listening */
         bool first;            /* no master of this daemon has served yet */
-        bool registry_was_up;
+        bool registry_was_up, registry_was_ours;
+        /* Another daemon's claim on Redis, as it was seen first; seen_at 0: there is none. */
+        int64_t seen_at; /* mono ms */
+        char seen_renewals[24];
         bool reloading;        /* the next master takes over once the requests under way are answered */
         int status;
 };
@@ -41,7 +44,10 @@ void life_catch_up(struct life *life);
 /* Clients are let in: at once, or when it is known what runs, which does not take long. 0 or -ENOMEM. */
 void life_open_doors(struct life *life);
 int life_open_doors_soon(struct life *life);
-/* Tells the registry who and where this master is. */
+/* Whether its clients speak TLS. */
+bool life_listens_tls(const struct life *life, int fd, size_t index);
+
+/* life_announce.c. Tells the registry who and where this master is; used it is once it belongs to this daemon. */
 void life_announce(struct life *life);
 
 /* life_close.c. In order, within the budget; a fast one after a slow one hurries. */

@@ -16,33 +16,16 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ANNOUNCE_TTL_MS 30000
 #define LOOK_MS 2
 #define DOORS_MS 1000 /* a worker that does not answer, or Redis, is not waited for longer */
 
 /* What this file says of a socket opened under an earlier one; of one that it does not know any more, what keeps
  * strangers out. */
-static bool listen_tls(const struct life *life, int fd, size_t index)
+bool life_listens_tls(const struct life *life, int fd, size_t index)
 {
         const char *text = listen_text(fd, index, life->master.config->server.listen);
 
         return text ? listen_wants_tls(text) : life->master.config->server.tls.key && !listen_is_local(fd);
-}
-
-void life_announce(struct life *life)
-{
-        const struct master *master = &life->master;
-        char url[LISTEN_TEXT_SIZE + 8] = "http://", *address;
-        struct registry_master self = { .host = master->host, .url = url, .version = AGENTPOOL_VERSION, .pid = getpid() };
-
-        if (life->listener_count > 0 && listen_tls(life, life->listeners[0], 0))
-                memcpy(url, "https://", sizeof "https://");
-        address = url + strlen(url);
-        if (life->listener_count == 0 || listen_describe(life->listeners[0], address) < 0)
-                return; /* the forker hands the first one over */
-        if (strncmp(address, "unix:", 5) == 0)
-                self.url = address;
-        registry_announce(master->registry, &self, ANNOUNCE_TTL_MS);
 }
 
 void life_tell_forker(struct life *life, enum forker_message_type type)
@@ -96,7 +79,7 @@ static const char *unservable(const struct life *life, int fd, bool tls)
 
 static void take_listener(struct life *life, size_t index, int fd)
 {
-        bool tls = listen_tls(life, fd, index);
+        bool tls = life_listens_tls(life, fd, index);
         const char *why = unservable(life, fd, tls);
         int r = why ? 0 : http_server_listen(life->master.http, fd, tls ? life->master.tls : NULL);
 
@@ -108,7 +91,7 @@ static void take_listener(struct life *life, size_t index, int fd)
                 life_end(life, EXIT_FAILURE);
         } else if (life->listener_count < FORKER_LISTENERS_MAX) {
                 life->listeners[life->listener_count++] = fd;
-                if (life->listener_count == 1 && life->master.registry_up)
+                if (life->listener_count == 1 && life->registry_was_ours)
                         life_announce(life);
         }
 }

@@ -34,7 +34,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#define ANNOUNCE_INTERVAL_S 10
+#define ANNOUNCE_INTERVAL_S 5
 #define ALIVE_INTERVAL_S 1
 #define PRUNE_INTERVAL_S 3600
 
@@ -51,10 +51,8 @@ static void on_registry_up(void *arg)
         struct life *life = arg;
 
         life->registry_was_up = true;
-        life->master.registry_up = true;
         log_info("registry.up", "url=%s", life->master.redis_url_masked);
         life_announce(life);
-        degraded_link_up(life->master.degraded);
 }
 
 static void on_registry_down(void *arg, int error, const char *why)
@@ -62,6 +60,7 @@ static void on_registry_down(void *arg, int error, const char *why)
         struct life *life = arg;
 
         life->master.registry_up = false;
+        life->seen_at = 0; /* it may have moved unseen */
         degraded_link_down(life->master.degraded, why);
         /* What the operator must change before anything can work: said at the start, by an end. Agents that run already
          * are not given up for it. */

@@ -90,4 +90,9 @@ struct registry_swept {
         const char *const *ended;  /* reply envelopes to handle as if just published */
         size_t ended_count;
 };
+
+/* Another daemon that has the Redis database: the texts are valid until the callback returns. */
+struct registry_owner {
+        const char *host, *pid, *run_dir, *renewals;
+};
 #endif

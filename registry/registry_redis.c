@@ -17,6 +17,7 @@ struct call {
         void (*finish)(struct call *call, int error, const redisReply *reply);
         union {
                 registry_cb done;
+                registry_owner_cb owner;
                 registry_placed_cb placed;
                 registry_reported_cb reported;
                 registry_listing_cb listing;
@@ -161,6 +162,17 @@ static void finish_done(struct call *call, int error, const redisReply *reply)
 {
         if (call->cb.done)
                 call->cb.done(call->arg, error ? error : registry_reply_code(reply));
+}
+
+static void finish_owner(struct call *call, int error, const redisReply *reply)
+{
+        struct registry_owner owner = { 0 };
+        bool other = error == 0 && registry_reply_owner(reply, &owner) == 0;
+
+        if (error == 0 && !other)
+                error = registry_reply_code(reply);
+        if (call->cb.owner)
+                call->cb.owner(call->arg, error, other ? &owner : NULL);
 }
 
 static void finish_placed(struct call *call, int error, const redisReply *reply)
@@ -321,29 +333,38 @@ int registry_sweep(struct registry *registry, const char *pool_name, const struc
         return call_send(registry, call, finish_swept, arg);
 }
 
-static int announce(struct registry *registry, const struct registry_master *master, uint32_t ttl_ms, registry_cb cb,
-        void *arg)
+static struct call *announcement(struct registry *registry, const struct registry_master *master, uint32_t ttl_ms)
 {
-        struct call *call = call_new(registry, SCRIPT_ANNOUNCE, 1, 0);
+        struct call *call = call_new(registry, SCRIPT_ANNOUNCE, 2, 0);
 
-        call->cb.done = cb;
         redis_command_add_id_key(&call->command, "master:", &registry->master_id, "");
+        redis_command_add_text(&call->command, "master:owner");
         redis_command_add_integer(&call->command, ttl_ms);
         redis_command_add_text(&call->command, master->host);
         redis_command_add_integer(&call->command, master->pid);
         redis_command_add_text(&call->command, master->url);
         redis_command_add_text(&call->command, master->version);
-        return call_send(registry, call, finish_done, arg);
+        redis_command_add_text(&call->command, master->run_dir);
+        redis_command_add_id(&call->command, &registry->master_id);
+        redis_command_add_text(&call->command, master->dead);
+        return call;
 }
 
-int registry_announce(struct registry *registry, const struct registry_master *master, uint32_t ttl_ms)
+int registry_announce(struct registry *registry, const struct registry_master *master, uint32_t ttl_ms, registry_owner_cb cb,
+        void *arg)
 {
-        return announce(registry, master, ttl_ms, NULL, NULL);
+        struct call *call = announcement(registry, master, ttl_ms);
+
+        call->cb.owner = cb;
+        return call_send(registry, call, finish_owner, arg);
 }
 
 int registry_withdraw(struct registry *registry, registry_cb cb, void *arg)
 {
-        return announce(registry, &(struct registry_master){ 0 }, 0, cb, arg);
+        struct call *call = announcement(registry, &(struct registry_master){ 0 }, 0);
+
+        call->cb.done = cb;
+        return call_send(registry, call, finish_done, arg);
 }
 
 int registry_clear(struct registry *registry, const char *pool_name, registry_cb cb, void *arg)

@@ -92,12 +92,17 @@ int registry_sweep(struct registry *registry, const char *pool_name, const struc
 /* The set `pools`. Adding is refused by a full Redis (-ENOSPC), also when the name is there. Removing drops the name only. */
 int registry_pool_add(struct registry *registry, const char *pool_name, registry_cb cb, void *arg);
 int registry_pool_remove(struct registry *registry, const char *pool_name);
-/* Writes master:<id>; it lapses after ttl_ms without another call. */
+/* Writes master:<id>; it lapses after ttl_ms without another call. And renews or takes master:owner: one daemon has the
+ * database. */
 struct registry_master {
-        const char *host, *url, *version;
+        const char *host, *url, *version, *run_dir;
+        const char *dead; /* renewals of another owner that stood still for a lease: taken over; NULL: none */
         int pid;
 };
-int registry_announce(struct registry *registry, const struct registry_master *master, uint32_t ttl_ms);
+/* owner NULL: it is ours, or (error) not known. */
+typedef void (*registry_owner_cb)(void *arg, int error, const struct registry_owner *owner);
+int registry_announce(struct registry *registry, const struct registry_master *master, uint32_t ttl_ms, registry_owner_cb cb,
+        void *arg);
 /* Removes all that this master's workers left in the pool, their tombstones too, and the name from `pools` when
  * nobody else has workers there; only while none of its workers uses it. */
 int registry_clear(struct registry *registry, const char *pool_name, registry_cb cb, void *arg);

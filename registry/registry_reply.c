@@ -29,6 +29,20 @@ int registry_reply_code(const redisReply *reply)
         return -EPROTO;
 }
 
+int registry_reply_owner(const redisReply *reply, struct registry_owner *ret_owner)
+{
+        const char **const texts[] = { &ret_owner->host, &ret_owner->pid, &ret_owner->run_dir, &ret_owner->renewals };
+
+        if (reply->type != REDIS_REPLY_ARRAY || reply->elements != sizeof texts / sizeof *texts)
+                return -EPROTO;
+        for (size_t i = 0; i < reply->elements; i++) {
+                if (!is_text(reply->element[i]))
+                        return -EPROTO;
+                *texts[i] = reply->element[i]->str;
+        }
+        return 0;
+}
+
 static int read_id(const redisReply *reply, struct id *ret_id)
 {
         return is_text(reply) && id_parse(reply->str, ret_id) == 0 ? 0 : -EPROTO;

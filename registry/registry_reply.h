@@ -7,6 +7,8 @@
 /* "OK", "ENOENT", "ESTALE", "ENOSPC" as 0 or -errno; else -EPROTO. */
 int registry_reply_code(const redisReply *reply);
 /* Fill result (and process_id) of count items; 0, or the error of the whole. */
+/* -EPROTO: no other daemon's. The texts are reply's. */
+int registry_reply_owner(const redisReply *reply, struct registry_owner *ret_owner);
 int registry_reply_placed(const redisReply *reply, struct registry_placed *placed, size_t count);
 int registry_reply_reported(const redisReply *reply, struct registry_reported *reported, size_t count);
 /* 0 and *ret_listing with agents that borrow from reply, in an array the caller frees; else the error. */

@@ -2,11 +2,12 @@
 import concurrent.futures
 import json
 import threading
+import uuid
 
 import pytest
 import redis
 
-from daemon import BUILD, PROJECT, command_pool, descendants, module_pool, wait_for
+from daemon import BUILD, PATIENCE, PROJECT, command_pool, descendants, module_pool, wait_for
 
 QUICK = {"heartbeat_interval_ms": 300, "worker_lease_ms": 30000}
 
@@ -206,3 +207,35 @@ def test_modules_share_the_registry_when_they_run(make_daemon):
     assert is_consistent(daemon, agents)
     daemon.redis.flushall()
     wait_for(lambda: is_consistent(daemon, agents), "the registry to be whole again")
+
+
+def test_belongs_to_one_daemon_when_two_are_started_on_one_redis(make_daemon, make_redis):
+    server = make_redis()
+    first = make_daemon(pools={"modules": module_pool()}, redis={"url": server.url(0)})
+    agent = first.spawn("modules")
+    second = make_daemon(start=False, pools={"modules": module_pool()}, redis={"url": server.url(0)})
+    second.launch()
+    assert second.process.wait(timeout=PATIENCE) == 78
+    assert "registry.taken" in second.log() and f"run_dir {first.run_dir}" in second.log()
+    assert first.whoami(agent["agent_id"])["epoch"] == 1
+    beside = make_daemon(pools={"modules": module_pool()}, redis={"url": server.url(1)})
+    beside.spawn("modules")
+    first.kill_everything()
+    first.start()  # another life of the same: at once
+    wait_for(lambda: first.pool("modules")["agents_by_state"]["idle"] == 1, "its agent to run again")
+    assert not first.pool("modules")["degraded"]
+
+
+def test_serves_without_redis_when_another_daemon_took_it(make_daemon, make_redis):
+    server = make_redis()
+    first = make_daemon(pools={"modules": module_pool()}, redis={"url": server.url(0)})
+    first.spawn("modules")
+    owner = server.client(0).hgetall("master:owner")
+    assert owner["run_dir"] == str(first.run_dir)
+    server.client(0).hset("master:owner", mapping={"master_id": str(uuid.uuid4()), "host": "other.example", "pid": 77})
+    wait_for(lambda: first.pool("modules")["degraded"], "it to notice")
+    assert "other.example with pid 77" in first.pool("modules")["degraded_reason"]
+    first.spawn("modules")
+    wait_for(lambda: not first.pool("modules")["degraded"], "it to take over what stands still", timeout=PATIENCE + 30)
+    assert server.client(0).hget("master:owner", "master_id") == owner["master_id"]
+    assert all(first.whoami(agent["agent_id"])["epoch"] == 1 for agent in first.agents()) and len(first.agents()) == 2

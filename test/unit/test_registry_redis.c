@@ -430,7 +430,7 @@ START_TEST(test_leaves_no_key_when_cleared)
         struct id agent = id_new(), other = id_new();
 
         harness_begin(&h);
-        ck_assert_int_eq(registry_announce(h.registry, &master, 60000), 0);
+        ck_assert_int_eq(registry_announce(h.registry, &master, 60000, NULL, NULL), 0);
         ck_assert_int_eq(registry_pool_add(h.registry, "empty_pool", NULL, NULL), 0);
         add_worker(0, 1);
         add_worker(1, 1);
@@ -446,7 +446,7 @@ START_TEST(test_leaves_no_key_when_cleared)
         ck_assert_int_eq(harness_clear(&h, POOL), 0);
         ck_assert_int_eq(free_slots(2), 2);
         ck_assert_int_eq(REDIS_INTEGER(&h.redis, "SISMEMBER pools " POOL), 1);
-        ck_assert_int_eq(REDIS_INTEGER(&h.redis, "DBSIZE"), 5); /* two masters' pools, one process in two sets, master */
+        ck_assert_int_eq(REDIS_INTEGER(&h.redis, "DBSIZE"), 6); /* two masters' pools, one process in two sets, master, owner */
         h.master_id = foreign.master_id;
         registry_free(h.registry);
         harness_connect(&h, NULL);
@@ -454,7 +454,7 @@ START_TEST(test_leaves_no_key_when_cleared)
         ck_assert_int_eq(harness_clear(&h, POOL), 0);
         ck_assert_int_eq(registry_pool_remove(h.registry, "empty_pool"), 0);
         HARNESS_WAIT(&h, registry_withdraw(h.registry, on_harness_done, &h));
-        ck_assert_int_eq(REDIS_INTEGER(&h.redis, "DBSIZE"), 1); /* the first master's own, which lapses */
+        ck_assert_int_eq(REDIS_INTEGER(&h.redis, "DBSIZE"), 2); /* the first master's own, which lapses, and the owner */
 }
 END_TEST
 
@@ -463,7 +463,7 @@ START_TEST(test_withdraws_the_master_when_it_ends)
         struct registry_master master = { .host = "here", .url = "", .version = "1", .pid = 12 };
 
         harness_begin(&h);
-        ck_assert_int_eq(registry_announce(h.registry, &master, 60000), 0);
+        ck_assert_int_eq(registry_announce(h.registry, &master, 60000, NULL, NULL), 0);
         HARNESS_WAIT(&h, registry_withdraw(h.registry, on_harness_done, &h));
         ck_assert_int_eq(h.error, 0);
         ck_assert_int_eq(REDIS_INTEGER(&h.redis, "DBSIZE"), 0);
