@@ -310,6 +310,8 @@ static int start(struct life *life)
         r = r ? r : open_registry(life);
         if (r < 0)
                 return r;
+        if (life->first)
+                totals_forget(master->config->run_dir);
         master->pools = pools_new(master);
         master->workers = workers_new(master);
         master->messages = messages_new(master);

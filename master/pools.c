@@ -32,6 +32,7 @@ struct pools {
         struct event *tick;   /* the nearest deadline of any pool */
         struct event *sweep;  /* compare with the registry */
         struct event *snapshot; /* utilisation over time, into the store */
+        int totals;           /* file of that; -errno: none */
         bool stale_cgroups;   /* some may be left of workers that are no more */
         bool synced;          /* every worker from before this master is known */
         void (*on_closed)(void *arg);
@@ -90,6 +91,14 @@ static bool broken(const struct pools *pools)
         return false;
 }
 
+static void note_totals(const struct pools *pools, struct master_pool *pool)
+{
+        struct pool_stats stats;
+
+        pool_stats(pool->rules, &stats);
+        totals_note(pools->totals, pool->config->pool_name, &pool->totals, stats.workers_spawned, stats.workers_terminated);
+}
+
 static void on_settle(evutil_socket_t fd, short what, void *arg)
 {
         struct pools *pools = arg;
@@ -103,6 +112,7 @@ static void on_settle(evutil_socket_t fd, short what, void *arg)
                         continue;
                 pool->dirty = false;
                 pools_act(pools->master, pool);
+                note_totals(pools, pool);
                 rollback_if_halted(pools->master, pool);
         }
         if (broken(pools)) {
@@ -207,6 +217,8 @@ static int add_pool(struct pools *pools, const struct pool_config *config)
         pool->apart = is_apart(config);
         if (pool->apart)
                 pool_set_apart(pool->rules);
+        pool->totals = totals_read(pools->totals, config->pool_name);
+        pool_count_on(pool->rules, pool->totals.spawned, pool->totals.terminated);
         pools->count++;
         pools_wake(pools, pool);
         return 0;
@@ -231,6 +243,7 @@ struct pools *pools_new(struct master *master)
         if (!pools)
                 return NULL;
         pools->master = master;
+        pools->totals = totals_open(config->run_dir);
         pools->list = calloc(config->pool_count + 1, sizeof *pools->list);
         r = pools->list ? 0 : -ENOMEM;
         r = r ? r : add_timer(&pools->settle, master->base, on_settle, pools, 0);
@@ -251,6 +264,7 @@ struct pools *pools_free(struct pools *pools)
                 free(pools->list[i].confirms);
         }
         free(pools->list);
+        fd_close(pools->totals);
         if (pools->settle)
                 event_free(pools->settle);
         if (pools->tick)

@@ -4,6 +4,7 @@
 #define MASTER_POOLS_H
 #include "master/context.h"
 #include "master/pool_metrics.h"
+#include "master/totals.h"
 #include "registry/pool.h"
 #include "registry/registry_redis.h"
 
@@ -27,6 +28,7 @@ struct master_pool {
         bool rolling_out;   /* a rollout runs; looked at by rollback_if_halted */
         bool placing;       /* what earlier lives left in the registry is gone: agents may be placed */
         struct pool_metrics metrics;
+        struct totals totals;
         uint64_t executions, executions_ok;  /* messages answered since the last snapshot */
         struct registry_confirm *confirms;   /* owned: ends handled, which the registry may drop */
         size_t confirm_count, confirm_size;

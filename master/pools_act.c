@@ -334,10 +334,11 @@ char *pools_event_text(const struct store_event *event)
         return json_text_take(&text);
 }
 
-/* One line of log per event; what happens with every spawn is for debugging. */
+/* One line of log per event; what happens with every spawn and with every end that was asked for is for debugging. */
 static void log_event(const struct store_event *event)
 {
-        bool routine = strcmp(event->event, "agent_spawned") == 0 || strcmp(event->event, "agent_terminated") == 0;
+        bool routine = strcmp(event->event, "agent_spawned") == 0 ||
+                       (strcmp(event->event, "agent_terminated") == 0 && !event->detail);
         enum log_level level = routine ? LOG_DEBUG : LOG_INFO;
 
         if (log_enabled(level))

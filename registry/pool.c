@@ -230,6 +230,12 @@ const struct pool_config *pool_config(const struct pool *pool)
         return pool->config;
 }
 
+void pool_count_on(struct pool *pool, uint64_t spawned, uint64_t terminated)
+{
+        pool->workers_spawned += spawned;
+        pool->workers_terminated += terminated;
+}
+
 bool pool_broken(const struct pool *pool)
 {
         return pool->broken;

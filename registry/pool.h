@@ -122,6 +122,8 @@ struct pool_stats {
 struct pool *pool_new(const struct pool_config *config, uint64_t random, int64_t now);
 struct pool *pool_free(struct pool *pool);
 const struct pool_config *pool_config(const struct pool *pool);
+/* What masters before this one counted: workers_spawned, workers_terminated. */
+void pool_count_on(struct pool *pool, uint64_t spawned, uint64_t terminated);
 
 /* The next action, or false. Call until false after every event (or batch of events). */
 bool pool_next_action(struct pool *pool, struct pool_action *ret_action);

@@ -317,6 +317,9 @@ static int read_name(const char *pool_name, const char *prefix, struct pool_conf
         r = r ? r : schema_read(object, prefix, fields, config, &found);
         if (r == -EINVAL)
                 schema_fail(errors, prefix, "the pool's name %s", found.errors[0].detail);
+        /* GET …/agents/pools/events is a route of its own: the pool could not be looked at. */
+        if (r == 0 && strcmp(pool_name, "events") == 0)
+                schema_fail(errors, prefix, "no pool can be named \"events\": the API has a route of that name; choose another name");
         cJSON_Delete(object);
         return r;
 }

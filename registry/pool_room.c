@@ -5,11 +5,12 @@
 
 static void describe_full(const struct pool *pool, char detail[192])
 {
-        unsigned taken = pool->used + pool->in_phase[PHASE_RESERVING];
+        unsigned taken = pool->used + pool->in_phase[PHASE_RESERVING], ready = pool->workers_by_state[WORKER_READY];
+        bool outgrown = pool->capacity < ready * pool->config->max_agents_per_worker;
 
-        snprintf(detail, 192, "%s: %u of %u slots in %u of %lld workers; raise max_workers", pool->config->pool_name,
-                taken < pool->capacity ? taken : pool->capacity, pool->capacity, pool->workers_by_state[WORKER_READY],
-                (long long)pool->config->max_workers);
+        snprintf(detail, 192, "%s: %u of %u slots in %u of %lld workers; raise max_workers%s", pool->config->pool_name,
+                taken < pool->capacity ? taken : pool->capacity, pool->capacity, ready, (long long)pool->config->max_workers,
+                outgrown ? ", or roll out: some workers are from before max_agents_per_worker was raised" : "");
 }
 
 static unsigned live_workers(const struct pool *pool)
@@ -17,11 +18,22 @@ static unsigned live_workers(const struct pool *pool)
         return HASH_COUNT(pool->workers);
 }
 
-/* For one more agent beyond those that are there or on their way back, and fresh new ones. Also below the limit that is
- * configured: a rollout has more workers for a while, and not for good. */
+/* How many agents the pool may have: as configured, or what its workers were told when they were forked, if that is more.
+ * A rollout has more workers for a while, and not for good: theirs do not count. */
+static int64_t agents_limit(const struct pool *pool)
+{
+        const struct pool_config *config = pool->config;
+        int64_t surplus = live_workers(pool) - config->max_workers;
+        int64_t told = pool->capacity - (surplus > 0 ? surplus : 0) * config->max_agents_per_worker;
+        int64_t limit = config->max_workers * config->max_agents_per_worker;
+
+        return told > limit ? told : limit;
+}
+
+/* For one more agent beyond those that are there or on their way back, and fresh new ones. */
 bool pool_is_room(const struct pool *pool, unsigned fresh)
 {
-        int64_t limit = pool->config->max_workers * pool->config->max_agents_per_worker;
+        int64_t limit = agents_limit(pool);
         unsigned again = pool->in_phase[PHASE_WAITING] - pool->fresh_count, owed = pool_owed_slots(pool);
 
         return pool_free_slots(pool) > owed + again + fresh

@@ -98,6 +98,15 @@ int store_agent_delete(struct store *store, const struct id *agent_id, store_cb 
 /* All rows of the pool (NULL: of all pools, one pool after the other) but, unless all, the terminated ones. In batches of
  * at most 1000, oldest first; a last call with count 0 or an error. */
 int store_agents_load(struct store *store, const char *pool_name, bool all, store_agent_cb cb, void *arg);
+/* One batch of the terminated ones after that place (in the order of its members), of one pool and one project when those
+ * are not NULL; limit at most 1000. One call. */
+struct store_place {
+        const char *pool_name;
+        int64_t created_at;
+        struct id agent_id;
+};
+int store_agents_ended(struct store *store, const char *pool_name, const struct id *project_id,
+        const struct store_place *after, unsigned limit, store_agent_cb cb, void *arg);
 int store_agent_get(struct store *store, const struct id *agent_id, store_agent_cb cb, void *arg);
 
 /* Pools made or changed over the API; settings is a JSON object. */

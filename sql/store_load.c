@@ -75,7 +75,8 @@ static bool read_good_agent(struct store_op *op, size_t i, struct store_agent *a
         return !wrong;
 }
 
-static bool deliver_agents(struct store_op *op)
+/* once: called even when no row is good, which otherwise says that this was the end. False when there are no rows. */
+static bool hand_out(struct store_op *op, bool once)
 {
         struct store_rows *rows = &op->rows;
         struct store_agent *agents = op->error || !rows->count ? NULL : calloc(rows->count, sizeof *agents);
@@ -83,15 +84,20 @@ static bool deliver_agents(struct store_op *op)
 
         if (!op->error && rows->count && !agents)
                 op->error = -ENOMEM;
-        if (!agents) {
-                op->cb.agents(op->arg, op->error, NULL, 0);
-                return false;
-        }
-        for (size_t i = 0; i < rows->count; i++)
+        for (size_t i = 0; agents && i < rows->count; i++)
                 good += read_good_agent(op, i, &agents[good]);
-        if (good > 0) /* none is the end */
-                op->cb.agents(op->arg, 0, agents, good);
+        if (!agents || good > 0 || once)
+                op->cb.agents(op->arg, op->error, agents, good);
         free(agents);
+        return agents;
+}
+
+static bool deliver_agents(struct store_op *op)
+{
+        struct store_rows *rows = &op->rows;
+
+        if (!hand_out(op, false))
+                return false;
         /* The next page begins after the last row. */
         op->values[0].text = store_cell(rows, rows->count - 1, 0);
         op->values[1].integer = store_cell_integer(rows, rows->count - 1, 1);
@@ -99,26 +105,60 @@ static bool deliver_agents(struct store_op *op)
         return true;
 }
 
-int store_agents_load(struct store *store, const char *pool_name, bool all, store_agent_cb cb, void *arg)
+static bool deliver_once(struct store_op *op)
 {
-        static const struct store_reader reader = { store_run_query, deliver_agents };
-        static const struct id zero;
-        struct store_draft draft = { .len = 0 };
+        hand_out(op, true);
+        return false;
+}
+
+static void begin_after(struct store_draft *draft, const struct store_place *after)
+{
+        store_draft_add(draft, AGENT_SELECT "(pool_name, created_at, agent_id) > (");
+        store_draft_value_text(draft, after->pool_name);
+        store_draft_add(draft, ", ");
+        store_draft_value_integer(draft, after->created_at);
+        store_draft_add(draft, ", ");
+        store_draft_value_id(draft, &after->agent_id);
+        store_draft_add(draft, ")");
+}
+
+static int submit_agents(struct store *store, struct store_draft *draft, const struct store_reader *reader, unsigned limit,
+        store_agent_cb cb, void *arg)
+{
         struct store_op *op;
 
-        store_draft_add(&draft, AGENT_SELECT "(pool_name, created_at, agent_id) > (");
-        store_draft_value_text(&draft, "");
-        store_draft_add(&draft, ", ");
-        store_draft_value_integer(&draft, INT64_MIN);
-        store_draft_add(&draft, ", ");
-        store_draft_value_id(&draft, &zero);
-        store_draft_add(&draft, ")%s", all ? "" : " AND state <> 'terminated'");
-        store_draft_text(&draft, "pool_name =", pool_name);
-        store_draft_add(&draft, " ORDER BY pool_name, created_at, agent_id LIMIT %d", PAGE_ROWS);
-        op = store_draft_op(&draft, &reader, arg);
+        store_draft_add(draft, " ORDER BY pool_name, created_at, agent_id LIMIT %u", limit);
+        op = store_draft_op(draft, reader, arg);
         if (op)
                 op->cb.agents = cb;
         return store_submit(store, op);
+}
+
+int store_agents_load(struct store *store, const char *pool_name, bool all, store_agent_cb cb, void *arg)
+{
+        static const struct store_reader reader = { store_run_query, deliver_agents };
+        struct store_draft draft = { .len = 0 };
+
+        begin_after(&draft, &(struct store_place){ .pool_name = "", .created_at = INT64_MIN });
+        store_draft_add(&draft, "%s", all ? "" : " AND state <> 'terminated'");
+        store_draft_text(&draft, "pool_name =", pool_name);
+        return submit_agents(store, &draft, &reader, PAGE_ROWS, cb, arg);
+}
+
+int store_agents_ended(struct store *store, const char *pool_name, const struct id *project_id,
+        const struct store_place *after, unsigned limit, store_agent_cb cb, void *arg)
+{
+        static const struct store_reader reader = { store_run_query, deliver_once };
+        struct store_draft draft = { .len = 0 };
+
+        begin_after(&draft, after);
+        store_draft_add(&draft, " AND state = 'terminated'");
+        store_draft_text(&draft, "pool_name =", pool_name);
+        if (project_id) {
+                store_draft_add(&draft, " AND project_id = ");
+                store_draft_value_id(&draft, project_id);
+        }
+        return submit_agents(store, &draft, &reader, limit < PAGE_ROWS ? limit : PAGE_ROWS, cb, arg);
 }
 
 static bool deliver_agent(struct store_op *op)

@@ -1,4 +1,4 @@
-/* Agents: looking, ending, restarting. Spawning is in spawn.c, messages are in message.c. */
+/* Agents: looking, ending, restarting. Spawning is in spawn.c, messages are in message.c, lists in list.c. */
 #include "common/clock.h"
 #include "master/api/api.h"
 #include "master/api/audit.h"
@@ -10,9 +10,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define LIST_DEFAULT 100
-#define LIST_MAX 1000
 
 struct terminate_body {
         struct id agent_id;
@@ -307,171 +304,6 @@ void api_agents_get(struct http_request *request, void *arg)
 void api_agents_why(struct http_request *request, void *arg)
 {
         look_up(request, arg, print_why);
-}
-
-/* What a list is narrowed to. */
-struct filter {
-        const char *pool_name;
-        enum agent_state state; /* 0: any */
-        struct id project_id;
-        bool by_project;
-        const char *label;      /* "name" or "name=value"; NULL: any */
-        const char *cursor;     /* "POOL.MILLISECONDS.AGENT": after that agent, or after its time if it is gone; NULL: all */
-        int64_t limit;
-};
-
-static bool label_matches(const struct agent *agent, const char *label)
-{
-        const char *equals = strchr(label, '=');
-        struct json_error error;
-        cJSON *labels;
-        const char *value;
-        char name[128];
-        bool matches;
-
-        snprintf(name, sizeof name, "%.*s", equals ? (int)(equals - label) : (int)strlen(label), label);
-        if (!agent->labels || json_parse(agent->labels, strlen(agent->labels), JSON_STRICT, &labels, &error) < 0)
-                return false;
-        value = json_string(labels, name);
-        matches = value && (!equals || strcmp(value, equals + 1) == 0);
-        cJSON_Delete(labels);
-        return matches;
-}
-
-static bool filter_matches(const struct filter *filter, const struct agent *agent)
-{
-        if (filter->state && agent->state != filter->state)
-                return false;
-        if (filter->by_project && !id_equal(&filter->project_id, &agent->project_id))
-                return false;
-        return !filter->label || label_matches(agent, filter->label);
-}
-
-/* Where a cursor points: pools before *ret_pool are passed, then agents up to *ret_at (wall ms) or *ret_last. */
-static bool read_cursor(const struct master *master, const char *cursor, size_t *ret_pool, int64_t *ret_at,
-        struct id *ret_last)
-{
-        char name[65], id[ID_TEXT_SIZE];
-        long long at;
-        int n = 0;
-
-        /* From the right: a pool's name may hold dots. */
-        const char *last = strrchr(cursor, '.'), *time = last ? memrchr(cursor, '.', (size_t)(last - cursor)) : NULL;
-
-        if (!time || (size_t)(time - cursor) >= sizeof name || sscanf(time, ".%lld.%36s%n", &at, id, &n) != 2 || time[n])
-                return false;
-        snprintf(name, sizeof name, "%.*s", (int)(time - cursor), cursor);
-        for (*ret_pool = 0; *ret_pool < pools_count(master->pools); ++*ret_pool)
-                if (strcmp(pools_at(master->pools, *ret_pool)->config->pool_name, name) == 0)
-                        break;
-        *ret_at = at;
-        return *ret_pool < pools_count(master->pools) && id_parse(id, ret_last) == 0;
-}
-
-/* The first agent to look at; pools before *ret_pool are passed already. False: the cursor is none of ours. */
-static bool list_start(const struct master *master, const struct filter *filter, size_t *ret_pool,
-        struct agent **ret_agent)
-{
-        struct agent *agent, *last;
-        struct id last_id;
-        int64_t at;
-
-        *ret_pool = 0;
-        *ret_agent = pools_count(master->pools) ? pool_first_agent(pools_at(master->pools, 0)->rules) : NULL;
-        if (!filter->cursor)
-                return true;
-        if (!read_cursor(master, filter->cursor, ret_pool, &at, &last_id))
-                return false;
-        last = pool_agent(pools_at(master->pools, *ret_pool)->rules, &last_id);
-        agent = last ? last->hh.next : pool_first_agent(pools_at(master->pools, *ret_pool)->rules);
-        while (!last && agent && agent->created_at < at) /* rather one twice than one left out */
-                agent = agent->hh.next;
-        *ret_agent = agent;
-        return true;
-}
-
-/* *ret_last is the agent to go on after, NULL at the end. */
-static cJSON *page(const struct master *master, const struct filter *filter, size_t pool, struct agent *agent,
-        const struct agent **ret_last)
-{
-        cJSON *list = cJSON_CreateArray();
-        const struct agent *last = NULL;
-        int64_t left = filter->limit;
-
-        for (; list && left > 0 && pool < pools_count(master->pools); ) {
-                const struct master_pool *at = pools_at(master->pools, pool);
-                bool wanted = !filter->pool_name || strcmp(filter->pool_name, at->config->pool_name) == 0;
-
-                for (; list && wanted && agent && left > 0; agent = agent->hh.next) {
-                        if (!filter_matches(filter, agent))
-                                continue;
-                        json_append(&list, api_agent_print(master, agent));
-                        last = agent;
-                        left--;
-                }
-                if (left > 0 && ++pool < pools_count(master->pools))
-                        agent = pool_first_agent(pools_at(master->pools, pool)->rules);
-        }
-        *ret_last = list && left == 0 ? last : NULL;
-        return list;
-}
-
-static void answer_list(struct http_request *request, const struct master *master, const struct filter *filter)
-{
-        char cursor[65 + 24 + ID_TEXT_SIZE];
-        const struct agent *last;
-        struct agent *agent;
-        cJSON *list;
-        size_t pool;
-
-        if (!list_start(master, filter, &pool, &agent)) {
-                http_answer_problem(request, 400, "\"cursor\" is none of ours; start again without it");
-                return;
-        }
-        usages_refresh(master->usages); /* for the next one who asks */
-        list = page(master, filter, pool, agent, &last);
-        if (last) {
-                snprintf(cursor, sizeof cursor, "%s.%lld.%s", pool_config(last->pool)->pool_name,
-                        (long long)last->created_at, ID_TEXT(&last->agent_id));
-                api_next_link(request, cursor);
-        }
-        api_answer(request, 200, list);
-}
-
-void api_agents_list(struct http_request *request, void *arg)
-{
-        static const char *const names[] = { "pool_name", "state", "project_id", "label", "limit", "cursor", NULL };
-        struct master *master = arg;
-        const char *state = http_request_query(request, "state");
-        struct filter filter = { .pool_name = http_request_query(request, "pool_name"),
-                .label = http_request_query(request, "label"), .cursor = http_request_query(request, "cursor") };
-
-        filter.by_project = http_request_query(request, "project_id");
-        if (!api_check_query(request, names) || !api_query_id(request, "project_id", &filter.project_id) ||
-                !api_query_integer(request, "limit", LIST_DEFAULT, 1, LIST_MAX, &filter.limit))
-                return;
-        if (state && agent_state_parse(state, &filter.state) < 0)
-                http_answer_problem(request, 400, "no agent state \"%s\"; one of starting, idle, busy, stopping, stopped, failed",
-                        state);
-        else if (filter.pool_name && !pools_find(master->pools, filter.pool_name))
-                api_answer_unknown_pool(request, master, filter.pool_name);
-        else
-                answer_list(request, master, &filter);
-}
-
-void api_agents_by_project(struct http_request *request, void *arg)
-{
-        static const char *const names[] = { "limit", "cursor", NULL };
-        struct filter filter = { .by_project = true };
-
-        if (id_parse(http_request_param(request, "project_id"), &filter.project_id) < 0) {
-                http_answer_problem(request, 400, "the project id in the path is no UUID");
-                return;
-        }
-        filter.cursor = http_request_query(request, "cursor");
-        if (api_check_query(request, names) &&
-                api_query_integer(request, "limit", LIST_DEFAULT, 1, LIST_MAX, &filter.limit))
-                answer_list(request, arg, &filter);
 }
 
 static cJSON *health_item(const struct agent *agent)

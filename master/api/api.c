@@ -170,8 +170,12 @@ bool api_check_query(struct http_request *request, const char *const *names)
 
                 while (names[known] && strcmp(names[known], name) != 0)
                         known++;
-                if (names[known])
+                if (names[known] && http_request_query_once(request, i))
                         continue;
+                if (names[known]) {
+                        http_answer_problem(request, 400, "query parameter \"%s\" is there more than once", name);
+                        return false;
+                }
                 nearest = schema_nearest(name, names);
                 http_answer_problem(request, 400, "unknown query parameter \"%s\"%s%s%s", name,
                         nearest ? "; did you mean \"" : "", nearest ? nearest : "", nearest ? "\"?" : "");

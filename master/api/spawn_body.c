@@ -59,6 +59,28 @@ static void check_args(const struct pool_config *config, const char *prefix, con
         }
 }
 
+static bool has_control(const char *text)
+{
+        while (*text && (unsigned char)*text >= 0x20 && *text != 0x7f)
+                text++;
+        return *text;
+}
+
+/* What GET /agents?label=NAME=VALUE could never find. */
+static void check_labels(const char *prefix, const cJSON *labels, struct schema_errors *errors)
+{
+        char pointer[128];
+        const cJSON *item;
+
+        schema_pointer(prefix, "labels", pointer, sizeof pointer);
+        cJSON_ArrayForEach(item, labels)
+        {
+                if (strchr(item->string, '=') || has_control(item->string) || has_control(item->valuestring))
+                        break_rule(errors, pointer, item->string, "a label's name has no \"=\", and neither its name nor its "
+                                "value a control character: label=NAME=VALUE could not find it");
+        }
+}
+
 static size_t bytes_of(const cJSON *map)
 {
         size_t bytes = 0;
@@ -85,6 +107,7 @@ static void check_rules(const struct master *master, const char *prefix, const s
                         bytes_of(body->labels) + bytes_of(body->args));
                 break_rule(errors, prefix, body->args ? "args" : "labels", detail);
         }
+        check_labels(prefix, body->labels, errors);
         if (pool)
                 check_args(pool->config, prefix, body->args, errors);
 }

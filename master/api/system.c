@@ -41,12 +41,27 @@ bool api_refuse(struct http_request *request, void *arg)
         return true;
 }
 
+static bool all_draining(const struct master *master)
+{
+        struct pool_stats stats;
+
+        for (size_t i = 0; i < pools_count(master->pools); i++) {
+                pool_stats(pools_at(master->pools, i)->rules, &stats);
+                if (!stats.held)
+                        return false;
+        }
+        return pools_count(master->pools) > 0;
+}
+
 void api_readyz(struct http_request *request, void *arg)
 {
         struct master *master = arg;
         struct store_status status;
         const char *why = not_ready(master, &status), *away = degraded_reason(master->degraded);
         cJSON *tree;
+
+        if (!why && all_draining(master))
+                why = "every pool was told to drain: POST …/pools/NAME/resume ends that";
 
         if (why) {
                 api_retry_after(request, 1);

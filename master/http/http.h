@@ -68,6 +68,7 @@ const char *http_request_param(const struct http_request *request, const char *n
 const char *http_request_query(const struct http_request *request, const char *name);
 /* The i-th query parameter's name, NULL past the end: for refusing unknown ones. */
 const char *http_request_query_name(const struct http_request *request, size_t i);
+bool http_request_query_once(const struct http_request *request, size_t i); /* no other before that one has its name */
 /* A header by its lower-case name, NULL when absent. Repeated headers are joined by ", ". */
 const char *http_request_header(const struct http_request *request, const char *name);
 const char *http_request_body(const struct http_request *request, size_t *ret_len); /* NUL-terminated */

@@ -138,6 +138,7 @@ static int read_target(struct http_request *request, const char **ret_detail)
         request->query = strchr(path, '?');
         if (request->query)
                 *request->query++ = '\0';
+        http_path_normalize(path);
         request->path = *path ? path : "/";
         return 0;
 }
@@ -171,7 +172,7 @@ static int check_body(const struct http_request *request, const char **ret_detai
         if (takes_body && (!type || !is_json(type)))
                 return refuse(415, "the body must be Content-Type: application/json", ret_detail);
         const char *coding = http_request_header(request, "content-encoding");
-        if (coding && strcasecmp(coding, "identity") != 0)
+        if (coding && *coding && strcasecmp(coding, "identity") != 0)
                 return refuse(415, "no Content-Encoding is served", ret_detail);
         return 0;
 }
@@ -180,8 +181,10 @@ static int check_body(const struct http_request *request, const char **ret_detai
 static int admit(struct http_request *request, const char **ret_detail)
 {
         const struct http_config *config = &request->connection->server->config;
+        const char *detail = "";
+        int status = config->admit ? config->admit(request, request->route, config->arg, &detail) : 0;
 
-        return config->admit ? config->admit(request, request->route, config->arg, ret_detail) : 0;
+        return status ? refuse(status, detail, ret_detail) : 0;
 }
 
 int http_head_read(struct http_parser *parser, struct http_request *request, size_t head_len, const char **ret_detail)

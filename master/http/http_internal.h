@@ -161,6 +161,8 @@ struct http_router *http_router_free(struct http_router *router);
 /* 0, 400, 404 or 405. Fills route, allowed and params. */
 int http_router_match(const struct http_router *router, struct http_request *request, const char **ret_detail);
 /* 0 or 400. Fills queries. */
+/* Decodes what means the same decoded. */
+void http_path_normalize(char *path);
 int http_query_read(struct http_request *request, const char **ret_detail);
 enum http_method http_method_parse(const char *name);
 /* "GET, HEAD, OPTIONS" */

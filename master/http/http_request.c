@@ -65,6 +65,11 @@ const char *http_request_query_name(const struct http_request *request, size_t i
         return i < request->query_count ? request->queries[i].name : NULL;
 }
 
+bool http_request_query_once(const struct http_request *request, size_t i)
+{
+        return http_request_query(request, request->queries[i].name) == request->queries[i].value;
+}
+
 const char *http_request_header(const struct http_request *request, const char *name)
 {
         size_t len = strlen(name);

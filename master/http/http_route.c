@@ -2,6 +2,7 @@
 #include "master/http/http_internal.h"
 
 #include <assert.h>
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -146,6 +147,24 @@ static int hex_value(char c)
                 return c - '0';
         c = (char)(c | 0x20);
         return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Letters, digits, "-", ".", "_" and "~" mean the same encoded or not (RFC 3986 6.2.2.2). */
+void http_path_normalize(char *path)
+{
+        char *to = path;
+
+        for (const char *from = path; *from; from++, to++) {
+                int high = *from == '%' ? hex_value(from[1]) : -1, low = high >= 0 ? hex_value(from[2]) : -1;
+                int c = low >= 0 ? high << 4 | low : -1;
+
+                *to = *from;
+                if (c < 0x80 && c > 0 && (isalnum(c) || strchr("-._~", c))) {
+                        *to = (char)c;
+                        from += 2;
+                }
+        }
+        *to = '\0';
 }
 
 /* Percent-decodes into out, which has room for len bytes and a NUL and may be text itself. Returns the end, or NULL:

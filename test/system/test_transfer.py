@@ -28,7 +28,7 @@ def make_pair(make_daemon, request, odd_pool):
 
 def populate(daemon):
     """Agents with all that an agent can have: labels, args, restarts, a last exit, a failure."""
-    agents = [daemon.spawn("programs", labels={"n": str(n), "ü": "\"\\\n"}, args={"model": f"m{n}"},
+    agents = [daemon.spawn("programs", labels={"n": str(n), "ü": "\"\\"}, args={"model": f"m{n}\n"},
                            heartbeat_interval=30 + n, max_idle_time=(0, 600)[n % 2]) for n in range(8)]
     agents += daemon.spawn("modules", count=600)["agents"] + daemon.spawn("modules", count=600)["agents"]
     for agent in agents[:2]:
