@@ -91,7 +91,7 @@ static bool grow(struct unfinished *unfinished, size_t len)
 static void take_piece(struct channel *channel, const char *data, size_t len)
 {
         struct unfinished *unfinished = &channel->unfinished, whole;
-        int flags = data[1];
+        int flags = (unsigned char)data[1];
 
         if (flags & PIECE_FIRST)
                 drop_unfinished(channel);
@@ -198,7 +198,7 @@ static int send_queued(struct channel *channel)
         int r = 0;
 
         while (r == 0 && (packet = TAILQ_FIRST(&channel->queue))) {
-                r = send_next(channel->socket, packet);
+                r = send_next(channel->socket, packet); /* NOLINT(clang-analyzer-unix.Malloc): the one before was taken out */
                 if (r < 0 || packet->sent < packet->len)
                         continue;
                 TAILQ_REMOVE(&channel->queue, packet, link);
