@@ -14,6 +14,7 @@ enum json_flags {
         JSON_STRICT = 0,
         JSON_COMMENTS = 1, /* // and block comments count as white space */
         JSON_ENVELOPE = 2, /* two levels more: what wraps a value that was accepted before */
+        JSON_ANY_VALUE = 4, /* whatever RFC 8259 allows, for common/json_raw.h alone: cJSON cannot hold it */
 };
 
 struct json_error {

@@ -1,6 +1,7 @@
 #include "common/utf8.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static bool is_tail(const char *p, size_t count)
@@ -55,6 +56,34 @@ size_t utf8_cut(const char *text, size_t len, size_t max)
         while (max > 0 && ((unsigned char)text[max] & 0xc0) == 0x80)
                 max--;
         return max;
+}
+
+bool utf8_valid(const char *text, size_t len)
+{
+        const char *end = text + len;
+        size_t n = 1;
+
+        for (; text < end && n > 0; text += n)
+                n = utf8_length(text, end);
+        return n > 0;
+}
+
+char *utf8_repair(const char *text, size_t len, size_t *ret_len)
+{
+        const char *end = text + len;
+        char *copy = malloc(3 * len + 1), *to = copy;
+
+        while (copy && text < end) {
+                size_t n = utf8_length(text, end);
+
+                to = n ? mempcpy(to, text, n) : mempcpy(to, "\xef\xbf\xbd", 3);
+                text += n ? n : 1;
+        }
+        if (copy) {
+                *to = '\0';
+                *ret_len = (size_t)(to - copy);
+        }
+        return copy;
 }
 
 size_t utf8_escape(const char *p, const char *end, char escape[UTF8_ESCAPE_SIZE])

@@ -14,6 +14,10 @@ size_t utf8_mark(const char *text, size_t len);
 bool utf8_is_utf16(const char *text, size_t len);
 /* The longest beginning of text, at most max bytes, that cuts no character in two. */
 size_t utf8_cut(const char *text, size_t len, size_t max);
+/* Whether all of it is well formed. */
+bool utf8_valid(const char *text, size_t len);
+/* A copy with U+FFFD for each byte that is not: NUL-terminated, the caller's to free(). NULL when out of memory. */
+char *utf8_repair(const char *text, size_t len, size_t *ret_len);
 /* The character at p (p < end) as it stands in a JSON string, NUL-terminated; a malformed byte becomes U+FFFD.
  * Returns the bytes of p that it stands for. */
 size_t utf8_escape(const char *p, const char *end, char escape[UTF8_ESCAPE_SIZE]);

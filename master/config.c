@@ -69,6 +69,7 @@ static const struct schema_field server_fields[] = {
         INTEGER(max_connections, SERVER, 1, 1000000, "1000"),
         INTEGER(max_connections_per_address, SERVER, 0, 1000000, "0"),
         INTEGER(max_body_bytes, SERVER, 1024, 1 << 30, "1048576"),
+        INTEGER(max_message_bytes, SERVER, 1024, 1 << 30, "17825792"),
         INTEGER(request_timeout_ms, SERVER, 10, MINUTES_10, "10000"),
         INTEGER(idle_timeout_ms, SERVER, 10, MINUTES_10, "75000"),
         INTEGER(write_timeout_ms, SERVER, 10, MINUTES_10, "30000"),

@@ -34,7 +34,7 @@ struct config_server {
         struct config_unix unix_socket;
         struct config_rate_limit rate_limit;
         int64_t max_connections, max_connections_per_address;
-        int64_t max_body_bytes;
+        int64_t max_body_bytes, max_message_bytes;
         int64_t request_timeout_ms; /* first byte to last byte of a request */
         int64_t idle_timeout_ms;    /* between requests */
         int64_t write_timeout_ms;   /* an answer that is not read */

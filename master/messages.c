@@ -2,7 +2,7 @@
 
 #include "common/clock.h"
 #include "common/fault.h"
-#include "common/json.h"
+#include "common/jsonrpc.h"
 #include "common/log.h"
 #include "master/degraded.h"
 #include "master/mirror.h"
@@ -151,11 +151,15 @@ static void message_free(struct message *message)
         drop_idle_target(messages, target);
 }
 
-static void finish(struct message *message, enum message_result result, const cJSON *answer, const char *detail)
+static void finish(struct message *message, enum message_result result, const char *answer, const char *detail)
 {
         message_cb cb = message->cb;
         void *arg = message->arg;
-        bool failed = result != MESSAGE_ANSWERED || cJSON_HasObjectItem(answer, "error");
+        struct json_raw error;
+        bool failed = result != MESSAGE_ANSWERED;
+
+        if (!failed && json_raw_member(json_raw_of(answer), "error", &error) > 0)
+                failed = json_raw_kind(error) != 'n';
 
         if (cb)
                 record(message, result == MESSAGE_TIMEOUT ? POOL_METRICS_TIMEOUT : failed ? POOL_METRICS_FAILED
@@ -163,15 +167,6 @@ static void finish(struct message *message, enum message_result result, const cJ
         message_free(message);
         if (cb)
                 cb(arg, result, answer, detail);
-}
-
-static void on_deadline(evutil_socket_t fd, short what, void *arg)
-{
-        const struct message *message = arg;
-
-        (void)fd;
-        (void)what;
-        finish(arg, MESSAGE_TIMEOUT, NULL, message->text ? "the agent did not start in time" : "the agent did not answer in time");
 }
 
 struct messages *messages_new(struct master *master)
@@ -195,6 +190,8 @@ struct messages *messages_free(struct messages *messages)
         return NULL;
 }
 
+static void on_deadline(evutil_socket_t fd, short what, void *arg);
+
 /* A request's place among those that wait. NULL when out of memory. */
 static struct message *enlist(struct messages *messages, struct agent *agent, const struct command *command,
         int64_t timeout_ms, message_cb cb, void *arg)
@@ -202,14 +199,15 @@ static struct message *enlist(struct messages *messages, struct agent *agent, co
         struct timeval tv = { .tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000 };
         struct message *message = calloc(1, sizeof *message);
         struct message_target *target = message ? target_of(messages, agent) : NULL;
-        const char *method = json_string(command->message, "method");
+        struct jsonrpc request;
 
         if (!target) {
                 free(message);
                 return NULL;
         }
+        jsonrpc_read(command->message, strlen(command->message), &request);
         *message = (struct message){ .command_id = command->command_id, .messages = messages, .target = target,
-                .method = strdup(method ? method : ""), .sent_wall = clock_wall_ms(), .sent_us = clock_mono_us(),
+                .method = json_raw_string(request.method), .sent_wall = clock_wall_ms(), .sent_us = clock_mono_us(),
                 .answer_by = clock_mono_ms() + timeout_ms, .cb = cb, .arg = arg };
         event_assign(&message->deadline, messages->master->base, -1, 0, on_deadline, message);
         event_add(&message->deadline, &tv);
@@ -285,44 +283,84 @@ static int post(struct messages *messages, const struct agent *agent, const stru
         return r;
 }
 
-int messages_send(struct messages *messages, struct agent *agent, cJSON *tree, int64_t timeout_ms, message_cb cb,
-        void *arg)
+int messages_send(struct messages *messages, struct agent *agent, char *text, char *client, int64_t timeout_ms,
+        message_cb cb, void *arg, struct message **ret_message)
 {
-        struct master *master = messages->master;
-        const char *pool_name = pool_config(agent->pool)->pool_name;
-        bool runs;
         struct command command = { .type = COMMAND_MESSAGE, .command_id = id_new(), .agent_id = agent->agent_id,
-                .master_id = master->master_id, .epoch = agent->epoch, .timeout_ms = timeout_ms + FORGET_MS,
-                .message = tree };
+                .master_id = messages->master->master_id, .epoch = agent->epoch, .timeout_ms = timeout_ms + FORGET_MS,
+                .message = text, .client = client, .pool_name = pool_config(agent->pool)->pool_name };
         struct message *message = NULL;
-        char *text;
+        char *envelope;
+        bool runs;
         int r;
 
         messages_agent_changed(messages, agent); /* what came before goes first */
         runs = agent_runs(agent) && agent->worker;
-        if (HASH_COUNT(messages->by_command) >= MESSAGES_MAX || (!runs && (!agent_comes(agent) || master->closing)))
+        if (HASH_COUNT(messages->by_command) >= MESSAGES_MAX || (!runs && (!agent_comes(agent) || messages->master->closing)))
                 return -EAGAIN;
-        command.pool_name = strdup(pool_name);
-        text = command.pool_name ? command_encode(&command) : NULL;
-        free(command.pool_name);
-        if (!text)
+        envelope = command_encode(&command);
+        if (!envelope)
                 return -ENOMEM;
         if ((cb || !runs) && !(message = enlist(messages, agent, &command, timeout_ms, cb, arg))) {
-                free(text);
+                free(envelope);
                 return -ENOMEM;
         }
+        *ret_message = message;
         if (!runs) {
                 TAILQ_REMOVE(&message->target->waiting, message, link);
                 TAILQ_INSERT_TAIL(&message->target->held, message, link);
-                message->text = text;
+                message->text = envelope;
                 return 0;
         }
-        r = post(messages, agent, &command.command_id, text);
+        r = post(messages, agent, &command.command_id, envelope);
         if (r < 0 && message)
                 message_free(message);
         if (r == 0 && !message)
                 pool_in_flight(agent->pool, agent, agent->in_flight, clock_mono_ms());
         return r;
+}
+
+/* That it is not waited for. Should this be lost, the worker's own deadline says the same a little later. */
+static void tell_agent(const struct message *message, struct agent *agent, const char *reason)
+{
+        static const struct id none;
+        struct messages *messages = message->messages;
+        struct command command = { .type = COMMAND_CANCEL, .command_id = id_new(), .message_id = message->command_id,
+                .master_id = messages->master->master_id, .agent_id = message->target->agent_id, .epoch = agent->epoch,
+                .pool_name = message->target->pool_name, .reason = strdup(reason) };
+        char *envelope = command.reason ? command_encode(&command) : NULL;
+
+        free(command.reason);
+        if (envelope)
+                post(messages, agent, &none, envelope);
+}
+
+/* Its agent may work on it still: its worker will say so with the next heartbeats. */
+static void give_up(struct message *message, enum message_result result, const char *why)
+{
+        struct pools *pools = message->messages->master->pools;
+        struct id agent_id = message->target->agent_id;
+        struct agent *agent = message->text ? NULL : pools_agent(pools, &agent_id);
+
+        if (agent && agent->worker)
+                tell_agent(message, agent, why);
+        finish(message, result, NULL, why);
+        if (agent && pools_agent(pools, &agent_id) == agent)
+                pool_active(agent, true, clock_mono_ms());
+}
+
+static void on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+        const struct message *message = arg;
+
+        (void)fd;
+        (void)what;
+        give_up(arg, MESSAGE_TIMEOUT, message->text ? "the agent did not start in time" : "the agent did not answer in time");
+}
+
+void messages_cancel(struct message *message, const char *why)
+{
+        give_up(message, MESSAGE_FAILED, why);
 }
 
 void messages_reply(struct messages *messages, const struct reply *reply)

@@ -11,15 +11,18 @@ enum message_result {
         MESSAGE_TIMEOUT,
         MESSAGE_REFUSED,      /* the agent that it waited for will not run; detail says why */
 };
-typedef void (*message_cb)(void *arg, enum message_result result, const cJSON *message, const char *detail);
+struct message;
+typedef void (*message_cb)(void *arg, enum message_result result, const char *message, const char *detail);
 
 struct messages *messages_new(struct master *master);
 struct messages *messages_free(struct messages *messages); /* what waits gets MESSAGE_FAILED */
-/* Hands message (a request: cb follows once; a notification: cb is NULL) to an agent that runs, or is on its way
- * (agent_comes). 0; -EAGAIN: too many wait, or too much for its worker; -EMSGSIZE: longer than CHANNEL_LONGEST; -EPIPE,
- * -ENOENT: no way to its worker; -ENOMEM. message is borrowed. */
-int messages_send(struct messages *messages, struct agent *agent, cJSON *message, int64_t timeout_ms, message_cb cb,
-        void *arg);
+/* Hands text, a JSON-RPC message of client's, to an agent that runs, or is on its way (agent_comes). A request: cb follows
+ * once, and until then *ret_message may be cancelled; a notification: cb is NULL. 0; -EAGAIN: too many wait, or too much for
+ * its worker; -EMSGSIZE: longer than CHANNEL_LONGEST; -EPIPE, -ENOENT: no way to its worker; -ENOMEM. text is borrowed. */
+int messages_send(struct messages *messages, struct agent *agent, char *text, char *client, int64_t timeout_ms,
+        message_cb cb, void *arg, struct message **ret_message);
+/* Nobody waits for it any more: the agent is told, cb is called with MESSAGE_FAILED. */
+void messages_cancel(struct message *message, const char *why);
 /* ANSWER and MESSAGE_FAILED from master:<id>:replies. */
 void messages_reply(struct messages *messages, const struct reply *reply);
 /* The agent is gone: what was given to it fails now. */

@@ -12,6 +12,7 @@ struct pool_metrics {
         struct histogram messages;     /* from the request to the agent's answer */
         struct histogram worker_starts; /* from the fork to ready */
         struct histogram heartbeat_ages; /* of workers, as each sweep finds them in Redis' time */
+        uint64_t noise_lines, events_dropped; /* of its agents' standard output: no message; notifications that were lost */
         uint64_t worker_crashes;         /* workers that ended otherwise than in order */
         uint64_t messages_by_status[3]; /* enum pool_metrics_message */
         uint64_t events[POOL_METRICS_EVENTS]; /* by pool_metrics_event_name */

@@ -1,7 +1,6 @@
 #include "master/replies.h"
 
 #include "common/clock.h"
-#include "common/json.h"
 #include "common/log.h"
 #include "master/messages.h"
 #include "master/mirror.h"
@@ -26,13 +25,29 @@ static void confirm_end(struct master_pool *pool, const struct reply *reply)
                 .agent_id = reply->agent_id, .epoch = reply->epoch };
 }
 
-static void tell_emitted(const struct master *master, const struct reply *reply)
+/* EVENT, ACTIVITY: it is at work. */
+static void take_emitted(const struct master *master, const struct reply *reply)
 {
-        char *text = json_print(reply->message);
+        struct agent *agent = pools_agent(master->pools, &reply->agent_id);
 
-        if (text)
-                streams_emitted(master->streams, &reply->agent_id, text);
-        free(text);
+        if (agent && agent->epoch == reply->epoch)
+                pool_active(agent, false, clock_mono_ms());
+        streams_emitted(master->streams, &reply->agent_id, reply->client, reply->message);
+}
+
+static void take_activity(const struct master *master, const struct reply *reply)
+{
+        struct master_pool *pool = pools_of_worker(master->pools, &reply->process_id);
+        struct agent *agent = pools_agent(master->pools, &reply->agent_id);
+
+        if (agent && agent->epoch == reply->epoch && (reply->unanswered || reply->dropped))
+                pool_active(agent, reply->unanswered, clock_mono_ms());
+        if (pool) {
+                pool->metrics.noise_lines += (uint64_t)reply->noise;
+                pool->metrics.events_dropped += (uint64_t)reply->dropped;
+        }
+        if (reply->dropped > 0)
+                streams_dropped(master->streams, &reply->agent_id, reply->dropped);
 }
 
 /* SPAWNED, SPAWN_FAILED, EXITED. */
@@ -57,7 +72,9 @@ void replies_take(struct master *master, const struct reply *reply)
         if (reply->type == REPLY_ANSWER || reply->type == REPLY_MESSAGE_FAILED)
                 messages_reply(master->messages, reply);
         else if (reply->type == REPLY_EVENT)
-                tell_emitted(master, reply);
+                take_emitted(master, reply);
+        else if (reply->type == REPLY_ACTIVITY)
+                take_activity(master, reply);
         else
                 take_acknowledgement(master, reply);
 }

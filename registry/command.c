@@ -1,6 +1,6 @@
 #include "registry/command.h"
 
-#include "common/json.h"
+#include "common/jsonrpc.h"
 #include "common/utf8.h"
 
 #include <assert.h>
@@ -15,6 +15,7 @@ static const char *const command_names[COMMAND_TYPE_COUNT] = {
         [COMMAND_SPAWN] = "spawn",
         [COMMAND_TERMINATE] = "terminate",
         [COMMAND_MESSAGE] = "message",
+        [COMMAND_CANCEL] = "cancel",
         [COMMAND_DRAIN] = "drain",
         [COMMAND_SHUTDOWN] = "shutdown",
 };
@@ -25,6 +26,7 @@ static const char *const reply_names[REPLY_TYPE_COUNT] = {
         [REPLY_ANSWER] = "answer",
         [REPLY_MESSAGE_FAILED] = "message_failed",
         [REPLY_EVENT] = "event",
+        [REPLY_ACTIVITY] = "activity",
 };
 
 const char *command_type_name(enum command_type type)
@@ -82,6 +84,14 @@ static void add_tree(struct json_text *text, const char *name, const cJSON *tree
         json_text_tree(text, tree);
 }
 
+/* As it is: it may hold what no tree can (common/json_raw.h). */
+static void add_message(struct json_text *text, const char *message)
+{
+        assert(message);
+        add_name(text, "message");
+        write_text(text, message);
+}
+
 static char *finish(struct json_text *text)
 {
         json_text_put(text, "}", 1);
@@ -122,12 +132,28 @@ char *command_encode(const struct command *command)
         } else if (command->type == COMMAND_TERMINATE) {
                 add_name(&text, "graceful");
                 write_text(&text, command->graceful ? "true" : "false");
+        } else if (command->type == COMMAND_CANCEL) {
+                add_id(&text, "message_id", &command->message_id);
+                add_string(&text, "reason", command->reason);
         } else {
-                assert(command->message);
-                add_tree(&text, "message", command->message);
+                add_message(&text, command->message);
+                add_string(&text, "client", command->client);
                 add_integer(&text, "timeout_ms", command->timeout_ms);
         }
         return finish(&text);
+}
+
+static bool has_command(enum reply_type type)
+{
+        return type != REPLY_EXITED && type != REPLY_EVENT && type != REPLY_ACTIVITY;
+}
+
+static void add_activity(struct json_text *text, const struct reply *reply)
+{
+        add_integer(text, "noise", reply->noise);
+        add_integer(text, "dropped", reply->dropped);
+        add_name(text, "unanswered");
+        write_text(text, reply->unanswered ? "true" : "false");
 }
 
 char *reply_encode(const struct reply *reply)
@@ -135,7 +161,7 @@ char *reply_encode(const struct reply *reply)
         struct json_text text = { 0 };
 
         add_string(&text, "type", reply_type_name(reply->type));
-        if (reply->type != REPLY_EXITED && reply->type != REPLY_EVENT)
+        if (has_command(reply->type))
                 add_id(&text, "command_id", &reply->command_id);
         add_id(&text, "agent_id", &reply->agent_id);
         add_id(&text, "process_id", &reply->process_id);
@@ -154,9 +180,12 @@ char *reply_encode(const struct reply *reply)
                 add_integer(&text, "code", reply->exit.code);
                 add_integer(&text, "signal", reply->exit.signal);
                 add_string(&text, "reason", reply->exit.reason);
+        } else if (reply->type == REPLY_ACTIVITY) {
+                add_activity(&text, reply);
         } else if (reply->type != REPLY_SPAWNED) {
-                assert(reply->message);
-                add_tree(&text, "message", reply->message);
+                add_message(&text, reply->message);
+                if (reply->client)
+                        add_string(&text, "client", reply->client);
         }
         return finish(&text);
 }
@@ -164,20 +193,44 @@ char *reply_encode(const struct reply *reply)
 /* An envelope being read. A missing or wrong member makes it wrong; members that we do not know are passed over, because
  * during an upgrade the other side may be newer. Strings and trees are moved out, not copied. */
 struct reader {
-        cJSON *tree;
+        cJSON *tree; /* "message" in it is null: */
+        struct json_raw message;
         bool wrong;
 };
 
 static int parse_envelope(const char *text, size_t len, struct reader *ret_reader)
 {
+        struct json_edit edit = { .with = json_raw_of("null") };
+        struct json_raw rest = { text, len };
         struct json_error error;
-        int r = json_parse(text, len, JSON_ENVELOPE, &ret_reader->tree, &error);
+        char *without = NULL;
+        int r = json_raw_check(text, len, COMMAND_DEPTH_MAX, &error);
 
+        if (r < 0)
+                return r;
+        if (json_raw_member(rest, "message", &ret_reader->message) == 1) {
+                edit.what = ret_reader->message;
+                without = json_raw_edit(rest, &edit, 1, &rest.len);
+                if (!without)
+                        return -ENOMEM;
+                rest.text = without;
+        }
+        r = json_parse(rest.text, rest.len, JSON_STRICT, &ret_reader->tree, &error);
+        free(without);
         if (r == 0 && !cJSON_IsObject(ret_reader->tree)) {
                 cJSON_Delete(ret_reader->tree);
                 r = -EINVAL;
         }
         return r;
+}
+
+static char *read_message(struct reader *reader)
+{
+        char *message = json_raw_kind(reader->message) == '{' ? strndup(reader->message.text, reader->message.len) : NULL;
+
+        if (!message)
+                reader->wrong = true;
+        return message;
 }
 
 static cJSON *member(const struct reader *reader, const char *name)
@@ -290,11 +343,13 @@ static void read_command(struct reader *reader, struct command *command)
                 command->graceful = cJSON_IsTrue(graceful);
                 if (!cJSON_IsBool(graceful))
                         reader->wrong = true;
+        } else if (command->type == COMMAND_CANCEL) {
+                read_id(reader, "message_id", &command->message_id);
+                command->reason = read_string(reader, "reason");
         } else if (command->type == COMMAND_MESSAGE) {
-                command->message = read_object(reader, "message");
+                command->message = read_message(reader);
+                command->client = read_string(reader, "client");
                 command->timeout_ms = read_integer(reader, "timeout_ms", 0, JSON_INTEGER_MAX);
-                if (!json_string(command->message, "method"))
-                        reader->wrong = true;
         }
 }
 
@@ -323,7 +378,9 @@ void command_done(struct command *command)
         free(command->start_reason);
         cJSON_Delete(command->labels);
         cJSON_Delete(command->args);
-        cJSON_Delete(command->message);
+        free(command->message);
+        free(command->client);
+        free(command->reason);
         *command = (struct command){ 0 };
 }
 
@@ -339,10 +396,17 @@ static void read_exit(struct reader *reader, struct agent_exit *exit)
                 reader->wrong = true;
 }
 
+static void read_activity(struct reader *reader, struct reply *reply)
+{
+        reply->noise = read_integer(reader, "noise", 0, JSON_INTEGER_MAX);
+        reply->dropped = read_integer(reader, "dropped", 0, JSON_INTEGER_MAX);
+        reply->unanswered = json_bool(reader->tree, "unanswered", false);
+}
+
 static void read_reply(struct reader *reader, struct reply *reply)
 {
         reply->type = (enum reply_type)read_type(reader, reply_names, REPLY_TYPE_COUNT);
-        if (reply->type != REPLY_EXITED && reply->type != REPLY_EVENT)
+        if (has_command(reply->type))
                 read_id(reader, "command_id", &reply->command_id);
         read_id(reader, "agent_id", &reply->agent_id);
         read_id(reader, "process_id", &reply->process_id);
@@ -354,7 +418,11 @@ static void read_reply(struct reader *reader, struct reply *reply)
         else if (reply->type == REPLY_EXITED)
                 read_exit(reader, &reply->exit);
         else if (reply->type == REPLY_ANSWER || reply->type == REPLY_EVENT)
-                reply->message = read_object(reader, "message");
+                reply->message = read_message(reader);
+        else if (reply->type == REPLY_ACTIVITY)
+                read_activity(reader, reply);
+        if (reply->type == REPLY_EVENT && member(reader, "client"))
+                reply->client = read_string(reader, "client");
 }
 
 int reply_decode(const char *text, size_t len, struct reply *ret_reply)
@@ -378,6 +446,7 @@ int reply_decode(const char *text, size_t len, struct reply *ret_reply)
 void reply_done(struct reply *reply)
 {
         free(reply->detail);
-        cJSON_Delete(reply->message);
+        free(reply->message);
+        free(reply->client);
         *reply = (struct reply){ 0 };
 }

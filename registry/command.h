@@ -3,6 +3,7 @@
 #ifndef REGISTRY_COMMAND_H
 #define REGISTRY_COMMAND_H
 #include "common/id.h"
+#include "common/jsonrpc.h"
 #include "common/trace.h"
 
 #include <cjson/cJSON.h>
@@ -13,11 +14,13 @@
 /* A longer envelope takes the control socket, also while Redis is there: what Redis keeps for a subscriber is bounded
  * (client-output-buffer-limit), and one that reads slowly would be cut off. */
 #define COMMAND_PUBLISHED_MAX (64 * 1024)
+#define COMMAND_DEPTH_MAX (JSON_RAW_DEPTH_MAX + JSONRPC_ENVELOPE_DEPTH + 1) /* of an envelope with the deepest message */
 
 enum command_type {
         COMMAND_SPAWN = 1, /* start the agent under this epoch */
         COMMAND_TERMINATE, /* end the agent */
         COMMAND_MESSAGE,   /* hand a JSON-RPC request or notification to the agent */
+        COMMAND_CANCEL,    /* nobody waits for the answer to a message any more */
         COMMAND_DRAIN,     /* take no new agents, exit when empty */
         COMMAND_SHUTDOWN,  /* end all agents, then exit */
         COMMAND_TYPE_COUNT
@@ -29,6 +32,7 @@ enum reply_type {
         REPLY_ANSWER,        /* a message's JSON-RPC answer */
         REPLY_MESSAGE_FAILED,/* detail says why there is no answer */
         REPLY_EVENT,         /* a notification that the agent emitted */
+        REPLY_ACTIVITY,      /* what else there is to say of a running agent, with heartbeats */
         REPLY_TYPE_COUNT
 };
 
@@ -56,19 +60,28 @@ struct command {
         /* TERMINATE */
         bool graceful;
         /* MESSAGE */
-        cJSON *message;     /* strict JSON-RPC 2.0; with "id": a request */
-        int64_t timeout_ms; /* the worker forgets the request after this */
+        char *message;      /* JSON-RPC 2.0 as one line of text, any values; with "id": a request */
+        char *client;       /* who sent it: the ids in it are that one's own */
+        int64_t timeout_ms; /* the worker gives the request up after this */
+        /* CANCEL */
+        struct id message_id; /* command_id of the message */
+        char *reason;
 };
 
 struct reply {
         enum reply_type type;
-        struct id command_id, agent_id, process_id; /* command_id is zero for EXITED and EVENT */
+        struct id command_id, agent_id, process_id; /* command_id is zero for EXITED, EVENT and ACTIVITY */
         uint64_t epoch;
         char *detail;           /* SPAWN_FAILED, MESSAGE_FAILED */
         bool exhausted;         /* SPAWN_FAILED: as in struct agent_exit */
         bool refused;           /* SPAWN_FAILED: the worker did not try it (full, draining): another may */
         struct agent_exit exit; /* EXITED */
-        cJSON *message;         /* ANSWER, EVENT */
+        char *message;          /* ANSWER, EVENT: JSON-RPC 2.0 as one line of text, any values */
+        char *client;           /* EVENT: whom alone it is for; NULL: for all */
+        /* ACTIVITY, since the last one */
+        int64_t noise;          /* lines of its standard output that were no message */
+        int64_t dropped;        /* notifications that were lost */
+        bool unanswered;        /* it may work on requests that nobody waits for any more */
 };
 
 char *command_encode(const struct command *command);

@@ -1,6 +1,6 @@
 #include "registry/control.h"
 
-#include "common/json.h"
+#include "common/json_raw.h"
 #include "registry/agent.h"
 
 #include <errno.h>
@@ -227,23 +227,11 @@ static int read_body(cJSON *tree, struct control *control)
 {
         const char *reason;
         int64_t generation;
-        char *envelope;
-        int r;
 
         switch (control->type) {
         case CONTROL_WELCOME:
                 control->settings = cJSON_DetachItemFromObjectCaseSensitive(tree, "settings");
                 return cJSON_IsObject(control->settings) ? 0 : -EINVAL;
-        case CONTROL_COMMAND:
-                envelope = json_print(cJSON_GetObjectItemCaseSensitive(tree, "command"));
-                r = envelope ? command_decode(envelope, strlen(envelope), &control->command) : -EINVAL;
-                free(envelope);
-                return r;
-        case CONTROL_REPLY:
-                envelope = json_print(cJSON_GetObjectItemCaseSensitive(tree, "reply"));
-                r = envelope ? reply_decode(envelope, strlen(envelope), &control->reply) : -EINVAL;
-                free(envelope);
-                return r;
         case CONTROL_HOSTED:
                 return read_hosted(cJSON_GetObjectItemCaseSensitive(tree, "hosted"), control);
         case CONTROL_FAILED:
@@ -283,6 +271,8 @@ static int read_body(cJSON *tree, struct control *control)
                 if (json_integer(tree, "number", &control->number) < 0)
                         return -EINVAL;
                 return read_used(cJSON_GetObjectItemCaseSensitive(tree, "used"), control);
+        case CONTROL_COMMAND: /* read_envelope */
+        case CONTROL_REPLY:
         case CONTROL_REOPEN_LOGS:
         case CONTROL_TYPE_COUNT:
                 break;
@@ -303,17 +293,42 @@ static int read_tree(cJSON *tree, struct control *control)
         return -EINVAL;
 }
 
+/* A command or reply stays the text that it is: what it carries no tree may be able to hold. -ENOENT: it is neither. */
+static int read_envelope(struct json_raw packet, struct control *control)
+{
+        struct json_raw type, envelope;
+
+        json_raw_member(packet, "type", &type);
+        if (json_raw_says(type, names[CONTROL_COMMAND])) {
+                if (json_raw_member(packet, "command", &envelope) != 1)
+                        return -EINVAL;
+                control->type = CONTROL_COMMAND;
+                return command_decode(envelope.text, envelope.len, &control->command);
+        }
+        if (json_raw_says(type, names[CONTROL_REPLY])) {
+                if (json_raw_member(packet, "reply", &envelope) != 1)
+                        return -EINVAL;
+                control->type = CONTROL_REPLY;
+                return reply_decode(envelope.text, envelope.len, &control->reply);
+        }
+        return -ENOENT;
+}
+
 int control_decode(const char *text, size_t len, struct control *ret_control)
 {
         struct control control = { 0 };
         struct json_error error;
         cJSON *tree;
-        int r = json_parse(text, len, JSON_ENVELOPE, &tree, &error);
+        int r = json_raw_check(text, len, COMMAND_DEPTH_MAX + 1, &error);
 
-        if (r < 0)
-                return r;
-        r = read_tree(tree, &control);
-        cJSON_Delete(tree);
+        r = r ? r : read_envelope((struct json_raw){ text, len }, &control);
+        if (r == -ENOENT) {
+                r = json_parse(text, len, JSON_ENVELOPE, &tree, &error);
+                if (r < 0)
+                        return r;
+                r = read_tree(tree, &control);
+                cJSON_Delete(tree);
+        }
         if (r < 0)
                 control_done(&control);
         else

@@ -177,6 +177,9 @@ void pool_reserved(struct pool *pool, const struct id *agent_id, uint64_t epoch,
 void pool_reply(struct pool *pool, const struct reply *reply, int64_t now);
 /* How many messages the agent works on now. Also when it was given a notification: it is not idle. */
 void pool_in_flight(struct pool *pool, struct agent *agent, unsigned count, int64_t now);
+/* It works although no message is known to be in flight: it emits, or (unanswered) may still answer one that was given up,
+ * of which its worker speaks with each heartbeat. */
+void pool_active(struct agent *agent, bool unanswered, int64_t now);
 
 void pool_worker_forked(struct pool *pool, const struct id *process_id, int pid, int64_t now);
 void pool_worker_fork_failed(struct pool *pool, const struct id *process_id, int error, int64_t now);

@@ -1,6 +1,6 @@
 #include "registry/pool_config.h"
 
-#include "common/json.h"
+#include "common/json_raw.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -44,9 +44,14 @@ static const struct schema_field runtime_fields[] = {
         { .name = "stop_signal", .type = SCHEMA_ENUM, .offset = RUNTIME(stop_signal), .words = signal_words, .fallback = "\"TERM\"" },
         { .name = "umask", .type = SCHEMA_STRING, .offset = RUNTIME(umask), .min = 1, .max = 4 },
         INTEGER(nice, RUNTIME, -20, 19, "0"),
-        INTEGER(max_line_bytes, RUNTIME, 1024, 1 << 30, "1048576"),
+        { .name = "cancel_method", .type = SCHEMA_STRING, .offset = RUNTIME(cancel_method), .max = 128,
+                .fallback = "\"notifications/cancelled\"" },
+        { .name = "strict_stdout", .type = SCHEMA_BOOL, .offset = RUNTIME(strict_stdout), .fallback = "false" },
+        INTEGER(max_line_bytes, RUNTIME, 1024, 1 << 30, "16777216"),
+        INTEGER(max_depth, RUNTIME, 16, JSON_RAW_DEPTH_MAX, "512"),
         INTEGER(queue_bytes, RUNTIME, 1024, 1 << 30, "1048576"),
         INTEGER(log_bytes_per_second, RUNTIME, 0, 1 << 30, "65536"),
+        INTEGER(log_line_bytes, RUNTIME, 256, 1 << 20, "16384"),
         { .name = NULL },
 };
 
@@ -249,6 +254,8 @@ static void check_module(const struct check *check)
                 REFUSE(check, "runtime/nice", "belongs to type \"command\"");
         if (runtime->wait_ready)
                 REFUSE(check, "runtime/wait_ready", "belongs to type \"command\"; a module is ready when started");
+        if (runtime->strict_stdout)
+                REFUSE(check, "runtime/strict_stdout", "belongs to type \"command\"; a module has no standard output");
 }
 
 static void check_least(const struct check *check, const char *member, int64_t value, int64_t least)

@@ -21,9 +21,13 @@ struct pool_runtime_config {
         int stop_signal;     /* see pool_config_stop_signal */
         char *umask;         /* command: octal; NULL: the daemon's */
         int64_t nice;        /* command: 0: as the daemon */
+        char *cancel_method; /* how an agent hears that a request is not waited for any more; "": not at all */
+        bool strict_stdout;  /* command: a line that is no JSON-RPC, or too long, ends the agent */
         int64_t max_line_bytes;    /* longest line taken from an agent */
+        int64_t max_depth;         /* levels of nesting inside a message's params, result or error */
         int64_t queue_bytes;       /* most bytes waiting to be read by an agent */
         int64_t log_bytes_per_second; /* of stderr taken into the log, the rest is counted and dropped */
+        int64_t log_line_bytes;       /* a longer line of stderr is told in parts */
 };
 
 struct pool_probe_config {

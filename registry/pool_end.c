@@ -169,6 +169,14 @@ void pool_in_flight(struct pool *pool, struct agent *agent, unsigned count, int6
         pool_set_state(agent, count ? AGENT_EV_WORK : AGENT_EV_REST); /* refused unless it changes something */
 }
 
+void pool_active(struct agent *agent, bool unanswered, int64_t now)
+{
+        int64_t since = unanswered ? now + POOL_UNANSWERED_BEATS * pool_config(agent->pool)->heartbeat_interval_ms : now;
+
+        if (since > agent->idle_since)
+                agent->idle_since = since;
+}
+
 /* --- unasked ------------------------------------------------------------------------------------------------------ */
 
 struct end {

@@ -15,6 +15,7 @@
 #define POOL_EXHAUSTED_MS 1000   /* a worker had no process, descriptor or memory to start an agent: once to twice as long */
 #define POOL_STORE_RETRY_MS 1000
 #define POOL_LOOK_MS 1000        /* an idle worker that was still needed */
+#define POOL_UNANSWERED_BEATS 2    /* heartbeats after which an agent that works on what was given up would be idle */
 #define POOL_KILL_MARGIN_MS 5000 /* a worker that should end by itself gets so much longer; a KILL is repeated so often */
 #define POOL_STORING_MAX 1000    /* restored agents that are on their way at once */
 

@@ -355,6 +355,7 @@ int roster_command(struct roster *roster, struct command *command)
                 roster_drain(roster, command->type == COMMAND_SHUTDOWN);
                 return 0;
         case COMMAND_MESSAGE:
+        case COMMAND_CANCEL:
         case COMMAND_TYPE_COUNT:
                 break;
         }

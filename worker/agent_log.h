@@ -18,7 +18,6 @@ struct agent_log_target {
 
 struct agent_log {
         struct id agent_id;
-        const char *event;       /* static: of its lines, "agent.stderr" */
         int64_t bytes_per_second;
         int64_t second;          /* mono ms: the beginning of the second in which used was used */
         int64_t used;
@@ -28,9 +27,10 @@ struct agent_log {
 
 /* target is borrowed. Until then lines go to the log alone. */
 void agent_log_open(const struct agent_log_target *target);
-void agent_log_init(struct agent_log *log, const struct id *agent_id, const char *event, int64_t bytes_per_second);
-/* Writes the line or drops it. Returns whether lines are being dropped. */
-bool agent_log_line(struct agent_log *log, const char *line, size_t len);
+void agent_log_init(struct agent_log *log, const struct id *agent_id, int64_t bytes_per_second);
+/* Writes the line, with U+FFFD for what is no UTF-8 in it, or drops it. event says what it is, "agent.stderr". Returns
+ * whether lines are being dropped. */
+bool agent_log_line(struct agent_log *log, const char *event, const char *line, size_t len);
 /* Reports what was dropped, if anything was. */
 void agent_log_report(struct agent_log *log);
 #endif

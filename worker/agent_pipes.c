@@ -5,14 +5,15 @@
 #include <errno.h>
 #include <event2/buffer.h>
 #include <fcntl.h>
-#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 /* One wake-up reads this much at most, so that an agent that floods delays its neighbours by microseconds. */
 #define READ_SIZE 16384
 /* What is read of a dead program's pipes at most: a pipe holds 64 KiB, a privileged program may have made it 1 MiB. */
 #define DRAIN_READS 80
-#define STDERR_LINE_MAX 1024
+#define PART_MARK "\xe2\x80\xa6"
 /* While its lines are dropped, stderr is read this seldom: it neither stops the agent nor heats the loop. */
 static const struct timeval stderr_pause = { .tv_usec = 20000 };
 
@@ -30,22 +31,16 @@ static void close_pipe(int *fd, struct event *event)
 static void take_lines(struct agent_pipes *pipes, size_t len)
 {
         struct line_reader *reader = &pipes->out_lines;
-        char reason[96];
         const char *line;
         size_t line_len;
         int r = 0;
 
         line_reader_push(reader, scratch, len);
         while (pipes->out >= 0 && (r = line_reader_next(reader, &line, &line_len)) > 0)
-                pipes->events->on_line(pipes->arg, line, line_len);
+                pipes->events->on_line(pipes->arg, line, line_len, (enum line_kind)r);
         if (pipes->out < 0 || r == 0)
                 return;
-        if (r == -EMSGSIZE)
-                snprintf(reason, sizeof reason, "wrote a line of more than %zu bytes (max_line_bytes)",
-                        reader->max_line_bytes);
-        else
-                snprintf(reason, sizeof reason, "no memory for the line it wrote");
-        pipes->events->on_failed(pipes->arg, reason);
+        pipes->events->on_failed(pipes->arg, "no memory for the line it wrote");
         agent_pipes_ignore(pipes);
 }
 
@@ -65,12 +60,31 @@ static bool read_out(struct agent_pipes *pipes)
         return false;
 }
 
-static void log_line(struct agent_pipes *pipes, const char *line, size_t len, bool *dropping)
+/* A part says so: "…" stands where the line goes on, or has begun. */
+static bool log_part(struct agent_pipes *pipes, const char *line, size_t len, enum line_kind kind)
 {
-        if (len > 0 && line[len - 1] == '\r')
+        char *marked = malloc(len + 2 * sizeof PART_MARK), *to = marked;
+        bool dropping;
+
+        if (!marked)
+                return agent_log_line(&pipes->log, "agent.stderr", line, len);
+        to = pipes->err_in_long ? stpcpy(to, PART_MARK) : to;
+        to = mempcpy(to, line, len);
+        to = kind == LINE_PART ? stpcpy(to, PART_MARK) : to;
+        dropping = agent_log_line(&pipes->log, "agent.stderr", marked, (size_t)(to - marked));
+        free(marked);
+        return dropping;
+}
+
+static void log_line(struct agent_pipes *pipes, const char *line, size_t len, enum line_kind kind, bool *dropping)
+{
+        if (kind != LINE_PART && len > 0 && line[len - 1] == '\r')
                 len--;
-        if (len > 0)
-                *dropping = agent_log_line(&pipes->log, line, len) || *dropping;
+        if (kind != LINE_WHOLE)
+                *dropping = log_part(pipes, line, len, kind) || *dropping;
+        else if (len > 0)
+                *dropping = agent_log_line(&pipes->log, "agent.stderr", line, len) || *dropping;
+        pipes->err_in_long = kind == LINE_PART;
 }
 
 /* Returns whether there may be more; *dropping becomes true when lines were dropped. */
@@ -79,6 +93,7 @@ static bool read_err(struct agent_pipes *pipes, bool *dropping)
         ssize_t n = read(pipes->err, scratch, sizeof scratch);
         const char *line;
         size_t len;
+        int kind;
 
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
                 return false;
@@ -87,8 +102,8 @@ static bool read_err(struct agent_pipes *pipes, bool *dropping)
                 return false;
         }
         line_reader_push(&pipes->err_lines, scratch, (size_t)n);
-        while (line_reader_next(&pipes->err_lines, &line, &len) > 0)
-                log_line(pipes, line, len, dropping);
+        while ((kind = line_reader_next(&pipes->err_lines, &line, &len)) > 0)
+                log_line(pipes, line, len, (enum line_kind)kind, dropping);
         return true;
 }
 
@@ -157,9 +172,7 @@ int agent_pipes_write(struct agent_pipes *pipes, const char *line, size_t len, s
         if (pipes->in < 0 || pipes->finishing)
                 return -EPIPE;
         waiting = evbuffer_get_length(pipes->queue);
-        if (len > pipes->queue_max + reserve)
-                return -EMSGSIZE;
-        if (waiting + len > pipes->queue_max + reserve)
+        if (waiting > 0 && waiting + len > pipes->queue_max + reserve)
                 return -EAGAIN;
         if (evbuffer_add(pipes->queue, line, len) < 0)
                 return -ENOMEM;
@@ -204,7 +217,7 @@ void agent_pipes_drain(struct agent_pipes *pipes)
                 if (!read_err(pipes, &dropping))
                         break;
         if (line_reader_rest(&pipes->err_lines, &line, &len))
-                log_line(pipes, line, len, &dropping);
+                log_line(pipes, line, len, pipes->err_in_long ? LINE_LAST : LINE_WHOLE, &dropping);
 }
 
 void agent_pipes_close(struct agent_pipes *pipes)
@@ -263,9 +276,9 @@ int agent_pipes_open(struct agent_pipes *pipes, struct event_base *base, const s
         pipes->queue = evbuffer_new();
         if (!pipes->queue)
                 return -ENOMEM;
-        line_reader_init(&pipes->out_lines, (size_t)config->max_line_bytes, false);
-        line_reader_init(&pipes->err_lines, STDERR_LINE_MAX, true);
-        agent_log_init(&pipes->log, agent_id, "agent.stderr", config->log_bytes_per_second);
+        line_reader_init(&pipes->out_lines, (size_t)config->max_line_bytes);
+        line_reader_init(&pipes->err_lines, (size_t)config->log_line_bytes);
+        agent_log_init(&pipes->log, agent_id, config->log_bytes_per_second);
         r = open_pipes(pipes, ret_fds);
         event_assign(&pipes->in_event, base, pipes->in, EV_WRITE, on_in, pipes);
         event_assign(&pipes->out_event, base, pipes->out, EV_READ | EV_PERSIST, on_out, pipes);

@@ -11,7 +11,7 @@
 
 /* Any of them may close the pipes, none may free what holds them. */
 struct agent_pipes_events {
-        void (*on_line)(void *arg, const char *line, size_t len);
+        void (*on_line)(void *arg, const char *line, size_t len, enum line_kind kind);
         void (*on_closed)(void *arg, const char *what); /* "closed its stdout": it may be dying */
         void (*on_failed)(void *arg, const char *reason);
 };
@@ -27,13 +27,14 @@ struct agent_pipes {
         bool finishing; /* in closes as soon as queue is empty */
         bool held;
         struct line_reader out_lines, err_lines;
+        bool err_in_long; /* the line at hand on stderr has been told in part */
         struct agent_log log;
 };
 
 /* ret_fds are the program's ends, in the order of their numbers there: the caller's to close. 0 or -errno. */
 int agent_pipes_open(struct agent_pipes *pipes, struct event_base *base, const struct pool_runtime_config *config,
         const struct id *agent_id, const struct agent_pipes_events *events, void *arg, int ret_fds[3]);
-/* Queues bytes for its stdin. 0; -EAGAIN: queue_bytes wait already; -EMSGSIZE: more than queue_bytes by itself;
+/* Queues bytes for its stdin. 0; -EAGAIN: with these more than queue_bytes would wait (when nothing waits, any number may);
  * -EPIPE: it is closed; -ENOMEM. reserve: that much more than queue_bytes may wait. Never calls back. */
 int agent_pipes_write(struct agent_pipes *pipes, const char *line, size_t len, size_t reserve);
 /* Closes its stdin once all that is queued is written. */

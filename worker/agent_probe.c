@@ -33,12 +33,8 @@ static int64_t interval_ms(const struct runtime_agent *agent)
 static int ask(struct runtime_agent *agent)
 {
         const struct pool_probe_config *config = config_of(agent);
-        struct command request = { .type = COMMAND_MESSAGE, .timeout_ms = config->timeout_ms,
-                .message = jsonrpc_call(1, config->method, NULL) };
-        int r = request.message ? agent->runtime->kind->send(agent, &request, JSONRPC_REQUEST) : 0;
 
-        cJSON_Delete(request.message);
-        return r;
+        return runtime_ask(agent, config->method, clock_mono_ms() + config->timeout_ms);
 }
 
 static void on_timer(int fd, short what, void *arg)

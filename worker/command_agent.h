@@ -1,6 +1,7 @@
 /* One command agent as a life: from exec to the moment when nothing of it is left. Inside the command runtime. */
 #ifndef WORKER_COMMAND_AGENT_H
 #define WORKER_COMMAND_AGENT_H
+#include "common/json_skim.h"
 #include "worker/agent_cgroup.h"
 #include "worker/agent_pipes.h"
 #include "worker/process_tree.h"
@@ -40,6 +41,10 @@ struct command_agent {
         struct process_tree tree;
         struct agent_cgroup cgroup;
         struct agent_pipes pipes;
+        struct json_skim skim;     /* of the line on its stdout that is too long to be kept */
+        size_t skipped;            /* bytes of it */
+        int64_t strange_at;        /* mono ms: when an answer to nothing was last warned of */
+        uint64_t strange_answers;  /* since then */
         struct agent_exit exit;
 };
 

@@ -30,6 +30,8 @@ struct worker {
         uint64_t revision;        /* of the registry's list, as last seen */
         int64_t started_at;       /* wall ms */
         unsigned connects_failed; /* attempts at the registry in a row */
+        int64_t emit_second;      /* mono ms: the beginning of the second in which emitted was emitted */
+        size_t emitted;           /* bytes of notifications beyond what each agent may emit by itself */
         bool registered, registering;
         bool announcing;          /* READY follows from the next listing */
         bool was_away;            /* it was let go of before the last WELCOME; said with the next READY */

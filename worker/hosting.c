@@ -7,15 +7,18 @@
 #include "worker/registration.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Acknowledgements and ends, or states, that share one registry call. */
 #define REPORT_BATCH 128
-/* What all agents of a worker together may emit in a second; each has its share. What is more would only crowd out what
- * somebody waits for. */
-#define EVENT_BYTES_PER_SECOND (1024 * 1024)
+#define SECOND_MS 1000
+/* What one agent of a worker may emit in a second whatever the others do; and all together beyond that. What is more would
+ * only crowd out what somebody waits for: it is dropped, and the readers of its events are told. */
+#define EVENT_BYTES_SHARED (8 * 1024 * 1024)
+#define EVENT_BYTES_OWN (1024 * 1024)
 
 /* An agent between roster and runtime: hosted->runtime points here. */
 struct placed {
@@ -25,7 +28,7 @@ struct placed {
         bool busy_told;          /* the registry says busy, not idle */
         int64_t second;          /* mono ms: the beginning of the second in which emitted was emitted */
         size_t emitted;          /* bytes of its notifications */
-        uint64_t events_dropped; /* not reported yet */
+        int64_t dropped, noise;  /* notifications, and lines that were no message: not told yet */
 };
 
 /* An answer on its way to its master. */
@@ -204,13 +207,32 @@ static void on_agent_started(void *arg)
         worker_wake(placed->worker);
 }
 
-/* Notifications are lost while nobody can hear them, or when they are too many: counted, not told one by one. */
-static void report_dropped(struct placed *placed)
+/* By whatever way there is; who hears nothing of it has nobody to tell. */
+static int publish(struct worker *worker, const struct reply *reply, const char *text)
 {
-        if (placed->events_dropped > 0)
-                log_warn("agent.events_dropped", "agent=%s events=%llu", ID_TEXT(&placed->hosted->agent_id),
-                        (unsigned long long)placed->events_dropped);
-        placed->events_dropped = 0;
+        if (!worker->registry || strlen(text) > COMMAND_PUBLISHED_MAX)
+                return tell_master(worker, reply);
+        return registry_publish_reply(worker->registry, &worker->welcome->master_id, text, NULL, NULL);
+}
+
+/* What was counted of an agent, and that it works although nobody waits: told with heartbeats, and before its end. */
+static void tell_activity(struct placed *placed)
+{
+        const struct hosted *hosted = placed->hosted;
+        struct reply reply = { .type = REPLY_ACTIVITY, .agent_id = hosted->agent_id, .epoch = hosted->epoch,
+                .process_id = placed->worker->process_id, .noise = placed->noise, .dropped = placed->dropped,
+                .unanswered = runtime_works_on(placed->agent) };
+        char *text;
+
+        if (!reply.noise && !reply.dropped && !reply.unanswered)
+                return;
+        text = reply_encode(&reply);
+        if (text && publish(placed->worker, &reply, text) == 0) {
+                if (placed->dropped > 0)
+                        log_warn("agent.events_dropped", "agent=%s events=%" PRId64, ID_TEXT(&hosted->agent_id), placed->dropped);
+                placed->noise = placed->dropped = 0;
+        }
+        free(text);
 }
 
 static void on_agent_ended(void *arg, const struct agent_exit *exit)
@@ -220,7 +242,7 @@ static void on_agent_ended(void *arg, const struct agent_exit *exit)
 
         log_info("agent.ended", "agent=%s epoch=%llu reason=%s", ID_TEXT(&placed->hosted->agent_id),
                 (unsigned long long)placed->hosted->epoch, LOG_Q(exit->reason));
-        report_dropped(placed);
+        tell_activity(placed);
         placed->hosted->runtime = NULL;
         roster_ended(worker->roster, placed->hosted, exit);
         runtime_agent_free(placed->agent);
@@ -228,55 +250,62 @@ static void on_agent_ended(void *arg, const struct agent_exit *exit)
         worker_wake(worker);
 }
 
-static void on_agent_answer(void *arg, const struct id *command_id, const cJSON *message, const char *why)
+static void on_agent_answer(void *arg, const struct id *command_id, const char *message, const char *why)
 {
         struct placed *placed = arg;
         const struct hosted *hosted = placed->hosted;
         struct reply reply = { .type = message ? REPLY_ANSWER : REPLY_MESSAGE_FAILED, .command_id = *command_id,
                 .agent_id = hosted->agent_id, .process_id = placed->worker->process_id, .epoch = hosted->epoch };
-        cJSON holder;
 
-        if (message) {
-                holder = *message; /* reply_encode only reads */
-                reply.message = &holder;
-        } else {
+        if (message)
+                reply.message = strdup(message);
+        else
                 reply.detail = strdup(why);
-        }
-        send_reply(placed->worker, &placed->worker->welcome->master_id, &reply);
-        free(reply.detail);
+        if (reply.message || reply.detail)
+                send_reply(placed->worker, &placed->worker->welcome->master_id, &reply);
+        reply_done(&reply);
 }
 
-/* Whether it may emit one more; so much after the last one of its share. */
-static bool may_emit(struct placed *placed)
+/* Whether it may emit len bytes more. */
+static bool may_emit(struct placed *placed, size_t len)
 {
-        size_t share = EVENT_BYTES_PER_SECOND / (size_t)placed->worker->welcome->pool->max_agents_per_worker;
+        struct worker *worker = placed->worker;
         int64_t now = clock_mono_ms();
 
-        if (now - placed->second >= 1000) {
-                report_dropped(placed);
+        if (now - placed->second >= SECOND_MS) {
                 placed->second = now;
                 placed->emitted = 0;
         }
-        return placed->emitted < share;
+        if (now - worker->emit_second >= SECOND_MS) {
+                worker->emit_second = now;
+                worker->emitted = 0;
+        }
+        if (placed->emitted < EVENT_BYTES_OWN) {
+                placed->emitted += len;
+                return true;
+        }
+        if (worker->emitted >= EVENT_BYTES_SHARED)
+                return false;
+        worker->emitted += len;
+        return true;
 }
 
-static void on_agent_event(void *arg, const cJSON *message)
+static void on_agent_event(void *arg, const char *message, const char *client)
 {
         struct placed *placed = arg;
-        struct worker *worker = placed->worker;
-        cJSON holder = *message;
-        struct reply reply = { .type = REPLY_EVENT, .agent_id = placed->hosted->agent_id, .process_id = worker->process_id,
-                .epoch = placed->hosted->epoch, .message = &holder };
-        char *text = may_emit(placed) ? reply_encode(&reply) : NULL;
-        int r = !text ? -EAGAIN
-                : !worker->registry || strlen(text) > COMMAND_PUBLISHED_MAX ? tell_master(worker, &reply)
-                : registry_publish_reply(worker->registry, &worker->welcome->master_id, text, NULL, NULL);
+        struct reply reply = { .type = REPLY_EVENT, .agent_id = placed->hosted->agent_id, .epoch = placed->hosted->epoch,
+                .process_id = placed->worker->process_id, .message = strdup(message), .client = client ? strdup(client) : NULL };
+        char *text = reply.message && !client == !reply.client ? reply_encode(&reply) : NULL;
 
-        if (text && r == 0)
-                placed->emitted += strlen(text);
-        else
-                placed->events_dropped++;
+        if (!text || !may_emit(placed, strlen(text)) || publish(placed->worker, &reply, text) < 0)
+                placed->dropped++;
+        reply_done(&reply);
         free(text);
+}
+
+static void on_agent_noise(void *arg)
+{
+        ((struct placed *)arg)->noise++;
 }
 
 /* Not the agent's fault, and it may pass. */
@@ -288,7 +317,7 @@ static bool is_exhaustion(int error)
 static void start_agent(struct worker *worker, struct hosted *hosted)
 {
         static const struct runtime_events events = { .on_started = on_agent_started, .on_ended = on_agent_ended,
-                .on_answer = on_agent_answer, .on_event = on_agent_event };
+                .on_answer = on_agent_answer, .on_event = on_agent_event, .on_noise = on_agent_noise };
         struct agent_exit exit = { .code = -1, .reason = "out of memory" };
         struct placed *placed = malloc(sizeof *placed);
         int r = -ENOMEM;
@@ -402,8 +431,6 @@ static const char *send_problem(int error)
         switch (error) {
         case -EAGAIN:
                 return "the agent does not read its messages: its queue is full; try again later";
-        case -EMSGSIZE:
-                return "the message is longer than the pool's runtime.queue_bytes";
         case -EPIPE:
                 return "the agent is ending";
         case -EINVAL:
@@ -426,6 +453,22 @@ static void deliver_message(struct worker *worker, const struct command *command
         r = runtime_send(placed->agent, command);
         if (r < 0)
                 refuse_message(worker, command, send_problem(r));
+}
+
+static void cancel_message(struct worker *worker, const struct command *command)
+{
+        const struct hosted *hosted = roster_find(worker->roster, &command->agent_id);
+        struct placed *placed = hosted ? hosted->runtime : NULL;
+
+        if (placed && hosted->epoch == command->epoch)
+                runtime_cancel(placed->agent, &command->message_id, command->reason);
+}
+
+void hosting_tell_activity(struct worker *worker)
+{
+        for (struct hosted *h = roster_first(worker->roster); h; h = h->hh.next)
+                if (h->runtime)
+                        tell_activity(h->runtime);
 }
 
 void hosting_tell_states(struct worker *worker)
@@ -462,12 +505,20 @@ void hosting_forget_states(struct worker *worker)
 }
 
 /* The traceparent that a command carries; "-": none. */
-static const char *trace_of(const struct command *command)
+static const char *trace_of(const struct command *command, char text[TRACE_SIZE])
 {
-        const cJSON *params = cJSON_GetObjectItemCaseSensitive(command->message, "params");
-        const char *trace = json_string(cJSON_GetObjectItemCaseSensitive(params, "_meta"), "traceparent");
+        struct json_raw message = json_raw_of(command->message), params, meta, value;
+        char *trace;
 
-        return command->trace[0] ? command->trace : trace_valid(trace) ? trace : "-";
+        if (command->trace[0] || !command->message)
+                return command->trace[0] ? command->trace : "-";
+        json_raw_member(message, "params", &params);
+        json_raw_member(params, "_meta", &meta);
+        json_raw_member(meta, "traceparent", &value);
+        trace = json_raw_string(value);
+        snprintf(text, TRACE_SIZE, "%s", trace_valid(trace) ? trace : "-");
+        free(trace);
+        return text;
 }
 
 void hosting_command(struct worker *worker, struct command *command)
@@ -476,9 +527,11 @@ void hosting_command(struct worker *worker, struct command *command)
                 return; /* lost */
         log_debug("command.taken", "type=%s agent=%s epoch=%llu command=%s traceparent=%s", command_type_name(command->type),
                 ID_TEXT(&command->agent_id), (unsigned long long)command->epoch, ID_TEXT(&command->command_id),
-                trace_of(command));
+                trace_of(command, (char[TRACE_SIZE]){ 0 }));
         if (command->type == COMMAND_MESSAGE)
                 deliver_message(worker, command);
+        else if (command->type == COMMAND_CANCEL)
+                cancel_message(worker, command);
         else if (roster_command(worker->roster, command) < 0)
                 log_error("command.lost", "type=%s detail=\"out of memory\"", command_type_name(command->type));
         worker_wake(worker);

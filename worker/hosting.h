@@ -16,6 +16,8 @@ void hosting_kill(struct worker *worker);
 void hosting_drain(struct worker *worker, int64_t drain_ms);
 /* Tells the registry which agents became busy or idle since it was last told. */
 void hosting_tell_states(struct worker *worker);
+/* Tells the master what there is to say of each agent, as REPLY_ACTIVITY. */
+void hosting_tell_activity(struct worker *worker);
 /* The registry has all that run here as idle. */
 void hosting_forget_states(struct worker *worker);
 #endif

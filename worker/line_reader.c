@@ -8,15 +8,15 @@
 /* A larger buffer is given back as soon as its line is out. */
 #define KEPT_SIZE_IDLE 4096
 
-void line_reader_init(struct line_reader *reader, size_t max_line_bytes, bool cut)
+void line_reader_init(struct line_reader *reader, size_t max_line_bytes)
 {
-        *reader = (struct line_reader){ .max_line_bytes = max_line_bytes, .cut = cut };
+        *reader = (struct line_reader){ .max_line_bytes = max_line_bytes };
 }
 
 void line_reader_done(struct line_reader *reader)
 {
         free(reader->kept);
-        line_reader_init(reader, reader->max_line_bytes, reader->cut);
+        line_reader_init(reader, reader->max_line_bytes);
 }
 
 void line_reader_push(struct line_reader *reader, const char *data, size_t len)
@@ -28,8 +28,11 @@ void line_reader_push(struct line_reader *reader, const char *data, size_t len)
 static void forget_kept(struct line_reader *reader)
 {
         reader->kept_is_out = false;
-        reader->kept_len = 0;
-        if (reader->kept_size > KEPT_SIZE_IDLE) {
+        if (reader->tail > 0)
+                memmove(reader->kept, reader->kept + reader->kept_len - reader->tail, reader->tail);
+        reader->kept_len = reader->tail;
+        reader->tail = 0;
+        if (reader->kept_len == 0 && reader->kept_size > KEPT_SIZE_IDLE) {
                 free(reader->kept);
                 reader->kept = NULL;
                 reader->kept_size = 0;
@@ -59,10 +62,10 @@ static int keep(struct line_reader *reader, size_t len)
         return 0;
 }
 
-/* The next len bytes end a line, skip more are its newline. */
-static int hand_out(struct line_reader *reader, size_t len, size_t skip, const char **ret_line, size_t *ret_len)
+/* The next len bytes end a line. */
+static int hand_out(struct line_reader *reader, size_t len, const char **ret_line, size_t *ret_len)
 {
-        int r;
+        int r, kind = reader->in_long ? LINE_LAST : LINE_WHOLE;
 
         if (reader->kept_len == 0) {
                 *ret_line = reader->data;
@@ -77,9 +80,47 @@ static int hand_out(struct line_reader *reader, size_t len, size_t skip, const c
                 *ret_len = reader->kept_len;
                 reader->kept_is_out = true;
         }
-        reader->data += skip;
-        reader->len -= skip;
-        return 1;
+        reader->data++; /* the newline */
+        reader->len--;
+        reader->in_long = false;
+        return kind;
+}
+
+/* How much of a text that goes on with next ends between two characters. */
+static size_t whole_characters(const char *text, size_t len, char next)
+{
+        size_t n = len;
+
+        if (((unsigned char)next & 0xc0) != 0x80)
+                return len;
+        while (n > 0 && len - n < 3 && ((unsigned char)text[n - 1] & 0xc0) == 0x80)
+                n--;
+        return n > 1 && (unsigned char)text[n - 1] >= 0xc0 ? n - 1 : len;
+}
+
+/* The line has more than room bytes more. */
+static int hand_out_part(struct line_reader *reader, size_t room, const char **ret_line, size_t *ret_len)
+{
+        size_t len;
+        int r;
+
+        reader->in_long = true;
+        if (reader->kept_len == 0) {
+                len = whole_characters(reader->data, room, reader->data[room]);
+                *ret_line = reader->data;
+                reader->data += len;
+                reader->len -= len;
+        } else {
+                r = keep(reader, room);
+                if (r < 0)
+                        return r;
+                len = whole_characters(reader->kept, reader->kept_len, *reader->data);
+                *ret_line = reader->kept;
+                reader->tail = reader->kept_len - len;
+                reader->kept_is_out = true;
+        }
+        *ret_len = len;
+        return LINE_PART;
 }
 
 int line_reader_next(struct line_reader *reader, const char **ret_line, size_t *ret_len)
@@ -95,9 +136,9 @@ int line_reader_next(struct line_reader *reader, const char **ret_line, size_t *
         len = newline ? (size_t)(newline - reader->data) : reader->len;
         room = reader->max_line_bytes - reader->kept_len;
         if (len > room)
-                return reader->cut ? hand_out(reader, room, 0, ret_line, ret_len) : -EMSGSIZE;
+                return hand_out_part(reader, room, ret_line, ret_len);
         if (newline)
-                return hand_out(reader, len, 1, ret_line, ret_len);
+                return hand_out(reader, len, ret_line, ret_len);
         return keep(reader, len);
 }
 

@@ -14,8 +14,8 @@
 struct note {
         STAILQ_ENTRY(note) link;
         struct jsonrpc_request request; /* what it answers; number 0: it is an event */
-        cJSON *message;
-        size_t len; /* of the text that it came in */
+        char *text; /* owned; an event's notification, or the answer, whose request's id is still to come into it */
+        size_t len; /* of the text */
 };
 
 struct agentpool_timer {

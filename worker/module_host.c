@@ -6,22 +6,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct note *note_new(cJSON *take_message)
+static struct note *note_new(char *take_text)
 {
-        struct note *note = take_message ? calloc(1, sizeof *note) : NULL;
+        struct note *note = take_text ? calloc(1, sizeof *note) : NULL;
 
         if (!note) {
-                cJSON_Delete(take_message);
+                free(take_text);
                 return NULL;
         }
-        note->message = take_message;
+        note->text = take_text;
+        note->len = strlen(take_text);
         return note;
 }
 
 void module_note_free(struct note *note)
 {
-        jsonrpc_id_done(&note->request.client);
-        cJSON_Delete(note->message);
+        jsonrpc_request_done(&note->request);
+        free(note->text);
         free(note);
 }
 
@@ -36,10 +37,17 @@ static int check_size(const struct agentpool_agent *agent, size_t len)
         return len > (size_t)agent->agent.runtime->config->runtime.max_line_bytes ? -EMSGSIZE : 0;
 }
 
-/* take_message answers the request. */
-static int answer(struct agentpool_agent *agent, uint64_t request, cJSON *take_message)
+static int check_json(const struct agentpool_agent *agent, const char *text, size_t len)
 {
-        struct note *note = note_new(take_message);
+        struct json_error error;
+
+        return json_raw_check(text, len, (unsigned)agent->agent.runtime->config->runtime.max_depth, &error);
+}
+
+/* take_text answers the request. */
+static int answer(struct agentpool_agent *agent, uint64_t request, char *take_text)
+{
+        struct note *note = note_new(take_text);
         int r;
 
         if (!note)
@@ -55,53 +63,45 @@ static int answer(struct agentpool_agent *agent, uint64_t request, cJSON *take_m
 
 static int host_reply(struct agentpool_agent *agent, uint64_t request, const char *result_json, size_t len)
 {
-        struct json_error error;
-        cJSON *result;
-        int r;
+        int r = check_size(agent, len);
 
-        r = check_size(agent, len);
-        if (r == 0)
-                r = json_parse(result_json, len, JSON_STRICT, &result, &error);
-        return r < 0 ? r : answer(agent, request, jsonrpc_result(result));
+        r = r ? r : check_json(agent, result_json, len);
+        return r ? r : answer(agent, request, jsonrpc_result((struct json_raw){ result_json, len }, json_raw_of("null")));
 }
 
 static int host_reply_error(struct agentpool_agent *agent, uint64_t request, int code, const char *message)
 {
         int r = check_size(agent, strlen(message));
 
-        return r < 0 ? r : answer(agent, request, jsonrpc_error(code, message));
+        return r ? r : answer(agent, request, jsonrpc_error(code, message, json_raw_of("null")));
 }
 
 static int host_emit(struct agentpool_agent *agent, const char *method, const char *params_json, size_t len)
 {
         const struct pool_runtime_config *config = &agent->agent.runtime->config->runtime;
-        struct json_error error;
+        size_t blanks = params_json ? strspn(params_json, " \t\r\n") : 0;
         struct note *note;
-        cJSON *params = NULL;
         int r = check_size(agent, len + strlen(method));
 
         if (r == 0 && agent->events_len > (size_t)config->queue_bytes)
                 r = -EAGAIN;
         if (r == 0 && params_json)
-                r = json_parse(params_json, len, JSON_STRICT, &params, &error);
+                r = check_json(agent, params_json, len);
+        if (r == 0 && params_json && params_json[blanks] != '{' && params_json[blanks] != '[')
+                r = -EINVAL;
         if (r < 0)
                 return r;
-        if (params && !cJSON_IsObject(params) && !cJSON_IsArray(params)) {
-                cJSON_Delete(params);
-                return -EINVAL;
-        }
-        note = note_new(jsonrpc_call(0, method, params));
+        note = note_new(jsonrpc_call(0, method, (struct json_raw){ params_json, len }));
         if (!note)
                 return -ENOMEM;
-        note->len = sizeof *note + strlen(method) + len;
-        agent->events_len += note->len;
+        agent->events_len += note->len + sizeof *note;
         add_note(agent, note);
         return 0;
 }
 
 static void host_log(struct agentpool_agent *agent, const char *text)
 {
-        agent_log_line(&agent->log, text, strlen(text));
+        agent_log_line(&agent->log, "agent.log", text, strlen(text));
 }
 
 static void on_module_timer(int fd, short what, void *arg)

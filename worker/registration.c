@@ -209,6 +209,7 @@ static void on_heartbeat(evutil_socket_t fd, short what, void *arg)
         beat(arg);
         oom_look(&((struct worker *)arg)->host.oom);
         hosting_tell_states(arg);
+        hosting_tell_activity(arg);
 }
 
 static void on_registry_up(void *arg)

@@ -26,9 +26,11 @@ struct runtime_events {
         void (*on_started)(void *arg);                         /* it runs (and answered its probe, if asked to) */
         void (*on_ended)(void *arg, const struct agent_exit *exit); /* last call: certainly gone, whole tree */
         /* The answer to a request. message: the JSON-RPC response with the caller's own id back in it; NULL: none will
-         * come, and why says why not (static or valid until return). */
-        void (*on_answer)(void *arg, const struct id *command_id, const cJSON *message, const char *why);
-        void (*on_event)(void *arg, const cJSON *message);     /* a notification it emitted */
+         * come, and why says why not. Both are valid until return. */
+        void (*on_answer)(void *arg, const struct id *command_id, const char *message, const char *why);
+        /* A notification it emitted. client: whom alone it is for, with that one's own ids in it; NULL: for all. */
+        void (*on_event)(void *arg, const char *message, const char *client);
+        void (*on_noise)(void *arg); /* a line of its standard output was no message */
 };
 
 /* -EINVAL with a reason (at most size bytes) when the pool's runtime cannot work: no such module, wrong ABI. config and
@@ -41,10 +43,14 @@ struct runtime *runtime_free(struct runtime *runtime); /* after its last agent; 
 /* 0: on_started or on_ended follows; -errno with a reason when it cannot even begin (then no callback follows). */
 int runtime_start(struct runtime *runtime, const struct command *spawn, const struct runtime_events *events, void *arg,
         struct runtime_agent **ret_agent, char *reason, size_t size);
-/* A MESSAGE command; the id inside message->message is taken out. Request: on_answer follows, once. Notification:
- * nothing follows. 0; -EINVAL: neither of them; -EAGAIN: its queue is full; -EMSGSIZE: the message alone would not fit
- * into queue_bytes; -EPIPE: it is ending; -ENOMEM. */
+/* A MESSAGE command. Request: on_answer follows, once. Notification: nothing follows; one that names a request which its
+ * client does not have is dropped. 0; -EINVAL: neither of them; -EAGAIN: its queue is full; -EPIPE: it is ending; -ENOMEM. */
 int runtime_send(struct runtime_agent *agent, const struct command *message);
+/* Nobody waits for the answer to that MESSAGE command any more: the agent is told (runtime.cancel_method), and no on_answer
+ * follows. */
+void runtime_cancel(struct runtime_agent *agent, const struct id *command_id, const char *reason);
+/* Whether it may still work on requests that were given up. */
+bool runtime_works_on(const struct runtime_agent *agent);
 /* Ends it: gracefully (it takes no more messages; once all are answered, or after drain_ms, stdin is closed, TERM after
  * stop_grace, KILL after kill_grace) or at once. on_ended follows. Repeating is fine: a later "at once", or a drain_ms that
  * has become less, hurries an earlier graceful one. */

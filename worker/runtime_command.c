@@ -3,11 +3,13 @@
 #include "common/fault.h"
 #include "common/fd.h"
 #include "common/log.h"
+#include "common/utf8.h"
 #include "worker/agent_program.h"
 #include "worker/command_agent.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,17 +18,16 @@
 
 /* Answers to an agent's own requests may wait beyond queue_bytes, for as long as it reads them at some time. */
 #define OWN_ANSWERS_BYTES 65536
+#define SECOND_MS 1000
 
-static int write_message(struct command_agent *agent, const cJSON *message, size_t reserve)
+static int write_line(struct command_agent *agent, const char *text, size_t len, size_t reserve)
 {
-        char *line = json_print(message);
-        size_t len;
+        char *line = malloc(len + 1);
         int r;
 
         if (!line)
                 return -ENOMEM;
-        len = strlen(line);
-        line[len] = '\n';
+        *(char *)mempcpy(line, text, len) = '\n';
         r = agent_pipes_write(&agent->pipes, line, len + 1, reserve);
         free(line);
         if (r == -EPIPE)
@@ -35,98 +36,157 @@ static int write_message(struct command_agent *agent, const cJSON *message, size
 }
 
 /* The agent's own requests: it may ask whether we live, nothing else. */
-static void answer_agent(struct command_agent *agent, cJSON *request)
+static void answer_agent(struct command_agent *agent, const struct jsonrpc *request)
 {
-        const char *method = json_string(request, "method");
-        struct jsonrpc_id id;
-        cJSON *response;
-        int r = -ENOMEM;
+        char *response = json_raw_says(request->method, "ping") ? jsonrpc_result(json_raw_of("{}"), request->id)
+                : jsonrpc_error(JSONRPC_METHOD_NOT_FOUND, "this host answers ping only", request->id);
+        int r = response ? write_line(agent, response, strlen(response), OWN_ANSWERS_BYTES) : -ENOMEM;
 
-        if (strcmp(method, "ping") == 0)
-                response = jsonrpc_result(cJSON_CreateObject());
-        else
-                response = jsonrpc_error(JSONRPC_METHOD_NOT_FOUND, "this host answers ping only");
-        jsonrpc_id_rewrite(request, 0, &id);
-        if (response) {
-                jsonrpc_id_restore(response, &id);
-                r = write_message(agent, response, OWN_ANSWERS_BYTES);
-        }
-        jsonrpc_id_done(&id);
-        cJSON_Delete(response);
-        if (r == -EAGAIN || r == -EMSGSIZE)
+        free(response);
+        if (r == -EAGAIN)
                 command_agent_fail(agent, "sent requests without reading the answers");
 }
 
-static void take_response(struct command_agent *agent, cJSON *response)
+/* At most one in a second: an agent that answers all twice is to be heard of, not to fill the log. */
+static void warn_of_answer(struct command_agent *agent, struct json_raw id)
+{
+        int64_t now = clock_mono_ms();
+        char quoted[80];
+
+        agent->strange_answers++;
+        if (agent->strange_at && now - agent->strange_at < SECOND_MS)
+                return;
+        agent->strange_at = now;
+        log_warn("agent.answer_unknown", "agent=%s id=%s answers=%" PRIu64 " detail=\"no request waits for it\"",
+                ID_TEXT(&agent->agent.agent_id), log_quote(id.text, id.len, quoted, sizeof quoted), agent->strange_answers);
+        agent->strange_answers = 0;
+}
+
+static void take_response(struct command_agent *agent, const struct jsonrpc *response)
 {
         struct jsonrpc_request request;
         uint64_t number;
 
-        if (jsonrpc_id_number(response, &number) < 0 ||
+        if (jsonrpc_number(response->id, &number) < 0 ||
                 jsonrpc_pending_take(&agent->agent.pending, number, &request) < 0) {
-                log_debug("agent.answer_dropped", "agent=%s nobody waits for it", ID_TEXT(&agent->agent.agent_id));
+                warn_of_answer(agent, response->id);
                 return;
         }
         if (!id_is_zero(&request.command_id) || agent->phase != COMMAND_STARTING) {
                 runtime_answer(&agent->agent, &request, response);
                 return;
         }
+        jsonrpc_request_done(&request);
         agent->due[DUE_PROBE] = INT64_MAX;
         command_agent_set_due(agent, DUE_STARTED, 0);
 }
 
-static void refuse_line(struct command_agent *agent, const char *line, size_t len, const char *why)
+/* What is no message goes to the agent's log. One that looks like an answer is none for the request that it names, either. */
+static void refuse_line(struct command_agent *agent, const char *line, size_t len, const struct json_skim *skim,
+        const char *why)
 {
         char reason[sizeof agent->exit.reason], begin[40];
+        struct jsonrpc_request request;
+        uint64_t number;
 
-        snprintf(reason, sizeof reason, "wrote a line that is not JSON-RPC: %.70s; it begins %s", why,
-                log_quote(line, len, begin, sizeof begin));
-        command_agent_fail(agent, reason);
+        if (agent->agent.runtime->config->runtime.strict_stdout) {
+                snprintf(reason, sizeof reason, "wrote a line that is not JSON-RPC: %.70s; it begins %s", why,
+                        log_quote(line, len, begin, sizeof begin));
+                command_agent_fail(agent, reason);
+                return;
+        }
+        agent->agent.events->on_noise(agent->agent.arg);
+        agent_log_line(&agent->pipes.log, "agent.stdout", line, len);
+        if (!skim->versioned || skim->called || jsonrpc_number(json_raw_of(skim->id), &number) < 0 ||
+                jsonrpc_pending_take(&agent->agent.pending, number, &request) < 0)
+                return;
+        snprintf(reason, sizeof reason, "the agent's answer cannot be passed on: %.100s", why);
+        runtime_fail_request(&agent->agent, &request, reason);
 }
 
-static void take_message(struct command_agent *agent, cJSON *message, const char *line, size_t len)
+static void take_message(struct command_agent *agent, const char *line, size_t len)
 {
-        const char *why;
+        struct json_skim skim = { 0 };
+        struct jsonrpc message;
 
-        switch (jsonrpc_classify(message, &why)) {
+        jsonrpc_read(line, len, &message);
+        switch (message.kind) {
         case JSONRPC_REQUEST:
-                answer_agent(agent, message);
+                answer_agent(agent, &message);
                 break;
         case JSONRPC_NOTIFICATION:
-                agent->agent.events->on_event(agent->agent.arg, message);
+                runtime_event(&agent->agent, &message);
                 break;
         case JSONRPC_RESPONSE:
-                take_response(agent, message);
+                take_response(agent, &message);
                 break;
         case JSONRPC_INVALID:
         case JSONRPC_KIND_COUNT:
-                refuse_line(agent, line, len, why);
+                json_skim(&skim, line, len);
+                refuse_line(agent, line, len, &skim, message.why);
                 break;
         }
 }
 
-static void on_line(void *arg, const char *line, size_t len)
+static void take_line(struct command_agent *agent, const char *line, size_t len)
 {
-        struct command_agent *agent = arg;
+        unsigned depth = (unsigned)agent->agent.runtime->config->runtime.max_depth + JSONRPC_ENVELOPE_DEPTH;
+        struct json_skim skim = { 0 };
         struct json_error error;
-        cJSON *message;
-        int r;
+        char *repaired = NULL;
+        int r = json_raw_check(line, len, depth, &error);
 
-        if (len > 0 && line[len - 1] == '\r')
+        if (r < 0 && !utf8_valid(line, len) && (repaired = utf8_repair(line, len, &len))) {
+                line = repaired;
+                r = json_raw_check(line, len, depth, &error);
+        }
+        if (r == 0) {
+                take_message(agent, line, len);
+        } else {
+                json_skim(&skim, line, len);
+                refuse_line(agent, line, len, &skim, memchr(line, '\0', len) ? "it contains a NUL byte" : error.detail);
+        }
+        free(repaired);
+}
+
+/* Of a line over max_line_bytes nothing is kept but what it says of itself. */
+static void skip_line(struct command_agent *agent, const char *line, size_t len, enum line_kind kind)
+{
+        char why[96];
+
+        if (agent->skim.begun == false)
+                agent->skipped = 0;
+        agent->skipped += len;
+        json_skim(&agent->skim, line, len);
+        if (kind == LINE_PART && !agent->agent.runtime->config->runtime.strict_stdout)
+                return;
+        snprintf(why, sizeof why, "wrote a line of more than %" PRId64 " bytes (max_line_bytes)",
+                agent->agent.runtime->config->runtime.max_line_bytes);
+        if (agent->agent.runtime->config->runtime.strict_stdout) {
+                command_agent_fail(agent, why);
+                return;
+        }
+        log_warn("agent.line_skipped", "agent=%s bytes=%zu detail=\"longer than the pool's runtime.max_line_bytes\"",
+                ID_TEXT(&agent->agent.agent_id), agent->skipped);
+        refuse_line(agent, "", 0, &agent->skim, why);
+        agent->skim = (struct json_skim){ 0 };
+}
+
+/* White space around a message and a byte order mark before it mean nothing. */
+static void on_line(void *arg, const char *line, size_t len, enum line_kind kind)
+{
+        if (kind != LINE_WHOLE) {
+                skip_line(arg, line, len, kind);
+                return;
+        }
+        if (len >= 3 && memcmp(line, "\xef\xbb\xbf", 3) == 0) {
+                line += 3;
+                len -= 3;
+        }
+        while (len > 0 && strchr(" \t\r", line[len - 1]) && line[len - 1])
                 len--;
-        if (len == 0)
-                return;
-        if (memchr(line, '\0', len)) {
-                refuse_line(agent, line, len, "it contains a NUL byte");
-                return;
-        }
-        r = json_parse(line, len, JSON_STRICT, &message, &error);
-        if (r < 0) {
-                refuse_line(agent, line, len, r == -ENOMEM ? "no memory to read it" : error.detail);
-                return;
-        }
-        take_message(agent, message, line, len);
-        cJSON_Delete(message);
+        if (len > 0)
+                take_line(arg, line, len);
 }
 
 static void on_pipe_closed(void *arg, const char *what)
@@ -145,20 +205,13 @@ static const struct agent_pipes_events pipes_events = { on_line, on_pipe_closed,
 static int expect_start(struct command_agent *agent)
 {
         const struct pool_config *config = agent->agent.runtime->config;
-        struct jsonrpc_request *request;
-        cJSON *probe;
         int r;
 
         if (!config->runtime.wait_ready) {
                 command_agent_set_due(agent, DUE_STARTED, 0);
                 return 0;
         }
-        r = jsonrpc_pending_add(&agent->agent.pending, INT64_MAX, &request);
-        if (r < 0)
-                return r;
-        probe = jsonrpc_call(request->number, config->runtime.ready_method, NULL);
-        r = probe ? write_message(agent, probe, 0) : -ENOMEM;
-        cJSON_Delete(probe);
+        r = runtime_ask(&agent->agent, config->runtime.ready_method, INT64_MAX);
         command_agent_set_due(agent, DUE_PROBE, clock_mono_ms() + config->start_timeout_ms);
         return r == -EPIPE ? 0 : r; /* its death will tell more */
 }
@@ -246,27 +299,17 @@ free_agent:
         return r;
 }
 
-static int send_message(struct runtime_agent *base, const struct command *message, enum jsonrpc_kind kind)
+static int send_message(struct runtime_agent *base, const struct jsonrpc *message, uint64_t number)
 {
         struct command_agent *agent = (struct command_agent *)base;
-        struct jsonrpc_request request;
-        uint64_t number = 0;
-        int r = 0;
 
-        if (agent->phase >= COMMAND_STOPPING)
-                return -EPIPE;
-        if (kind == JSONRPC_REQUEST)
-                r = runtime_note_request(base, message, &number);
-        if (r < 0)
-                return r;
-        r = write_message(agent, message->message, 0);
-        if (kind != JSONRPC_REQUEST)
-                return r;
-        if (r < 0 && jsonrpc_pending_take(&base->pending, number, &request) == 0)
-                jsonrpc_id_done(&request.client);
-        if (r == 0)
-                command_agent_set_due(agent, DUE_REQUEST, base->pending.earliest);
-        return r;
+        (void)number;
+        return agent->phase >= COMMAND_STOPPING ? -EPIPE : write_line(agent, message->text.text, message->text.len, 0);
+}
+
+static void arm(struct runtime_agent *base)
+{
+        command_agent_set_due((struct command_agent *)base, DUE_REQUEST, base->pending.earliest);
 }
 
 static void stop(struct runtime_agent *base, bool graceful)
@@ -356,4 +399,4 @@ no_memory:
         return -ENOMEM;
 }
 
-const struct runtime_kind runtime_command = { runtime_open, runtime_close, start, send_message, stop, hold, free_ended, usage_of, pid_of, fail };
+const struct runtime_kind runtime_command = { runtime_open, runtime_close, start, send_message, arm, stop, hold, free_ended, usage_of, pid_of, fail };

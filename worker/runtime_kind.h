@@ -2,7 +2,7 @@
 #ifndef WORKER_RUNTIME_KIND_H
 #define WORKER_RUNTIME_KIND_H
 #include "worker/agent_probe.h"
-#include "worker/jsonrpc.h"
+#include "worker/jsonrpc_pending.h"
 #include "worker/runtime.h"
 
 #include <event2/event_struct.h>
@@ -14,7 +14,9 @@ struct runtime_kind {
         void (*close)(struct runtime *runtime);
         int (*start)(struct runtime *runtime, const struct command *spawn, const struct runtime_events *events, void *arg,
                 struct runtime_agent **ret_agent, char *reason, size_t size);
-        int (*send)(struct runtime_agent *agent, const struct command *message, enum jsonrpc_kind kind);
+        /* A request (of ours: number) or notification (number 0), as the agent is to see it: one line of text. */
+        int (*send)(struct runtime_agent *agent, const struct jsonrpc *message, uint64_t number);
+        void (*arm)(struct runtime_agent *agent); /* pending.earliest may have changed */
         void (*stop)(struct runtime_agent *agent, bool graceful);
         void (*hold)(struct runtime_agent *agent, bool hold);
         void (*free)(struct runtime_agent *agent);
@@ -52,10 +54,14 @@ void runtime_agent_init(struct runtime_agent *agent, struct runtime *runtime, co
 void runtime_agent_done(struct runtime_agent *agent);
 /* It runs: tells so, and watches from now on that it does not hang. */
 void runtime_started(struct runtime_agent *agent);
-/* Gives the request in message a number of ours and notes whom to answer. 0, -EAGAIN, -ENOMEM. */
-int runtime_note_request(struct runtime_agent *agent, const struct command *message, uint64_t *ret_number);
+/* A request of our own, without params; its answer comes to runtime_answer. 0, or as runtime_send. */
+int runtime_ask(struct runtime_agent *agent, const char *method, int64_t deadline);
 /* Hands response, whose request was taken out of pending, to whom it is for. */
-void runtime_answer(struct runtime_agent *agent, struct jsonrpc_request *take_request, cJSON *response);
+void runtime_answer(struct runtime_agent *agent, struct jsonrpc_request *take_request, const struct jsonrpc *response);
+/* Tells whom the request was for, which was taken out of pending, that no answer comes. */
+void runtime_fail_request(struct runtime_agent *agent, struct jsonrpc_request *take_request, const char *why);
+/* A notification that the agent emitted, on to whom it is for. */
+void runtime_event(struct runtime_agent *agent, const struct jsonrpc *notification);
 /* Gives up the requests whose deadline has passed. */
 void runtime_expire(struct runtime_agent *agent, int64_t now);
 /* Gives up all of them, as the agent has ended. */

@@ -47,19 +47,22 @@ static void arm_timer(struct agentpool_agent *agent)
 
 static void tell_note(struct agentpool_agent *agent, struct note *note)
 {
+        struct jsonrpc message;
+
         STAILQ_REMOVE_HEAD(&agent->notes, link);
+        jsonrpc_read(note->text, note->len, &message);
         if (note->request.number > 0) {
-                runtime_answer(&agent->agent, &note->request, note->message);
+                runtime_answer(&agent->agent, &note->request, &message);
         } else {
-                agent->events_len -= note->len;
-                agent->agent.events->on_event(agent->agent.arg, note->message);
+                agent->events_len -= note->len + sizeof *note;
+                runtime_event(&agent->agent, &message);
         }
         module_note_free(note);
 }
 
 static bool may_end(const struct agentpool_agent *agent)
 {
-        return agent->finished || (agent->stopping && (agent->agent.pending.count == 0 ||
+        return agent->finished || (agent->stopping && (agent->agent.pending.count == agent->agent.pending.given_up ||
                                                               clock_mono_ms() >= agent->grace_until));
 }
 
@@ -166,7 +169,7 @@ static struct agentpool_agent *agent_new(struct runtime *runtime, const struct c
         if (!agent)
                 return NULL;
         runtime_agent_init(&agent->agent, runtime, spawn, events, arg);
-        agent_log_init(&agent->log, &spawn->agent_id, "agent.log", runtime->config->runtime.log_bytes_per_second);
+        agent_log_init(&agent->log, &spawn->agent_id, runtime->config->runtime.log_bytes_per_second);
         STAILQ_INIT(&agent->notes);
         LIST_INIT(&agent->timers);
         event_assign(&agent->timer, runtime->base, -1, 0, on_timer, agent);
@@ -224,29 +227,32 @@ static int start(struct runtime *runtime, const struct command *spawn, const str
         return 0;
 }
 
-static int send_message(struct runtime_agent *base, const struct command *message, enum jsonrpc_kind kind)
+/* Modules are promised compact text. */
+static int send_message(struct runtime_agent *base, const struct jsonrpc *message, uint64_t number)
 {
         struct agentpool_agent *agent = (struct agentpool_agent *)base;
-        const cJSON *params = cJSON_GetObjectItemCaseSensitive(message->message, "params");
-        int64_t earliest = base->pending.earliest;
-        uint64_t number = 0;
-        char *text;
-        int r = 0;
+        char *method, *params;
+        int r = -ENOMEM;
+        size_t len;
 
         if (agent->stopping || agent->finished)
                 return -EPIPE;
-        text = params ? json_print(params) : strdup("null");
-        if (!text)
-                return -ENOMEM;
-        if (kind == JSONRPC_REQUEST)
-                r = runtime_note_request(base, message, &number);
-        if (r == 0 && base->pending.earliest < earliest)
-                arm_timer(agent);
-        if (r == 0)
-                runtime_of(agent)->module->message(agent, agent->state, number,
-                        json_string(message->message, "method"), text, strlen(text));
-        free(text);
+        method = json_raw_string(message->method);
+        params = message->params.text ? strndup(message->params.text, message->params.len) : strdup("null");
+        if (method && params) {
+                len = json_raw_compact(params, strlen(params));
+                params[len] = '\0';
+                runtime_of(agent)->module->message(agent, agent->state, number, method, params, len);
+                r = 0;
+        }
+        free(params);
+        free(method);
         return r;
+}
+
+static void arm(struct runtime_agent *base)
+{
+        arm_timer((struct agentpool_agent *)base);
 }
 
 static void stop(struct runtime_agent *base, bool graceful)
@@ -362,5 +368,5 @@ static int usage_of(const struct runtime_agent *base, struct usage *ret_usage)
         return -ENOTSUP;
 }
 
-const struct runtime_kind runtime_module = { runtime_open, runtime_close, start, send_message, stop, hold, agent_free,
+const struct runtime_kind runtime_module = { runtime_open, runtime_close, start, send_message, arm, stop, hold, agent_free,
         usage_of, pid_of, fail };

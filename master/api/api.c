@@ -5,10 +5,13 @@
 #include "common/utf8.h"
 #include "master/api/idempotency.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <event2/http.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define API_CLIENT_LABEL_MAX 128
 
 void api_answer(struct http_request *request, int status, cJSON *take_tree)
 {
@@ -221,6 +224,23 @@ const char *api_trace(const struct http_request *request)
         const char *trace = http_request_header(request, "traceparent");
 
         return trace_valid(trace) ? trace : "";
+}
+
+bool api_client(struct http_request *request, char client[API_CLIENT_SIZE])
+{
+        const char *user = http_request_user(request), *label = http_request_header(request, "agentpool-client");
+        char address[INET6_ADDRSTRLEN] = "";
+
+        if (label && (strlen(label) > API_CLIENT_LABEL_MAX || !utf8_valid(label, strlen(label)))) {
+                http_answer_problem(request, 400, "the Agentpool-Client header takes at most %d bytes of UTF-8",
+                        API_CLIENT_LABEL_MAX);
+                return false;
+        }
+        if (!*user)
+                inet_ntop(AF_INET6, http_request_address(request), address, sizeof address);
+        snprintf(client, API_CLIENT_SIZE, "%s%s%s%s", *user ? "token " : "address ", *user ? user : address,
+                label ? " client " : "", label ? label : "");
+        return true;
 }
 
 bool api_path_agent_id(struct http_request *request, struct id *ret_id)

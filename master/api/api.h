@@ -40,6 +40,10 @@ bool api_query_integer(struct http_request *request, const char *name, int64_t f
 bool api_query_id(struct http_request *request, const char *name, struct id *ret_id);
 /* The request's traceparent, "" when it has none that is right. */
 const char *api_trace(const struct http_request *request);
+/* Who sends the request, as far as that can be told: its token's name, else its address (of a unix socket its user), and the
+ * Agentpool-Client header, by which clients that share one of those tell themselves apart. False: answered already. */
+#define API_CLIENT_SIZE 256
+bool api_client(struct http_request *request, char client[API_CLIENT_SIZE]);
 /* {agent_id} of the path. False: answered already. */
 bool api_path_agent_id(struct http_request *request, struct id *ret_id);
 /* The agent of that id, or NULL when answered 404 already. */

@@ -119,6 +119,8 @@ int auth_admit(struct http_request *request, const struct http_route *route, voi
         enum token_role role = route ? (enum token_role)route->role : TOKEN_READ;
         int token = find_token(auth, request), status = check_browser(auth, request);
 
+        if (route && route->handle == api_agents_message)
+                http_request_raise_body_max(request, master->config->server.max_message_bytes);
         *ret_detail = auth->detail;
         if (status)
                 return status;

@@ -232,14 +232,15 @@ void api_pools_events(struct http_request *request, void *arg)
         static const struct id all;
         struct master *master = arg;
 
-        streams_add(master->streams, request, &all);
+        streams_add(master->streams, request, &all, "");
 }
 
 void api_agents_events(struct http_request *request, void *arg)
 {
         struct master *master = arg;
         const struct agent *agent = api_path_agent(request, master);
+        char client[API_CLIENT_SIZE];
 
-        if (agent)
-                streams_add(master->streams, request, &agent->agent_id);
+        if (agent && api_client(request, client))
+                streams_add(master->streams, request, &agent->agent_id, client);
 }

@@ -1,26 +1,23 @@
 /* POST /agents/{agent_id}/messages: JSON-RPC 2.0 through to the agent, its answer back. */
+#include "common/jsonrpc.h"
 #include "master/api/api.h"
 #include "master/messages.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define TIMEOUT_DEFAULT_MS 30000
 #define TIMEOUT_MAX_MS 600000
 
-static void on_answer(void *arg, enum message_result result, const cJSON *message, const char *detail)
+static void on_answer(void *arg, enum message_result result, const char *message, const char *detail)
 {
         struct http_request *request = arg;
-        char *text;
 
         switch (result) {
         case MESSAGE_ANSWERED:
-                text = json_print(message);
-                if (text)
-                        http_answer(request, 200, "application/json", text, strlen(text));
-                else
-                        http_answer_problem(request, 503, "out of memory; try again");
-                cJSON_free(text);
+                http_answer(request, 200, "application/json", message, strlen(message));
                 break;
         case MESSAGE_TIMEOUT:
                 http_answer_problem(request, 504, "%s", detail);
@@ -35,45 +32,100 @@ static void on_answer(void *arg, enum message_result result, const cJSON *messag
         }
 }
 
-/* A JSON-RPC 2.0 request or notification. NULL: answered already. */
-static cJSON *read_message(struct http_request *request)
+static void on_gone(struct http_request *request)
 {
-        cJSON *tree = api_read_tree(request);
-        const cJSON *id, *params;
-        const char *version;
+        messages_cancel(http_request_context(request), "the client has gone");
+}
 
-        if (!tree)
-                return NULL;
-        id = cJSON_GetObjectItemCaseSensitive(tree, "id");
-        params = cJSON_GetObjectItemCaseSensitive(tree, "params");
-        version = json_string(tree, "jsonrpc");
-        if (!version || strcmp(version, "2.0") != 0)
-                http_answer_problem(request, 400, "/jsonrpc: the body must be a JSON-RPC 2.0 message with \"jsonrpc\": \"2.0\"");
-        else if (!json_string(tree, "method"))
-                http_answer_problem(request, 400, "/method: must be a string");
-        else if (params && !cJSON_IsObject(params) && !cJSON_IsArray(params))
-                http_answer_problem(request, 400, "/params: must be an object or an array, or be left out");
-        else if (id && !cJSON_IsString(id) && !cJSON_IsNumber(id))
-                http_answer_problem(request, 400, "/id: must be a string or a number; leave it out for a notification");
-        else
-                return tree;
-        cJSON_Delete(tree);
+/* What the worker reads of params, and so must not be there twice. */
+static const char *named_twice(const struct jsonrpc *message)
+{
+        struct json_raw meta, ignored;
+
+        if (json_raw_member(message->params, "_meta", &meta) > 1)
+                return "/params/_meta";
+        if (json_raw_member(meta, "progressToken", &ignored) > 1)
+                return "/params/_meta/progressToken";
         return NULL;
 }
 
-/* Into params._meta, where MCP has room for it; what the client put there itself stays. 0 or -ENOMEM. */
-static int add_trace(cJSON *message, const char *trace)
+static const char *why_not(const struct jsonrpc *message)
 {
-        cJSON *params = cJSON_GetObjectItemCaseSensitive(message, "params"), *meta;
+        char params = json_raw_kind(message->params), id = json_raw_kind(message->id);
 
-        if (!*trace || cJSON_IsArray(params))
+        if (!json_raw_says(message->version, "2.0"))
+                return "/jsonrpc: the body must be a JSON-RPC 2.0 message with \"jsonrpc\": \"2.0\"";
+        if (json_raw_kind(message->method) != '"')
+                return "/method: must be a string";
+        if (params && params != '{' && params != '[')
+                return "/params: must be an object or an array, or be left out";
+        if (id && id != '"' && id != '0' && id != '-')
+                return "/id: must be a string or a number; leave it out for a notification";
+        return message->kind == JSONRPC_INVALID ? message->why : NULL;
+}
+
+/* A JSON-RPC 2.0 request or notification. False: answered already. */
+static bool read_message(struct http_request *request, const struct agent *agent, struct jsonrpc *ret_message)
+{
+        unsigned depth = (unsigned)pool_config(agent->pool)->runtime.max_depth + JSONRPC_ENVELOPE_DEPTH;
+        struct json_error error;
+        const char *body, *why;
+        size_t len;
+
+        body = http_request_body(request, &len);
+        if (len >= 3 && memcmp(body, "\xef\xbb\xbf", 3) == 0) {
+                body += 3;
+                len -= 3;
+        }
+        if (json_raw_check(body, len, depth, &error) < 0) {
+                http_answer_problem(request, 400, "the body is not acceptable JSON: line %zu, column %zu: %s", error.line,
+                        error.column, error.detail);
+                return false;
+        }
+        jsonrpc_read(body, len, ret_message);
+        why = why_not(ret_message);
+        if (why) {
+                http_answer_problem(request, 400, "%s", why);
+                return false;
+        }
+        why = named_twice(ret_message);
+        if (why)
+                http_answer_problem(request, 400, "%s: appears twice", why);
+        return !why;
+}
+
+/* Just behind its opening brace, and whether nothing is in it. */
+static struct json_raw inside(struct json_raw object, bool *ret_empty)
+{
+        const char *first = object.text + 1 + strspn(object.text + 1, " \t\r\n");
+
+        *ret_empty = *first == '}';
+        return (struct json_raw){ object.text + 1, 0 };
+}
+
+/* The traceparent goes into params._meta, where MCP has room for it; what the client put there itself stays. Returns how many
+ * edits, at most one. */
+static size_t add_trace(const struct jsonrpc *message, const char *trace, struct json_edit *ret_edit, char with[128])
+{
+        struct json_raw meta, ignored;
+        bool empty = false;
+
+        if (!*trace || json_raw_kind(message->params) == '[')
                 return 0;
-        params = params ? params : cJSON_AddObjectToObject(message, "params");
-        meta = cJSON_GetObjectItemCaseSensitive(params, "_meta");
-        meta = meta ? meta : cJSON_AddObjectToObject(params, "_meta");
-        if (!cJSON_IsObject(meta))
-                return meta ? 0 : -ENOMEM;
-        return cJSON_HasObjectItem(meta, "traceparent") ? 0 : json_add_string(meta, "traceparent", trace);
+        if (!message->params.text) {
+                snprintf(with, 128, "\"params\":{\"_meta\":{\"traceparent\":\"%s\"}},", trace);
+                ret_edit->what = (struct json_raw){ strchr(message->text.text, '{') + 1, 0 };
+        } else if (json_raw_member(message->params, "_meta", &meta) == 0) {
+                ret_edit->what = inside(message->params, &empty);
+                snprintf(with, 128, "\"_meta\":{\"traceparent\":\"%s\"}%s", trace, empty ? "" : ",");
+        } else if (json_raw_kind(meta) == '{' && json_raw_member(meta, "traceparent", &ignored) == 0) {
+                ret_edit->what = inside(meta, &empty);
+                snprintf(with, 128, "\"traceparent\":\"%s\"%s", trace, empty ? "" : ",");
+        } else {
+                return 0;
+        }
+        ret_edit->with = json_raw_of(with);
+        return 1;
 }
 
 static const char *send_problem(int error)
@@ -90,14 +142,25 @@ static const char *send_problem(int error)
         }
 }
 
-static void send_message(struct http_request *request, struct master *master, struct agent *agent, cJSON *message,
-        int64_t timeout_ms)
+static void send_message(struct http_request *request, struct master *master, struct agent *agent,
+        const struct jsonrpc *message, int64_t timeout_ms)
 {
-        bool answered = cJSON_HasObjectItem(message, "id");
-        int r = add_trace(message, api_trace(request));
+        bool answered = message->kind == JSONRPC_REQUEST;
+        char with[128], client[API_CLIENT_SIZE], *text;
+        struct message *sent = NULL;
+        struct json_edit edit;
+        size_t edits, len = 0;
+        int r = -ENOMEM;
 
-        r = r ? r : messages_send(master->messages, agent, message, timeout_ms, answered ? on_answer : NULL, request);
-
+        if (!api_client(request, client))
+                return;
+        edits = add_trace(message, api_trace(request), &edit, with);
+        text = json_raw_edit(message->text, &edit, edits, &len);
+        if (text) {
+                json_raw_one_line(text, len);
+                r = messages_send(master->messages, agent, text, client, timeout_ms, answered ? on_answer : NULL, request, &sent);
+        }
+        free(text);
         if (r == -EMSGSIZE) {
                 http_answer_problem(request, 413, "%s", send_problem(r));
         } else if (r < 0) {
@@ -105,6 +168,9 @@ static void send_message(struct http_request *request, struct master *master, st
                 http_answer_problem(request, 503, "%s", send_problem(r));
         } else if (!answered) {
                 http_answer(request, 202, NULL, NULL, 0);
+        } else {
+                http_request_set_context(request, sent);
+                http_request_on_gone(request, on_gone);
         }
 }
 
@@ -112,24 +178,22 @@ void api_agents_message(struct http_request *request, void *arg)
 {
         static const char *const names[] = { "timeout_ms", NULL };
         struct master *master = arg;
+        struct jsonrpc message;
         struct agent *agent;
         int64_t timeout_ms;
-        cJSON *message;
 
         if (!api_check_query(request, names) ||
                 !api_query_integer(request, "timeout_ms", TIMEOUT_DEFAULT_MS, 1, TIMEOUT_MAX_MS, &timeout_ms))
                 return;
         agent = api_path_agent(request, master);
-        message = agent ? read_message(request) : NULL;
-        if (!message)
+        if (!agent || !read_message(request, agent, &message))
                 return;
         if (agent_runs(agent) || agent_comes(agent)) {
-                send_message(request, master, agent, message, timeout_ms);
-        } else {
-                api_retry_after(request, 1);
-                http_answer_problem(request, agent->state == AGENT_STARTING ? 503 : 409, "the agent is %s%s%s",
-                        agent_state_name(agent->state), agent->idled && agent->last_exit ? ": " : "",
-                        agent->idled && agent->last_exit ? agent->last_exit->reason : "");
+                send_message(request, master, agent, &message, timeout_ms);
+                return;
         }
-        cJSON_Delete(message);
+        api_retry_after(request, 1);
+        http_answer_problem(request, agent->state == AGENT_STARTING ? 503 : 409, "the agent is %s%s%s",
+                agent_state_name(agent->state), agent->idled && agent->last_exit ? ": " : "",
+                agent->idled && agent->last_exit ? agent->last_exit->reason : "");
 }

@@ -135,6 +135,19 @@ static void print_states(FILE *out, const struct master *master, const struct po
         }
 }
 
+/* One that struct pool_metrics has at offset. */
+static void print_counter(FILE *out, const struct master *master, const char *name, const char *help, size_t offset)
+{
+        family(out, name, "counter", help);
+        for (size_t i = 0; i < pools_count(master->pools); i++) {
+                const struct master_pool *pool = pools_at(master->pools, i);
+                uint64_t value;
+
+                memcpy(&value, (const char *)&pool->metrics + offset, sizeof value);
+                fprintf(out, "%s{pool=\"%s\"} %llu\n", name, pool->config->pool_name, (unsigned long long)value);
+        }
+}
+
 static void print_outcomes(FILE *out, const struct master *master, const struct pool_stats *stats)
 {
         static const char *const results[] = { "completed", "failed", "timeout" };
@@ -151,6 +164,10 @@ static void print_outcomes(FILE *out, const struct master *master, const struct 
                 for (unsigned r = 0; r < sizeof results / sizeof *results; r++)
                         put_count(out, "agentpool_messages_total", pools_at(master->pools, i)->config->pool_name, "result",
                                 results[r], pools_at(master->pools, i)->metrics.messages_by_status[r]);
+        print_counter(out, master, "agentpool_agent_noise_lines_total", "Lines of agents' standard output that were no JSON-RPC.",
+                offsetof(struct pool_metrics, noise_lines));
+        print_counter(out, master, "agentpool_agent_events_dropped_total", "Notifications of agents that were lost on the way.",
+                offsetof(struct pool_metrics, events_dropped));
         family(out, "agentpool_events_total", "counter", "What happened, by the event's name.");
         for (size_t i = 0; i < pools_count(master->pools); i++) {
                 const struct master_pool *pool = pools_at(master->pools, i);

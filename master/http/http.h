@@ -79,11 +79,16 @@ const struct in6_addr *http_request_address(const struct http_request *request);
 bool http_request_over_loopback(const struct http_request *request);
 /* Made at random for each request that asks for one. */
 const struct id *http_request_id(struct http_request *request);
+/* Its body may be longer than max_body_bytes. For admit only. */
+void http_request_raise_body_max(struct http_request *request, int64_t bytes);
 /* Whose token it came with; "" until admit sets it. */
 void http_request_set_user(struct http_request *request, const char *name);
 const char *http_request_user(const struct http_request *request);
 /* False once the client has gone: an answer is then only freed. */
 bool http_request_alive(const struct http_request *request);
+/* on_gone is called once, from the loop, when the client goes before the answer. The request is still to be answered. A
+ * client that only ends its sending is still there. */
+void http_request_on_gone(struct http_request *request, void (*on_gone)(struct http_request *request));
 /* The handler's own, for answers that come later. */
 void http_request_set_context(struct http_request *request, void *context);
 void *http_request_context(const struct http_request *request);

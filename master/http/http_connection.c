@@ -6,10 +6,15 @@
 #include <event2/bufferevent_ssl.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+
+/* How soon and how seldom it is looked whether a client that sends no more is still there. */
+#define LOOK_MIN_MS 20
+#define LOOK_MAX_MS 5000
 
 static size_t input_length(const struct http_connection *connection)
 {
@@ -46,6 +51,7 @@ void http_connection_free(struct http_connection *connection)
 {
         struct http_request *request = connection->request;
         struct http_stream *stream = connection->stream;
+        bool waits = request && connection->state == HTTP_WORKING && request->on_gone;
 
         connection->stream = NULL;
         connection->request = NULL;
@@ -62,6 +68,8 @@ void http_connection_free(struct http_connection *connection)
         bufferevent_free(connection->bev);
         http_parser_free(connection->parser);
         free(connection);
+        if (waits)
+                request->on_gone(request);
 }
 
 /* Our side ends; the peer's is read and dropped until it ends too, or an unread byte would turn our answer into a
@@ -101,6 +109,7 @@ void http_connection_answered(struct http_connection *connection, bool queued, b
                 connection->server->stats.requests_active--;
         connection->request = NULL;
         connection->stream = NULL;
+        connection->look_ms = 0;
         connection->state = HTTP_WRITING;
         connection->keep_alive = keep_alive;
         connection->broken = !queued;
@@ -307,9 +316,36 @@ static void on_written(struct bufferevent *bev, void *arg)
                 connection_step(connection);
 }
 
+/* Whether nobody is at the other end: it has closed its socket, or answered what we wrote with a reset. */
+static bool has_gone(const struct http_connection *connection)
+{
+        struct pollfd poll_fd = { .fd = bufferevent_getfd(connection->bev) };
+
+        return poll(&poll_fd, 1, 0) > 0 && (poll_fd.revents & (POLLHUP | POLLERR));
+}
+
+/* Who ends its sending with FIN may still read. On TCP that is told apart from one who closed by writing something: an
+ * interim response (RFC 9110 15.2) means nothing to the one and is reset by the other. */
+void http_connection_look(struct http_connection *connection)
+{
+        bool first = connection->look_ms == 0;
+
+        if (has_gone(connection) || bufferevent_openssl_get_ssl(connection->bev)) {
+                connection->broken = true;
+                http_connection_wake(connection);
+                return;
+        }
+        if (first && connection->request->head.minor > 0)
+                bufferevent_write(connection->bev, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+        connection->look_ms = first ? LOOK_MIN_MS : connection->look_ms * 2 < LOOK_MAX_MS ? connection->look_ms * 2 : LOOK_MAX_MS;
+        http_connection_set_deadline(connection, clock_mono_ms() + connection->look_ms);
+}
+
 static void peer_done(struct http_connection *connection)
 {
         connection->peer_done = true;
+        if (connection->state == HTTP_WORKING && connection->request->on_gone)
+                http_connection_look(connection);
         if (connection->state == HTTP_READING_HEAD || connection->state == HTTP_READING_BODY)
                 connection_step(connection);
         else if (connection->state == HTTP_STREAMING || connection->state == HTTP_CLOSING)
@@ -364,6 +400,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
                 return;
         else if (now < connection->deadline)
                 http_connection_set_deadline(connection, connection->deadline);
+        else if (connection->state == HTTP_WORKING)
+                http_connection_look(connection);
         else if (connection->state == HTTP_READING_BODY)
                 connection_refuse(connection, 408, "the body was not all there in time");
         else

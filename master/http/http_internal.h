@@ -15,7 +15,7 @@
 #include <uthash.h>
 
 #define HTTP_QUERIES_MAX 32
-#define HTTP_STREAM_MAX (256 * 1024) /* output that a stream's client may leave unread */
+#define HTTP_STREAM_MAX (16 * 1024 * 1024) /* where nothing is unread, one event may be longer; output that a stream's client may leave unread */
 #define HTTP_PING_MS 15000
 #define HTTP_LINGER_MS 2000
 #define HTTP_PEER_SIZE 56 /* "[", an IPv6 address, "]:65535" and the NUL */
@@ -45,6 +45,7 @@ struct http_connection {
         struct http_stream *stream;   /* when STREAMING */
         struct http_address *address; /* where it is counted; NULL: nowhere */
         int64_t deadline, armed;      /* mono ms; 0: none */
+        int64_t look_ms;              /* until it is looked again whether a client that sends no more is there; 0: not begun */
         int64_t began;                /* mono ms of the request's first byte; 0: none yet */
         size_t searched;              /* of the head, see http_head_length */
         enum http_state state;
@@ -80,6 +81,7 @@ struct http_request {
         size_t extra_len;
         bool broken; /* out of memory for one of them */
         void *context;
+        void (*on_gone)(struct http_request *request);
         char peer[HTTP_PEER_SIZE];
         char user[65];
         struct id id; /* zero until it is asked for */
@@ -146,6 +148,8 @@ void http_connection_streams(struct http_connection *connection, struct http_str
 /* Calls back from the loop as if its deadline had passed. */
 void http_connection_wake(struct http_connection *connection);
 void http_connection_set_deadline(struct http_connection *connection, int64_t mono_ms);
+/* The client sends no more: finds out whether it has gone, and tells the request so. */
+void http_connection_look(struct http_connection *connection);
 
 /* http_request.c */
 /* With room for a head of head_len bytes and its decoded values. NULL when out of memory. */

@@ -106,6 +106,12 @@ const struct id *http_request_id(struct http_request *request)
         return &request->id;
 }
 
+void http_request_raise_body_max(struct http_request *request, int64_t bytes)
+{
+        if (request->body.max < (size_t)bytes)
+                request->body.max = (size_t)bytes;
+}
+
 void http_request_set_user(struct http_request *request, const char *name)
 {
         snprintf(request->user, sizeof request->user, "%s", name);
@@ -124,6 +130,13 @@ const char *http_request_peer(const struct http_request *request)
 bool http_request_alive(const struct http_request *request)
 {
         return request->connection != NULL;
+}
+
+void http_request_on_gone(struct http_request *request, void (*on_gone)(struct http_request *request))
+{
+        request->on_gone = on_gone;
+        if (request->connection && request->connection->peer_done)
+                http_connection_look(request->connection);
 }
 
 void http_request_set_context(struct http_request *request, void *context)

@@ -66,7 +66,7 @@ static int send_scratch(struct http_stream *stream)
         struct evbuffer *scratch = stream->connection->server->scratch, *output = stream_output(stream);
         size_t len = evbuffer_get_length(scratch);
 
-        if (evbuffer_get_length(output) + len > HTTP_STREAM_MAX)
+        if (evbuffer_get_length(output) > 0 && evbuffer_get_length(output) + len > HTTP_STREAM_MAX)
                 return -EPIPE;
         if (stream->chunked && evbuffer_add_printf(output, "%zx\r\n", len) < 0)
                 return -ENOMEM;

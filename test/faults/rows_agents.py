@@ -121,15 +121,21 @@ def ends_with(scene, daemon, agent, what, method, params, words):
 
 
 def writes_nonsense(scene):
-    pools = odd_pools()
-    daemon = scene.start(pools=pools)
-    agents = scene.spawn(daemon, "odd", 5)
+    """It goes to the agent's log, and a request whose answer it should have been fails: agent and worker go on."""
+    daemon = scene.start(pools=odd_pools())
+    agents = scene.spawn(daemon, "odd", 6)
     with scene.clients(daemon, ["modules", "programs"]) as clients:
-        for agent, (what, words) in zip(agents, {
-                "64 MB line": ["more than"], "NUL bytes": ["NUL"], "deep JSON": ["JSON", "deep"],
-                "broken JSON": ["JSON"], "broken UTF-8": ["UTF-8", "JSON"]}.items(), strict=True):
-            ends_with(scene, daemon, agent, what, "emit", {"what": what}, words)
+        for agent, what in zip(agents, ("64 MB line", "NUL bytes", "deep JSON", "broken JSON", "no JSON", "64 MB answer"), strict=True):
+            pid, worker = pid_of(daemon, agent), worker_of(daemon, agent)
+            scene.injected(what)
+            answer = tell(scene, daemon, agent, "emit", {"what": what})
+            assert answer.status_code == (503 if what == "64 MB answer" else 200), answer.text
+            assert answer.status_code == 200 or "max_line_bytes" in answer.json()["detail"], answer.text
+            scene.recovered(lambda: tell(scene, daemon, agent, "echo").status_code == 200, f"it to answer after {what}")
+            assert (pid_of(daemon, agent), worker_of(daemon, agent)) == (pid, worker), f"{what} ended something"
             clients.flow()
+        assert all(daemon.agent(agent["agent_id"])["epoch"] == 1 for agent in agents)
+        wait_for(lambda: 'noise_lines_total{pool="odd"} 6' in daemon.get("/metrics").text, "all six lines to be counted")
 
 
 def closes_pipes(scene):

@@ -1,6 +1,7 @@
 /* What a hostile agent may write to its stdout: lines however cut, JSON, JSON-RPC, ids. The first byte says in which
  * pieces the rest is read. */
-#include "worker/jsonrpc.h"
+#include "common/json_skim.h"
+#include "worker/jsonrpc_pending.h"
 #include "worker/line_reader.h"
 
 #include <assert.h>
@@ -8,65 +9,71 @@
 #include <string.h>
 
 #define MAX_LINE_BYTES 4096
+#define DEPTH 64
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* An answer to a request of ours gets the client's id back and must still be the same kind of message. */
-static void take_response(struct jsonrpc_pending *pending, cJSON *message)
+/* The message under another id: still the same kind, and all the rest of it as it was. */
+static void exchange(const struct jsonrpc *message, struct json_raw id)
+{
+        struct jsonrpc again;
+        struct json_error error;
+        size_t len, tail = (size_t)(message->text.text + message->text.len - message->id.text) - message->id.len;
+        char *text = jsonrpc_with_id(message, id, &len);
+
+        assert(text && len == message->text.len - message->id.len + id.len);
+        assert(json_raw_check(text, len, DEPTH, &error) == 0);
+        jsonrpc_read(text, len, &again);
+        assert(again.kind == message->kind && again.id.len == id.len);
+        assert(memcmp(text + len - tail, message->id.text + message->id.len, tail) == 0);
+        free(text);
+}
+
+/* An answer to a request of ours gets the client's id back. */
+static void take_response(struct jsonrpc_pending *pending, const struct jsonrpc *message)
 {
         struct jsonrpc_request request;
-        const char *why;
         uint64_t number;
 
-        if (jsonrpc_id_number(message, &number) < 0 || jsonrpc_pending_take(pending, number, &request) < 0)
+        if (jsonrpc_number(message->id, &number) < 0 || jsonrpc_pending_take(pending, number, &request) < 0)
                 return;
-        jsonrpc_id_restore(message, &request.client);
-        assert(jsonrpc_classify(message, &why) == JSONRPC_RESPONSE);
+        exchange(message, json_raw_of(request.id));
+        jsonrpc_request_done(&request);
 }
 
 /* A request is handed on under a number of ours, and its id waits. */
-static void take_request(struct jsonrpc_pending *pending, cJSON *message)
+static void take_request(struct jsonrpc_pending *pending, const struct jsonrpc *message)
 {
         struct jsonrpc_request *request;
-        const char *why;
-        uint64_t number;
 
         if (jsonrpc_pending_add(pending, 1, &request) < 0)
                 return;
-        jsonrpc_id_rewrite(message, request->number, &request->client);
-        assert(jsonrpc_id_number(message, &number) == 0 && number == request->number);
-        assert(jsonrpc_classify(message, &why) == JSONRPC_REQUEST);
+        request->id = strndup(message->id.text, message->id.len);
+        request->client = strdup("");
+        assert(request->id && request->client);
+        assert(jsonrpc_pending_find_client(pending, "", message->id) == request);
+        exchange(message, json_raw_of("17"));
 }
 
 static void take_line(struct jsonrpc_pending *pending, const char *line, size_t len)
 {
+        struct json_skim skim = { 0 };
         struct json_error error;
-        const char *why = NULL;
-        cJSON *message, *again;
-        char *text;
+        struct jsonrpc message;
+        struct json_raw named;
 
-        if (json_parse(line, len, JSON_STRICT, &message, &error) < 0)
+        json_skim(&skim, line, len);
+        if (json_raw_check(line, len, DEPTH, &error) < 0)
                 return;
-        switch (jsonrpc_classify(message, &why)) {
-        case JSONRPC_REQUEST:
-                take_request(pending, message);
-                break;
-        case JSONRPC_RESPONSE:
-                take_response(pending, message);
-                break;
-        case JSONRPC_INVALID:
-                assert(why);
-                break;
-        case JSONRPC_NOTIFICATION:
-        case JSONRPC_KIND_COUNT:
-                break;
-        }
-        text = json_print(message);
-        assert(text && !strchr(text, '\n'));
-        assert(json_parse(text, strlen(text), JSON_STRICT, &again, &error) == 0);
-        cJSON_Delete(again);
-        free(text);
-        cJSON_Delete(message);
+        jsonrpc_read(line, len, &message);
+        if (message.kind == JSONRPC_REQUEST)
+                take_request(pending, &message);
+        else if (message.kind == JSONRPC_RESPONSE)
+                take_response(pending, &message);
+        else if (message.kind == JSONRPC_NOTIFICATION)
+                jsonrpc_named(&message, &named);
+        else
+                assert(message.why);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -81,7 +88,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 return 0;
         piece = (data[0] & 127) + 1u;
         jsonrpc_pending_init(&pending);
-        line_reader_init(&reader, MAX_LINE_BYTES, data[0] & 128);
+        line_reader_init(&reader, data[0] & 128 ? 16 : MAX_LINE_BYTES);
         for (size_t at = 1; at < size && r == 0; at += n) {
                 n = size - at < piece ? size - at : piece;
                 line_reader_push(&reader, (const char *)data + at, n);

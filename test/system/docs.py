@@ -186,7 +186,7 @@ def routes():
 
 def number(text):
     """A C constant expression as a number."""
-    known = {"MINUTES_10": "600000", "HOUR_MS": "3600000", "PETABYTE": "1125899906842624"}
+    known = {"MINUTES_10": "600000", "HOUR_MS": "3600000", "PETABYTE": "1125899906842624", "JSON_RAW_DEPTH_MAX": "4096"}
     for name, value in known.items():
         text = text.replace(name, value)
 

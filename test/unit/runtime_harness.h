@@ -2,7 +2,7 @@
 #ifndef TEST_RUNTIME_HARNESS_H
 #define TEST_RUNTIME_HARNESS_H
 #include "common/clock.h"
-#include "common/json.h"
+#include "common/json_raw.h"
 #include "common/log.h"
 #include "worker/runtime.h"
 
@@ -40,6 +40,8 @@ struct subject {
         char *answer[ANSWERS_MAX]; /* JSON, or "why: …" */
         struct id command[ANSWERS_MAX];
         char *last_event;
+        char last_client[32]; /* whom alone that was for; "": all */
+        int noise;
         bool inside; /* a runtime function is being called: no callback may come */
         void (*on_answered)(struct subject *subject);
         struct harness *free_runtime; /* on_ended frees this one's, too */
@@ -85,7 +87,8 @@ static inline void harness_init(struct harness *h)
                 .pool_name = strdup("test_pool"),
                 .role_type = strdup("tester"),
                 .runtime = { .type = POOL_RUNTIME_COMMAND, .argv = h->argv, .ready_method = strdup("ping"),
-                        .max_line_bytes = 1 << 20, .queue_bytes = 1 << 20, .log_bytes_per_second = 65536 },
+                        .cancel_method = strdup("notifications/cancelled"), .max_line_bytes = 1 << 20, .max_depth = 512,
+                        .queue_bytes = 1 << 20, .log_bytes_per_second = 65536, .log_line_bytes = 1024 },
                 .start_timeout_ms = PATIENCE_MS,
                 .stop_grace_ms = PATIENCE_MS,
                 .kill_grace_ms = PATIENCE_MS,
@@ -126,6 +129,7 @@ static inline void harness_done(struct harness *h)
         free(h->config.pool_name);
         free(h->config.role_type);
         free(h->config.runtime.ready_method);
+        free(h->config.runtime.cancel_method);
         cJSON_Delete(h->config.runtime.env);
         libevent_global_shutdown();
 }
@@ -151,31 +155,46 @@ static inline void on_ended(void *arg, const struct agent_exit *exit)
                 s->free_runtime->runtime = runtime_free(s->free_runtime->runtime);
 }
 
-static inline void on_answer(void *arg, const struct id *command_id, const cJSON *message, const char *why)
+/* Without what the agent's language puts between tokens. */
+static inline char *compact(const char *message)
+{
+        char *copy = strdup(message);
+
+        copy[json_raw_compact(copy, strlen(copy))] = '\0';
+        return copy;
+}
+
+static inline void on_answer(void *arg, const struct id *command_id, const char *message, const char *why)
 {
         struct subject *s = arg;
 
         ck_assert(!s->inside && !s->ended && s->answers < ANSWERS_MAX && !message == !!why);
         s->command[s->answers] = *command_id;
         if (message)
-                s->answer[s->answers++] = json_print(message);
+                s->answer[s->answers++] = compact(message);
         else
                 ck_assert_int_gt(asprintf(&s->answer[s->answers++], "why: %s", why), 0);
         if (s->on_answered)
                 s->on_answered(s);
 }
 
-static inline void on_event(void *arg, const cJSON *message)
+static inline void on_event(void *arg, const char *message, const char *client)
 {
         struct subject *s = arg;
 
         ck_assert(!s->inside && !s->ended);
         s->events++;
         free(s->last_event);
-        s->last_event = json_print(message);
+        s->last_event = compact(message);
+        snprintf(s->last_client, sizeof s->last_client, "%s", client ? client : "");
 }
 
-static const struct runtime_events subject_events = { on_started, on_ended, on_answer, on_event };
+static inline void on_noise(void *arg)
+{
+        ((struct subject *)arg)->noise++;
+}
+
+static const struct runtime_events subject_events = { on_started, on_ended, on_answer, on_event, on_noise };
 
 /* args: JSON or NULL. */
 static inline int subject_start(struct subject *s, struct harness *h, const char *args)
@@ -193,19 +212,26 @@ static inline int subject_start(struct subject *s, struct harness *h, const char
         return r;
 }
 
-static inline int subject_send_within(struct subject *s, const char *text, int64_t timeout_ms)
+/* *ret_command_id: of the MESSAGE command. */
+static inline int subject_send_as(struct subject *s, const char *client, const char *text, int64_t timeout_ms,
+        struct id *ret_command_id)
 {
-        struct command message = { .type = COMMAND_MESSAGE, .command_id = id_new(), .message = cJSON_Parse(text),
-                .timeout_ms = timeout_ms };
+        struct command message = { .type = COMMAND_MESSAGE, .command_id = id_new(), .message = strdup(text),
+                .client = strdup(client), .timeout_ms = timeout_ms };
         bool inside = s->inside;
         int r;
 
-        ck_assert_ptr_nonnull(message.message);
         s->inside = true;
         r = runtime_send(s->agent, &message);
         s->inside = inside;
-        cJSON_Delete(message.message);
+        *ret_command_id = message.command_id;
+        command_done(&message);
         return r;
+}
+
+static inline int subject_send_within(struct subject *s, const char *text, int64_t timeout_ms)
+{
+        return subject_send_as(s, "somebody", text, timeout_ms, &(struct id){ 0 });
 }
 
 static inline int subject_send(struct subject *s, const char *text)

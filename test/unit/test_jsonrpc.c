@@ -1,27 +1,10 @@
-#include "worker/jsonrpc.h"
+#include "common/jsonrpc.h"
 
 #include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static cJSON *parse(const char *text)
-{
-        struct json_error error;
-        cJSON *tree;
-
-        ck_assert_msg(json_parse(text, strlen(text), JSON_STRICT, &tree, &error) == 0, "%s: %s", text, error.detail);
-        return tree;
-}
-
-static void expect(const cJSON *tree, const char *text)
-{
-        char *printed = json_print(tree);
-
-        ck_assert_str_eq(printed, text);
-        free(printed);
-}
 
 static const struct {
         const char *text;
@@ -48,249 +31,124 @@ static const struct {
         { "{\"jsonrpc\":\"2.0\",\"id\":true,\"result\":1}", JSONRPC_INVALID, "\"id\" must be a string or a number" },
         { "{\"jsonrpc\":\"2.0\",\"method\":\"a\",\"params\":1}", JSONRPC_INVALID,
                 "\"params\" must be an object or an array" },
-        { "{\"jsonrpc\":\"2.0\",\"method\":\"a\",\"params\":null}", JSONRPC_INVALID,
-                "\"params\" must be an object or an array" },
+        { "{\"jsonrpc\":\"2.0\",\"method\":\"a\",\"params\":null}", JSONRPC_NOTIFICATION, NULL },
         { "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"a\",\"result\":1}", JSONRPC_INVALID,
                 "it has a \"method\" and a \"result\" or \"error\"" },
         { "{\"jsonrpc\":\"2.0\",\"id\":1}", JSONRPC_INVALID,
                 "an answer needs exactly one of \"result\" and \"error\"" },
         { "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":1,\"error\":{\"code\":1,\"message\":\"\"}}", JSONRPC_INVALID,
                 "an answer needs exactly one of \"result\" and \"error\"" },
-        { "{\"jsonrpc\":\"2.0\",\"id\":1,\"error\":\"x\"}", JSONRPC_INVALID,
-                "\"error\" needs an integer \"code\" and a string \"message\"" },
-        { "{\"jsonrpc\":\"2.0\",\"id\":1,\"error\":{\"code\":1.5,\"message\":\"x\"}}", JSONRPC_INVALID,
-                "\"error\" needs an integer \"code\" and a string \"message\"" },
+        { "{\"jsonrpc\":\"2.0\",\"id\":1,\"error\":\"x\"}", JSONRPC_RESPONSE, NULL },
+        { "{\"jsonrpc\":\"2.0\",\"id\":1,\"error\":{\"code\":\"E\",\"message\":\"x\"}}", JSONRPC_RESPONSE, NULL },
+        { "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":1,\"error\":null}", JSONRPC_RESPONSE, NULL },
+        { "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":null,\"error\":{}}", JSONRPC_RESPONSE, NULL },
+        { "{\"jsonrpc\":\"2.0\",\"id\":1,\"error\":null}", JSONRPC_INVALID,
+                "an answer needs exactly one of \"result\" and \"error\"" },
+        { " {\"\\u006asonrpc\":\"2\\u002e0\",\"id\" : 1 ,\"result\":{\"id\":2,\"id\":3}} ", JSONRPC_RESPONSE, NULL },
+        { "{\"jsonrpc\":\"2.0\",\"id\":1,\"i\\u0064\":1,\"result\":1}", JSONRPC_INVALID, "the name \"id\" appears twice" },
+        { "{\"jsonrpc\":\"2.0\",\"method\":\"a\",\"params\":[],\"params\":[]}", JSONRPC_INVALID,
+                "the name \"params\" appears twice" },
 };
 
 START_TEST(test_tells_what_a_message_is)
 {
-        cJSON *tree = parse(messages[_i].text);
-        const char *why = NULL;
+        struct jsonrpc message;
+        struct json_error error;
 
-        ck_assert_int_eq(jsonrpc_classify(tree, &why), messages[_i].kind);
+        ck_assert_int_eq(json_raw_check(messages[_i].text, strlen(messages[_i].text), 10, &error), 0);
+        jsonrpc_read(messages[_i].text, strlen(messages[_i].text), &message);
+        ck_assert_int_eq(message.kind, messages[_i].kind);
         if (messages[_i].why)
-                ck_assert_str_eq(why, messages[_i].why);
-        cJSON_Delete(tree);
+                ck_assert_str_eq(message.why, messages[_i].why);
 }
 END_TEST
 
-START_TEST(test_restores_the_id_that_it_rewrote)
+START_TEST(test_changes_nothing_but_the_id)
 {
-        const char *ids[] = { "1", "\"text\"", "null", "1.5", "9007199254740992" };
+        const char *ids[] = { "1", "\"text\"", "null", "1.0", "9007199254740993", "\"\\u0000\"" };
+        const char form[] = "{ \"jsonrpc\":\"2.0\",\t\"result\":{\"id\":1e400,\"a\":1,\"a\":-0.0},\"id\": %s }";
+        char with[128], *text;
+        struct jsonrpc message;
+        size_t len;
 
-        for (size_t i = 0; i < 5; i++) {
-                struct jsonrpc_id id;
-                char text[96];
-                cJSON *tree;
+        for (size_t i = 0; i < 6; i++) {
+                char expected[128];
 
-                snprintf(text, sizeof text, "{\"jsonrpc\":\"2.0\",\"id\":%s,\"method\":\"a\"}", ids[i]);
-                tree = parse(text);
-                jsonrpc_id_rewrite(tree, 42, &id);
-                expect(tree, "{\"jsonrpc\":\"2.0\",\"id\":42,\"method\":\"a\"}");
-                jsonrpc_id_restore(tree, &id);
-                ck_assert_ptr_null(id.text);
-                expect(tree, text);
-                cJSON_Delete(tree);
+                snprintf(with, sizeof with, form, ids[i]);
+                jsonrpc_read(with, strlen(with), &message);
+                ck_assert_uint_eq(message.id.len, strlen(ids[i]));
+                ck_assert(memcmp(message.id.text, ids[i], message.id.len) == 0);
+                text = jsonrpc_with_id(&message, json_raw_of("42"), &len);
+                snprintf(expected, sizeof expected, form, "42");
+                ck_assert_str_eq(text, expected);
+                ck_assert_uint_eq(len, strlen(text));
+                free(text);
         }
-}
-END_TEST
-
-START_TEST(test_restores_an_id_over_a_string)
-{
-        cJSON *request = parse("{\"id\":\"theirs\"}"), *response = parse("{\"id\":\"ours\"}");
-        struct jsonrpc_id id;
-
-        jsonrpc_id_rewrite(request, 1, &id);
-        jsonrpc_id_restore(response, &id);
-        expect(response, "{\"id\":\"theirs\"}");
-        cJSON_Delete(request);
-        cJSON_Delete(response);
 }
 END_TEST
 
 START_TEST(test_reads_only_numbers_that_it_can_have_given)
 {
-        const char *wrong[] = { "0", "-1", "1.5", "1e300", "\"1\"", "null" };
-        cJSON *tree = parse("{\"id\":9007199254740992}");
+        const char *wrong[] = { "0", "-1", "1.5", "1e300", "\"1\"", "null", "9007199254740994" };
+        const char *right[] = { "9007199254740992", "1", "1.0", "1e0" };
         uint64_t number = 0;
 
-        ck_assert_int_eq(jsonrpc_id_number(tree, &number), 0);
-        ck_assert_uint_eq(number, UINT64_C(9007199254740992));
-        cJSON_Delete(tree);
-        for (size_t i = 0; i < 6; i++) {
-                char text[32];
-
-                snprintf(text, sizeof text, "{\"id\":%s}", wrong[i]);
-                tree = parse(text);
-                ck_assert_int_eq(jsonrpc_id_number(tree, &number), -EINVAL);
-                cJSON_Delete(tree);
+        for (size_t i = 0; i < 4; i++) {
+                ck_assert_int_eq(jsonrpc_number(json_raw_of(right[i]), &number), 0);
+                ck_assert_uint_eq(number, i ? 1 : UINT64_C(9007199254740992));
         }
-        tree = parse("{}");
-        ck_assert_int_eq(jsonrpc_id_number(tree, &number), -EINVAL);
-        cJSON_Delete(tree);
+        for (size_t i = 0; i < 7; i++)
+                ck_assert_int_eq(jsonrpc_number(json_raw_of(wrong[i]), &number), -EINVAL);
+        ck_assert_int_eq(jsonrpc_number(json_raw_of(NULL), &number), -EINVAL);
+}
+END_TEST
+
+static const struct {
+        const char *method, *params, *value;
+        enum jsonrpc_named named;
+} named[] = {
+        { "notifications/cancelled", "{\"requestId\":1.0,\"reason\":\"x\"}", "1.0", JSONRPC_NAMES_REQUEST },
+        { "$/cancelRequest", "{\"id\":\"a\"}", "\"a\"", JSONRPC_NAMES_REQUEST },
+        { "$/cancel_request", "{\"requestId\":7}", "7", JSONRPC_NAMES_REQUEST },
+        { "$\\/cancel_request", "{\"request\\u0049d\":7}", "7", JSONRPC_NAMES_REQUEST },
+        { "notifications/progress", "{\"progressToken\":3,\"progress\":1}", "3", JSONRPC_NAMES_TOKEN },
+        { "notifications/progress", "{\"progress\":1}", NULL, JSONRPC_NAMES_TOKEN },
+        { "notifications/cancelled", "{\"requestId\":1,\"requestId\":2}", NULL, JSONRPC_NAMES_REQUEST },
+        { "notifications/cancelled", "[1]", NULL, JSONRPC_NAMES_REQUEST },
+        { "notifications/message", "{\"requestId\":1}", NULL, JSONRPC_NAMES_NOTHING },
+};
+
+START_TEST(test_finds_what_a_notification_names)
+{
+        struct json_raw value = { 0 };
+        struct jsonrpc message;
+        char text[160];
+
+        snprintf(text, sizeof text, "{\"jsonrpc\":\"2.0\",\"method\":\"%s\",\"params\":%s}", named[_i].method, named[_i].params);
+        jsonrpc_read(text, strlen(text), &message);
+        ck_assert_int_eq(jsonrpc_named(&message, &value), named[_i].named);
+        if (named[_i].value)
+                ck_assert(value.len == strlen(named[_i].value) && memcmp(value.text, named[_i].value, value.len) == 0);
+        else
+                ck_assert_ptr_null(value.text);
 }
 END_TEST
 
 START_TEST(test_makes_messages)
 {
-        cJSON *tree = jsonrpc_result(cJSON_CreateObject());
+        char *text = jsonrpc_result(json_raw_of("{}"), json_raw_of("null"));
 
-        expect(tree, "{\"jsonrpc\":\"2.0\",\"result\":{},\"id\":null}");
-        cJSON_Delete(tree);
-        tree = jsonrpc_error(-3, "no");
-        expect(tree, "{\"jsonrpc\":\"2.0\",\"error\":{\"code\":-3,\"message\":\"no\"},\"id\":null}");
-        cJSON_Delete(tree);
-        tree = jsonrpc_call(5, "m", cJSON_CreateArray());
-        expect(tree, "{\"jsonrpc\":\"2.0\",\"id\":5,\"method\":\"m\",\"params\":[]}");
-        cJSON_Delete(tree);
-        tree = jsonrpc_call(0, "m", NULL);
-        expect(tree, "{\"jsonrpc\":\"2.0\",\"method\":\"m\"}");
-        cJSON_Delete(tree);
-}
-END_TEST
-
-static size_t until_failure; /* allocations; SIZE_MAX: none fails */
-
-static void *failing_malloc(size_t size)
-{
-        if (until_failure == 0)
-                return NULL;
-        until_failure -= until_failure != SIZE_MAX;
-        return malloc(size);
-}
-
-static cJSON *make_message(int which, cJSON *take_item)
-{
-        return which == 0 ? jsonrpc_result(take_item) : jsonrpc_call(1, "m", take_item);
-}
-
-START_TEST(test_returns_null_when_memory_ends)
-{
-        cJSON_Hooks hooks = { failing_malloc, free };
-
-        cJSON_InitHooks(&hooks);
-        for (int which = 0; which < 3; which++) {
-                cJSON *tree = NULL;
-                size_t failures = 0;
-
-                for (; !tree; failures++) {
-                        cJSON *item;
-
-                        until_failure = SIZE_MAX;
-                        item = which < 2 ? cJSON_CreateObject() : NULL;
-                        until_failure = failures;
-                        tree = which < 2 ? make_message(which, item) : jsonrpc_error(1, "x");
-                }
-                ck_assert_uint_gt(failures, 3);
-                cJSON_Delete(tree);
-        }
-        cJSON_InitHooks(NULL);
-}
-END_TEST
-
-static uint64_t add(struct jsonrpc_pending *pending, int64_t deadline)
-{
-        struct jsonrpc_request *request;
-
-        ck_assert_int_eq(jsonrpc_pending_add(pending, deadline, &request), 0);
-        request->client = (struct jsonrpc_id){ .type = cJSON_String, .text = strdup("x") };
-        request->command_id.b[0] = (uint8_t)request->number;
-        return request->number;
-}
-
-START_TEST(test_finds_each_request_once)
-{
-        struct jsonrpc_pending pending;
-        struct jsonrpc_request request;
-        uint64_t numbers[1000];
-
-        jsonrpc_pending_init(&pending);
-        ck_assert_int_eq(jsonrpc_pending_take(&pending, 1, &request), -ENOENT);
-        for (int i = 0; i < 1000; i++)
-                numbers[i] = add(&pending, 1000 + i);
-        for (int i = 0; i < 1000; i++) {
-                uint64_t number = numbers[(i * 7) % 1000];
-
-                ck_assert_int_eq(jsonrpc_pending_take(&pending, number, &request), 0);
-                ck_assert_uint_eq(request.command_id.b[0], (uint8_t)number);
-                jsonrpc_id_done(&request.client);
-                ck_assert_int_eq(jsonrpc_pending_take(&pending, number, &request), -ENOENT);
-        }
-        ck_assert_uint_eq(pending.count, 0);
-        ck_assert_ptr_null(pending.requests); /* a burst leaves no memory behind */
-        ck_assert_int_eq(jsonrpc_pending_take(&pending, 0, &request), -ENOENT);
-        jsonrpc_pending_done(&pending);
-}
-END_TEST
-
-START_TEST(test_gives_numbers_once_when_an_old_request_stays)
-{
-        struct jsonrpc_pending pending;
-        struct jsonrpc_request request;
-        uint64_t old[3], last = 0;
-
-        jsonrpc_pending_init(&pending);
-        for (int i = 0; i < 3; i++)
-                old[i] = add(&pending, INT64_MAX);
-        for (int i = 0; i < 10000; i++) {
-                uint64_t number = add(&pending, 1);
-
-                ck_assert_uint_gt(number, last);
-                last = number;
-                ck_assert_int_eq(jsonrpc_pending_take(&pending, number, &request), 0);
-                jsonrpc_id_done(&request.client);
-        }
-        ck_assert_uint_le(pending.size, 16);
-        for (int i = 0; i < 3; i++) {
-                ck_assert_int_eq(jsonrpc_pending_take(&pending, old[i], &request), 0);
-                jsonrpc_id_done(&request.client);
-        }
-        jsonrpc_pending_done(&pending);
-}
-END_TEST
-
-START_TEST(test_expires_what_is_due_and_nothing_else)
-{
-        struct jsonrpc_pending pending;
-        struct jsonrpc_request request;
-        int count = 0;
-
-        jsonrpc_pending_init(&pending);
-        for (int i = 0; i < 100; i++)
-                add(&pending, 1000 + (i * 37) % 100);
-        ck_assert_int_eq(pending.earliest, 1000);
-        ck_assert_int_eq(jsonrpc_pending_expire(&pending, 999, &request), -ENOENT);
-        while (jsonrpc_pending_expire(&pending, 1049, &request) == 0) {
-                ck_assert_int_le(request.deadline, 1049);
-                jsonrpc_id_done(&request.client);
-                count++;
-        }
-        ck_assert_int_eq(count, 50);
-        ck_assert_int_eq(pending.earliest, 1050);
-        add(&pending, 500);
-        ck_assert_int_eq(pending.earliest, 500);
-        ck_assert_int_eq(jsonrpc_pending_expire(&pending, 500, &request), 0);
-        jsonrpc_id_done(&request.client);
-        while (jsonrpc_pending_expire(&pending, INT64_MAX, &request) == 0) {
-                jsonrpc_id_done(&request.client);
-                count++;
-        }
-        ck_assert_int_eq(count, 100);
-        ck_assert_int_eq(pending.earliest, INT64_MAX);
-        jsonrpc_pending_done(&pending);
-}
-END_TEST
-
-START_TEST(test_refuses_more_than_it_may_hold)
-{
-        struct jsonrpc_pending pending;
-        struct jsonrpc_request *request;
-
-        jsonrpc_pending_init(&pending);
-        for (int i = 0; i < JSONRPC_PENDING_MAX; i++)
-                add(&pending, 1);
-        ck_assert_int_eq(jsonrpc_pending_add(&pending, 1, &request), -EAGAIN);
-        jsonrpc_pending_done(&pending); /* frees the ids of all */
+        ck_assert_str_eq(text, "{\"jsonrpc\":\"2.0\",\"result\":{},\"id\":null}");
+        free(text);
+        text = jsonrpc_error(-3, "no\"", json_raw_of("\"x\""));
+        ck_assert_str_eq(text, "{\"jsonrpc\":\"2.0\",\"error\":{\"code\":-3,\"message\":\"no\\\"\"},\"id\":\"x\"}");
+        free(text);
+        text = jsonrpc_call(5, "m", json_raw_of("[]"));
+        ck_assert_str_eq(text, "{\"jsonrpc\":\"2.0\",\"id\":5,\"method\":\"m\",\"params\":[]}");
+        free(text);
+        text = jsonrpc_call(0, "m", json_raw_of(NULL));
+        ck_assert_str_eq(text, "{\"jsonrpc\":\"2.0\",\"method\":\"m\"}");
+        free(text);
 }
 END_TEST
 
@@ -301,15 +159,10 @@ static Suite *suite(void)
 
         suite_add_tcase(all, c);
         tcase_add_loop_test(c, test_tells_what_a_message_is, 0, sizeof messages / sizeof *messages);
-        tcase_add_test(c, test_restores_the_id_that_it_rewrote);
-        tcase_add_test(c, test_restores_an_id_over_a_string);
+        tcase_add_loop_test(c, test_finds_what_a_notification_names, 0, sizeof named / sizeof *named);
+        tcase_add_test(c, test_changes_nothing_but_the_id);
         tcase_add_test(c, test_reads_only_numbers_that_it_can_have_given);
         tcase_add_test(c, test_makes_messages);
-        tcase_add_test(c, test_returns_null_when_memory_ends);
-        tcase_add_test(c, test_finds_each_request_once);
-        tcase_add_test(c, test_gives_numbers_once_when_an_old_request_stays);
-        tcase_add_test(c, test_expires_what_is_due_and_nothing_else);
-        tcase_add_test(c, test_refuses_more_than_it_may_hold);
         return all;
 }
 

@@ -1,7 +1,7 @@
 /* Messages that wait for their answer, with stand-ins for what carries and records them. */
 #include "master/messages.h"
 
-#include "common/json.h"
+#include "common/clock.h"
 #include "master/degraded.h"
 #include "master/mirror.h"
 #include "master/pools.h"
@@ -26,6 +26,8 @@ static char recorded[64];
 static struct id last_command;
 static uint64_t last_epoch;
 static int64_t last_timeout_ms;
+static char cancelled[64]; /* why, "": none was */
+static struct message *sent_message;
 static const char *away;
 static struct agent *known; /* by its id */
 
@@ -45,7 +47,12 @@ int registry_publish_command(struct registry *registry, const char *pool_name, c
         (void)process_id;
         publishes++;
         ck_assert_int_eq(command_decode(command, strlen(command), &decoded), 0);
-        last_command = decoded.command_id;
+        if (decoded.type == COMMAND_CANCEL)
+                snprintf(cancelled, sizeof cancelled, "%s", decoded.reason);
+        if (decoded.type == COMMAND_CANCEL)
+                ck_assert(id_equal(&decoded.message_id, &last_command));
+        else
+                last_command = decoded.command_id;
         last_epoch = decoded.epoch;
         last_timeout_ms = decoded.timeout_ms;
         command_done(&decoded);
@@ -60,7 +67,7 @@ int workers_send_command(struct workers *workers, const struct id *process_id, c
 {
         (void)workers;
         (void)process_id;
-        ck_assert_ptr_nonnull(strstr(command, "\"message\""));
+        ck_assert_ptr_nonnull(strstr(command, "\"message"));
         controls++;
         return control_result;
 }
@@ -126,7 +133,7 @@ static void setup(void)
 {
         static char name[] = "pool";
 
-        config = (struct pool_config){ .pool_name = name };
+        config = (struct pool_config){ .pool_name = name, .heartbeat_interval_ms = 2000 };
         pool = pool_new(&config, 1, 0);
         worker = (struct pool_worker){ .process_id = id_new(), .pool = pool };
         agent = (struct agent){ .agent_id = id_new(), .pool = pool, .worker = &worker, .epoch = 1,
@@ -138,6 +145,7 @@ static void setup(void)
         publish_result = control_result = 0;
         away = NULL;
         known = NULL;
+        cancelled[0] = '\0';
         publishes = controls = records = 0;
         published = NULL;
 }
@@ -160,7 +168,7 @@ static void teardown(void)
         pool = pool_free(pool);
 }
 
-static void on_answer(void *arg, enum message_result result, const cJSON *message, const char *detail)
+static void on_answer(void *arg, enum message_result result, const char *message, const char *detail)
 {
         struct answer *answer = arg;
 
@@ -172,26 +180,18 @@ static void on_answer(void *arg, enum message_result result, const cJSON *messag
 
 static int ask(struct answer *answer, int64_t timeout_ms)
 {
-        struct json_error error;
-        static const char text[] = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"work\"}";
-        cJSON *tree;
-        int r;
+        static char text[] = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"work\"}", client[] = "c";
 
-        ck_assert_int_eq(json_parse(text, strlen(text), JSON_STRICT, &tree, &error), 0);
         tell(0);
-        r = messages_send(master.messages, &agent, tree, timeout_ms, answer ? on_answer : NULL, answer);
-        cJSON_Delete(tree);
-        return r;
+        return messages_send(master.messages, &agent, text, client, timeout_ms, answer ? on_answer : NULL, answer, &sent_message);
 }
 
 static void reply_with(const char *text)
 {
-        struct reply reply = { .type = REPLY_ANSWER, .command_id = last_command };
-        struct json_error error;
+        struct reply reply = { .type = REPLY_ANSWER, .command_id = last_command, .message = strdup(text) };
 
-        ck_assert_int_eq(json_parse(text, strlen(text), JSON_STRICT, &reply.message, &error), 0);
         messages_reply(master.messages, &reply);
-        cJSON_Delete(reply.message);
+        reply_done(&reply);
 }
 
 /* --- tests --- */
@@ -234,6 +234,39 @@ START_TEST(test_gives_up_when_the_deadline_passes)
         ck_assert_str_eq(recorded, "work timeout");
         reply_with("{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":7}");
         tell(-ENOENT); /* and whatever becomes of it now */
+        ck_assert_uint_eq(answer.count, 1);
+}
+END_TEST
+
+START_TEST(test_tells_the_agent_when_the_deadline_passes)
+{
+        static struct answer answer;
+
+        ask(&answer, 1);
+        tell(0);
+        known = &agent;
+        while (answer.count == 0)
+                event_base_loop(master.base, EVLOOP_ONCE);
+        ck_assert_int_eq(answer.result, MESSAGE_TIMEOUT);
+        ck_assert_str_eq(cancelled, "the agent did not answer in time");
+        ck_assert_int_gt(agent.idle_since, clock_mono_ms()); /* it may work on it still: its worker will say */
+}
+END_TEST
+
+START_TEST(test_tells_the_agent_when_nobody_waits_any_more)
+{
+        static struct answer answer;
+
+        ask(&answer, 10000);
+        tell(0);
+        known = &agent;
+        messages_cancel(sent_message, "the client has gone");
+        ck_assert_uint_eq(answer.count, 1);
+        ck_assert_int_eq(answer.result, MESSAGE_FAILED);
+        ck_assert_str_eq(answer.detail, "the client has gone");
+        ck_assert_str_eq(cancelled, "the client has gone");
+        ck_assert_uint_eq(messages_waiting(master.messages), 0);
+        reply_with("{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":7}");
         ck_assert_uint_eq(answer.count, 1);
 }
 END_TEST
@@ -482,6 +515,8 @@ int main(void)
         tcase_add_test(all, test_answers_once_when_the_reply_comes_twice);
         tcase_add_test(all, test_records_a_failure_when_the_answer_is_an_error);
         tcase_add_test(all, test_gives_up_when_the_deadline_passes);
+        tcase_add_test(all, test_tells_the_agent_when_the_deadline_passes);
+        tcase_add_test(all, test_tells_the_agent_when_nobody_waits_any_more);
         tcase_add_test(all, test_fails_all_of_an_agent_when_it_is_gone);
         tcase_add_test(all, test_takes_the_control_socket_when_redis_is_away);
         tcase_add_test(all, test_takes_the_control_socket_when_the_worker_has_no_redis);

@@ -44,7 +44,7 @@ START_TEST(test_gives_defaults_when_only_the_runtime_is_set)
         ck_assert_int_eq(pool_config_stop_signal(&config->runtime), SIGTERM);
         ck_assert_ptr_null(config->runtime.umask);
         ck_assert_int_eq(config->runtime.nice, 0);
-        ck_assert_int_eq(config->runtime.max_line_bytes, 1 << 20);
+        ck_assert_int_eq(config->runtime.max_line_bytes, 16 << 20);
         ck_assert_int_eq(config->runtime.queue_bytes, 1 << 20);
         ck_assert_int_eq(config->runtime.log_bytes_per_second, 1 << 16);
         ck_assert_int_eq(config->restart.policy, POOL_PERMANENT);
@@ -84,7 +84,9 @@ static const char *const every_setting =
         "{\"role_type\":\"r\",\"project_id\":\"6f1c8a52-3a55-4f0b-9d3e-0c7c0c5f9e11\",\"max_idle_time\":61,"
         "\"runtime\":{\"type\":\"command\",\"argv\":[\"a\",\"${args.x}${args.y-z}\"],"
         "\"env\":{\"KEY\":\"secret\"},\"directory\":\"/tmp\",\"wait_ready\":true,\"ready_method\":\"tools/list\","
-        "\"credentials\":{\"key\":\"/k\"},\"stop_signal\":\"USR2\",\"umask\":\"027\",\"nice\":-3,\"max_line_bytes\":2001,\"queue_bytes\":2002,\"log_bytes_per_second\":2003},\"probe\":{"
+        "\"credentials\":{\"key\":\"/k\"},\"stop_signal\":\"USR2\",\"umask\":\"027\",\"nice\":-3,"
+        "\"cancel_method\":\"$/cancel_request\",\"strict_stdout\":true,"
+        "\"max_line_bytes\":2001,\"max_depth\":100,\"queue_bytes\":2002,\"log_bytes_per_second\":2003,\"log_line_bytes\":2004},\"probe\":{"
         "\"method\":\"ping\",\"interval_seconds\":3,\"timeout_ms\":4,\"failures\":5},\"restart\":{"
         "\"policy\":\"transient\",\"intensity\":1,\"period_seconds\":2,\"delay_ms\":3,\"delay_max_ms\":4,"
         "\"healthy_seconds\":5},\"breaker\":{\"threshold\":6,\"window_seconds\":7,\"cooldown_seconds\":8,\"auto_reset\":false},"

@@ -110,6 +110,40 @@ START_TEST(test_counts_idle_time_anew_when_it_starts_again)
 }
 END_TEST
 
+START_TEST(test_does_not_end_the_agent_while_it_emits)
+{
+        struct id id = idle_agent(IDLE_S);
+
+        for (int i = 0; i < 10; i++) {
+                wait_until(now + 50000);
+                pool_active(agent_at(&id), false, now);
+        }
+        ck_assert_str_eq(acts(), "");
+        wait_until(now + 59999);
+        ck_assert_str_eq(acts(), "");
+        wait_until(now + 1);
+        check_ended(&id);
+}
+END_TEST
+
+/* Its worker says so with each heartbeat, so that the time begins two of them after the last. */
+START_TEST(test_does_not_end_the_agent_while_a_request_is_unanswered)
+{
+        struct id id = idle_agent(IDLE_S);
+        int64_t slack = 2 * pool_config(pool)->heartbeat_interval_ms;
+
+        for (int i = 0; i < 200; i++) {
+                wait_until(now + 1000);
+                pool_active(agent_at(&id), true, now);
+                pool_active(agent_at(&id), false, now); /* never earlier */
+        }
+        wait_until(now + 59999 + slack);
+        ck_assert_str_eq(acts(), "");
+        wait_until(now + 1);
+        check_ended(&id);
+}
+END_TEST
+
 START_TEST(test_counts_idle_time_anew_when_a_new_master_finds_it)
 {
         struct agent *agent = agent_new();
@@ -148,6 +182,8 @@ END_TEST
 static void add(TCase *tcase)
 {
         tcase_add_test(tcase, test_ends_the_agent_when_it_was_idle_for_its_time);
+        tcase_add_test(tcase, test_does_not_end_the_agent_while_it_emits);
+        tcase_add_test(tcase, test_does_not_end_the_agent_while_a_request_is_unanswered);
         tcase_add_test(tcase, test_says_why_when_an_idle_agent_is_gone);
         tcase_add_test(tcase, test_never_ends_the_agent_when_its_time_is_zero);
         tcase_add_test(tcase, test_counts_idle_time_from_the_last_message);

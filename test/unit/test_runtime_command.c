@@ -373,7 +373,7 @@ static const struct {
                  "\"{\\\"jsonrpc\\\":\\\"2.0\\\",\\\"method\\\":\\\"a\"", -1, 9, true },
         { "broken_json", "wrote a line that is not JSON-RPC: the text ends too early; it begins "
                          "\"{\\\"jsonrpc\\\":\\\"2.0\\\",\\\"method\\\":\"", -1, 9, true },
-        { "deep", "wrote a line that is not JSON-RPC: nested more than 32 levels deep; it begins "
+        { "deep", "wrote a line that is not JSON-RPC: nested deeper than the pool's runtime.max_depth; it begins "
                   "\"{\\\"jsonrpc\\\":\\\"2.0\\\",\\\"method\\\":\\\"x\\\"\"", -1, 9, true },
         { "banner", "wrote a line that is not JSON-RPC: expected a value; it begins \"Welcome to « agent »!\"", -1, 9,
                 true },
@@ -386,6 +386,7 @@ static const struct {
 
 START_TEST(test_ends_with_the_reason)
 {
+        h.config.runtime.strict_stdout = true;
         begin(endings[_i].mode);
         if (endings[_i].ask)
                 ask_and_end();
@@ -493,14 +494,194 @@ START_TEST(test_bounds_the_queue_when_the_agent_stops_reading)
 }
 END_TEST
 
-START_TEST(test_refuses_a_message_that_can_never_fit)
+START_TEST(test_takes_a_message_over_its_bound_when_nothing_waits)
 {
         h.config.runtime.queue_bytes = 64;
         begin("echo");
         ck_assert_int_eq(subject_send(&s, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"0123456789012345678901234567890123456789\"}"),
-                -EMSGSIZE);
+                0);
+        RUN_UNTIL(&h, s.answers == 1);
+        finish();
+}
+END_TEST
+
+/* What the agent did with the request is in its answer: a line of the log, or the request's failure. */
+static const struct {
+        const char *mode, *answer;
+        int noise;
+} oddities[] = {
+        { "banner_then_echo", "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"a\":1}}", 3 },
+        { "bom_then_echo", "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"a\":1}}", 0 },
+        { "null_error", "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":7,\"error\":null}", 0 },
+        { "text_code", "{\"jsonrpc\":\"2.0\",\"id\":1,\"error\":{\"code\":\"E7\",\"message\":\"x\"}}", 0 },
+        { "latin1", "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":\"\xef\xbf\xbd\"}", 0 },
+        { "long_answer", "why: the agent's answer cannot be passed on: wrote a line of more than 1048576 bytes (max_line_bytes)", 1 },
+        { "long_answer_id_last", "why: the agent's answer cannot be passed on: wrote a line of more than 1048576 bytes (max_line_bytes)",
+                1 },
+        { "deep_answer", "why: the agent's answer cannot be passed on: nested deeper than the pool's runtime.max_depth", 1 },
+        { "broken_answer", "why: the agent's answer cannot be passed on: expected a value", 1 },
+        { "two_results", "why: the agent's answer cannot be passed on: the name \"result\" appears twice", 1 },
+};
+
+START_TEST(test_lives_on_when_a_line_is_odd)
+{
+        begin(oddities[_i].mode);
+        ck_assert_int_eq(subject_send(&s, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"x\",\"params\":{\"a\":1}}"), 0);
+        RUN_UNTIL(&h, s.answers == 1 || s.ended);
+        ck_assert_int_eq(s.ended, 0);
+        ck_assert_str_eq(s.answer[0], oddities[_i].answer);
+        ck_assert_int_eq(s.noise, oddities[_i].noise);
+        ck_assert_int_eq(subject_send(&s, "{\"jsonrpc\":\"2.0\",\"id\":\"2\",\"method\":\"still\"}"), 0);
+        RUN_UNTIL(&h, s.answers == 2);
+        ck_assert_str_eq(s.answer[1], "{\"jsonrpc\":\"2.0\",\"id\":\"2\",\"result\":\"there\"}");
+        finish();
+}
+END_TEST
+
+START_TEST(test_warns_of_an_answer_that_fits_nothing)
+{
+        char *log;
+
+        begin("wrong_ids");
         ck_assert_int_eq(subject_send(&s, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"x\"}"), 0);
         RUN_UNTIL(&h, s.answers == 1);
+        ck_assert_str_eq(s.answer[0], "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":\"right\"}");
+        log = harness_log(&h);
+        ck_assert_ptr_nonnull(strstr(log, "agent.answer_unknown"));
+        ck_assert_ptr_nonnull(strstr(log, " id=\"\\\"1\\\"\""));
+        free(log);
+        finish();
+}
+END_TEST
+
+START_TEST(test_passes_values_on_as_they_are_spelled)
+{
+        static const char *const values[] = { "[9007199254740993,1.0,-0.0,1e400,0.1234567890123456789012345678901]",
+                "[\"\\u0000\",\"\\ud800\",\"\\/\"]", "{\"a\":1,\"a\":2,\"\":{\"a\":1,\"a\":2}}" };
+        char text[256];
+
+        begin("spells");
+        for (int i = 0; i < 3; i++) {
+                snprintf(text, sizeof text, "{\"jsonrpc\":\"2.0\",\"id\":1.0,\"method\":\"x\",\"params\":%s}", values[i]);
+                ck_assert_int_eq(subject_send(&s, text), 0);
+                RUN_UNTIL(&h, s.answers == i + 1);
+                snprintf(text, sizeof text, "{\"jsonrpc\":\"2.0\",\"id\":1.0,\"result\":%s}", values[i]);
+                ck_assert_str_eq(s.answer[i], text);
+        }
+        finish();
+}
+END_TEST
+
+static void send_as(const char *client, const char *text)
+{
+        ck_assert_int_eq(subject_send_as(&s, client, text, PATIENCE_MS, &(struct id){ 0 }), 0);
+}
+
+/* The agent emits each line that it reads, in a string. */
+START_TEST(test_cancels_only_what_the_client_has)
+{
+        const char *const requests[] = { "{\"jsonrpc\":\"2.0\",\"id\":1001,\"method\":\"a\"}",
+                "{\"jsonrpc\":\"2.0\",\"id\":\"1001\",\"method\":\"b\"}" };
+        const char *const methods[][2] = { { "notifications/cancelled", "requestId" }, { "$/cancelRequest", "id" },
+                { "$/cancel_request", "requestId" } };
+        char text[160], expected[160];
+
+        begin("mirrors");
+        send_as("one", requests[0]);
+        send_as("other", requests[0]);
+        send_as("other", requests[1]);
+        RUN_UNTIL(&h, s.events == 3);
+        for (int i = 0; i < 3; i++) {
+                snprintf(text, sizeof text, "{\"jsonrpc\":\"2.0\",\"method\":\"%s\",\"params\":{\"%s\":1001}}", methods[i][0],
+                        methods[i][1]);
+                send_as("other", text);
+                RUN_UNTIL(&h, s.events == 4 + i);
+                snprintf(expected, sizeof expected, "{\"jsonrpc\":\"2.0\",\"method\":\"read\",\"params\":[{\"jsonrpc\":\"2.0\","
+                                                    "\"method\":\"%s\",\"params\":{\"%s\":2}}]}", methods[i][0], methods[i][1]);
+                ck_assert_str_eq(s.last_event, expected);
+        }
+        /* Nobody's, another's, the agent's own number. */
+        send_as("third", "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{\"requestId\":1001}}");
+        send_as("one", "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{\"requestId\":2}}");
+        send_as("one", "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{\"requestId\":\"1001\"}}");
+        send_as("one", "{\"jsonrpc\":\"2.0\",\"method\":\"end\"}");
+        RUN_UNTIL(&h, s.events == 7);
+        ck_assert_ptr_nonnull(strstr(s.last_event, "\"end\""));
+        finish();
+}
+END_TEST
+
+START_TEST(test_tells_progress_only_to_whom_it_belongs)
+{
+        begin("progresses");
+        send_as("one", "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"a\",\"params\":{\"_meta\":{\"progressToken\":1}}}");
+        RUN_UNTIL(&h, s.events == 1);
+        ck_assert_str_eq(s.last_client, "one");
+        ck_assert_str_eq(s.last_event, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":{\"progressToken\":1}}");
+        send_as("other", "{\"params\":{\"_meta\":{\"progressToken\":\"1\"}},\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"a\"}");
+        RUN_UNTIL(&h, s.events == 2);
+        ck_assert_str_eq(s.last_client, "other");
+        ck_assert_str_eq(s.last_event, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":{\"progressToken\":\"1\"}}");
+        send_as("one", "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"a\",\"params\":{}}"); /* a token that nobody gave */
+        RUN_UNTIL(&h, s.answers == 3);
+        ck_assert_int_eq(s.events, 2);
+        finish();
+}
+END_TEST
+
+START_TEST(test_tells_the_agent_when_nobody_waits_any_more)
+{
+        struct id first, second;
+
+        begin("mirrors");
+        ck_assert_int_eq(subject_send_as(&s, "c", "{\"jsonrpc\":\"2.0\",\"id\":8,\"method\":\"a\"}", PATIENCE_MS, &first), 0);
+        ck_assert_int_eq(subject_send_as(&s, "c", "{\"jsonrpc\":\"2.0\",\"id\":9,\"method\":\"a\"}", 1, &second), 0);
+        RUN_UNTIL(&h, s.answers == 1 && s.events == 3);
+        ck_assert_str_eq(s.answer[0], "why: the agent did not answer within the message's timeout");
+        ck_assert_ptr_nonnull(strstr(s.last_event, "\"method\":\"notifications/cancelled\",\"params\":{\"requestId\":2,\"reason\":\"the "
+                                                   "agent did not answer within the message's timeout\"}"));
+        ck_assert(runtime_works_on(s.agent));
+        ck_assert_uint_eq(runtime_in_flight(s.agent), 1);
+        runtime_cancel(s.agent, &first, "gone");
+        runtime_cancel(s.agent, &first, "gone");
+        runtime_cancel(s.agent, &second, "gone");
+        ck_assert_uint_eq(runtime_in_flight(s.agent), 0);
+        RUN_UNTIL(&h, s.events == 4);
+        ck_assert_ptr_nonnull(strstr(s.last_event, "{\"requestId\":1,\"reason\":\"gone\"}"));
+        subject_stop(&s, &h, true);
+        ck_assert_int_eq(s.answers, 1);
+        finish();
+}
+END_TEST
+
+START_TEST(test_tells_the_agent_nothing_when_it_has_no_method_for_that)
+{
+        struct id command;
+
+        *h.config.runtime.cancel_method = '\0';
+        begin("mirrors");
+        ck_assert_int_eq(subject_send_as(&s, "c", "{\"jsonrpc\":\"2.0\",\"id\":8,\"method\":\"a\"}", PATIENCE_MS, &command), 0);
+        runtime_cancel(s.agent, &command, "gone");
+        ck_assert(runtime_works_on(s.agent));
+        send_as("c", "{\"jsonrpc\":\"2.0\",\"method\":\"end\"}");
+        RUN_UNTIL(&h, s.events == 2);
+        ck_assert_ptr_nonnull(strstr(s.last_event, "\"end\""));
+        finish();
+}
+END_TEST
+
+START_TEST(test_logs_stderr_in_whole_characters_and_marked_parts)
+{
+        char *log;
+
+        begin("odd_stderr");
+        ck_assert_int_eq(subject_send(&s, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"x\"}"), 0);
+        RUN_UNTIL(&h, s.answers == 1);
+        subject_stop(&s, &h, true);
+        log = harness_log(&h);
+        ck_assert_ptr_nonnull(strstr(log, "xxx\xe2\x80\xa6\""));          /* the first part ends in … */
+        ck_assert_ptr_nonnull(strstr(log, "line=\"\xe2\x80\xa6\xc3\xa4y\"")); /* the last begins with …, and no character is cut */
+        free(log);
         finish();
 }
 END_TEST
@@ -940,7 +1121,15 @@ static Suite *suite(void)
         tcase_add_test(c, test_gives_up_a_request_when_its_time_is_over);
         tcase_add_test(c, test_refuses_when_too_many_requests_wait);
         tcase_add_test(c, test_bounds_the_queue_when_the_agent_stops_reading);
-        tcase_add_test(c, test_refuses_a_message_that_can_never_fit);
+        tcase_add_test(c, test_takes_a_message_over_its_bound_when_nothing_waits);
+        tcase_add_loop_test(c, test_lives_on_when_a_line_is_odd, 0, sizeof oddities / sizeof *oddities);
+        tcase_add_test(c, test_warns_of_an_answer_that_fits_nothing);
+        tcase_add_test(c, test_passes_values_on_as_they_are_spelled);
+        tcase_add_test(c, test_cancels_only_what_the_client_has);
+        tcase_add_test(c, test_tells_progress_only_to_whom_it_belongs);
+        tcase_add_test(c, test_tells_the_agent_when_nobody_waits_any_more);
+        tcase_add_test(c, test_tells_the_agent_nothing_when_it_has_no_method_for_that);
+        tcase_add_test(c, test_logs_stderr_in_whole_characters_and_marked_parts);
         tcase_add_test(c, test_serves_the_neighbour_when_one_floods);
         tcase_add_test(c, test_logs_stderr_up_to_the_cap_and_counts_the_rest);
         tcase_add_test(c, test_waits_for_the_probe_when_asked_to);

@@ -70,13 +70,13 @@ START_TEST(test_tells_each_what_it_listens_to_when_something_happens)
 {
         struct id mine = id_new(), other = id_new();
 
-        streams_add(streams, NULL, &everyone);
-        streams_add(streams, NULL, &mine);
+        streams_add(streams, NULL, &everyone, "a");
+        streams_add(streams, NULL, &mine, "a");
         streams_event(streams, "agent_spawned", &mine, "{1}");
         streams_event(streams, "agent_spawned", &other, "{2}");
         streams_event(streams, "worker_started", &everyone, "{3}");
-        streams_emitted(streams, &mine, "{4}");
-        streams_emitted(streams, &other, "{5}");
+        streams_emitted(streams, &mine, NULL, "{4}");
+        streams_emitted(streams, &other, NULL, "{5}");
         ck_assert_uint_eq(made[0].events, 3);
         ck_assert_str_eq(made[0].last, "worker_started {3}");
         ck_assert_uint_eq(made[1].events, 2);
@@ -86,8 +86,8 @@ END_TEST
 
 START_TEST(test_forgets_a_listener_when_it_is_gone)
 {
-        streams_add(streams, NULL, &everyone);
-        streams_add(streams, NULL, &everyone);
+        streams_add(streams, NULL, &everyone, "a");
+        streams_add(streams, NULL, &everyone, "a");
         made[0].on_gone(made[0].arg);
         streams_event(streams, "worker_started", &everyone, "{}");
         ck_assert_uint_eq(made[0].events, 0);
@@ -101,7 +101,7 @@ END_TEST
 START_TEST(test_keeps_no_listener_when_its_stream_was_never_made)
 {
         client_gone = true;
-        streams_add(streams, NULL, &everyone);
+        streams_add(streams, NULL, &everyone, "a");
         streams_event(streams, "worker_started", &everyone, "{}");
         streams = streams_free(streams);
 }

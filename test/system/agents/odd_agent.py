@@ -27,7 +27,7 @@ NONSENSE = {
     "NUL bytes": b'{"jsonrpc":"2.0",\0\0"method":"x"}\n',
     "deep JSON": b'{"jsonrpc":"2.0","method":"x","params":' + b"[" * 50000 + b"]" * 50000 + b"}\n",
     "broken JSON": b'{"jsonrpc":"2.0","method":"x",}{]\n',
-    "broken UTF-8": b'{"jsonrpc":"2.0","method":"\xff\xfe"}\n',
+    "no JSON": b"Listening on \xff\xfe\n",
 }
 
 
@@ -95,9 +95,11 @@ def main():
             threading.Thread(target=loud, args=(params["seconds"],), daemon=True).start()
             if "stream" in params:
                 answer(message, "loud")
+        elif method == "emit" and params["what"] == "64 MB answer":
+            answer(message, "x" * (64 << 20))
         elif method == "emit":
-            answer(message, "now")
             emit(NONSENSE[params["what"]])
+            answer(message, "now")
         elif method == "torn":
             emit(b'{"jsonrpc":"2.0","id":')
             os._exit(3)

@@ -145,6 +145,88 @@ def no_version():
     writes(b'{"method":"x"}\n')
 
 
+def answers_oddly(before, answer):
+    """Writes before, then answer with the first request's id in it, and goes on as an orderly agent."""
+    reader = requests()
+    request = next(reader)
+    write(before + answer.replace(b"%id", b"%d" % request["id"]).replace(b"%params", json.dumps(request.get("params")).encode()) + b"\n")
+    for request in reader:
+        result(request, "there")
+
+
+def banner_then_echo():
+    answers_oddly(b' \t \n\nWelcome!\n{"id":1,"level":"info"}\nnul \0\n', b'{"jsonrpc":"2.0","id":%id,"result":%params}')
+
+
+def bom_then_echo():
+    answers_oddly(b"", b'\xef\xbb\xbf  {"jsonrpc":"2.0",\r"id":%id,"result":%params} \r')
+
+
+def null_error():
+    answers_oddly(b"", b'{"jsonrpc":"2.0","id":%id,"result":7,"error":null}')
+
+
+def text_code():
+    answers_oddly(b"", b'{"jsonrpc":"2.0","id":%id,"error":{"code":"E7","message":"x"}}')
+
+
+def latin1():
+    answers_oddly(b"", b'{"jsonrpc":"2.0","id":%id,"result":"\xe9"}')
+
+
+def long_answer():
+    answers_oddly(b"", b'{"jsonrpc":"2.0","id":%id,"result":"' + b"x" * 3000000 + b'"}')
+
+
+def long_answer_id_last():
+    answers_oddly(b"", b'{"jsonrpc":"2.0","result":{"id":77,"x":"' + b"x" * 3000000 + b'"},"id":%id}')
+
+
+def deep_answer():
+    answers_oddly(b"", b'{"jsonrpc":"2.0","id":%id,"result":' + b"[" * 600 + b"]" * 600 + b"}")
+
+
+def broken_answer():
+    answers_oddly(b"", b'{"jsonrpc":"2.0","id":%id,"result":NaN}')
+
+
+def two_results():
+    answers_oddly(b"", b'{"jsonrpc":"2.0","id":%id,"result":1,"result":2}')
+
+
+def wrong_ids():
+    answers_oddly(b'{"jsonrpc":"2.0","id":"1","result":"wrong"}\n{"jsonrpc":"2.0","id":null,"result":"wrong"}\n',
+                  b'{"jsonrpc":"2.0","id":%id,"result":"right"}')
+
+
+def spells():
+    """The params as they were spelled, and nothing else, back as the result."""
+    for line in sys.stdin:
+        head, params = line.rstrip("\n").split(',"params":')
+        write(('{"jsonrpc":"2.0","id":' + str(json.loads(head + "}")["id"]) + ',"result":' + params + "\n").encode())
+
+
+def mirrors():
+    for line in sys.stdin:
+        write(b'{"jsonrpc":"2.0","method":"read","params":[' + line.strip().encode() + b"]}\n")
+
+
+def progresses():
+    for request in requests():
+        token = request["params"].get("_meta", {}).get("progressToken", 4711)
+        send({"method": "notifications/progress", "params": {"progressToken": token}})
+        if token == 4711:
+            for number in (1, 2, request["id"]):
+                result({"id": number}, "done")
+
+
+def odd_stderr():
+    for request in requests():
+        sys.stderr.buffer.write(b"x" * 1023 + "äy\n".encode())
+        sys.stderr.flush()
+        result(request, "told")
+
+
 def blank_lines():
     next(requests())
     write(b'\n\r\n{"jsonrpc":"2.0","method":"after"}\r\n')
