@@ -169,7 +169,7 @@ ZSHDIR      ?= $(PREFIX)/share/zsh/$(if $(filter /usr,$(PREFIX)),vendor-completi
 FISHDIR     ?= $(PREFIX)/share/fish/vendor_completions.d
 CONFIG      := $(SYSCONFDIR)/agentpool/agentpool.json
 MANUALS     := $(patsubst etc/man/%,$(BUILD)/man/%,$(wildcard etc/man/*.[1-8]))
-PLACE       := sed -e 's|/usr/sbin/|$(PREFIX)/sbin/|' -e 's|/etc/|$(SYSCONFDIR)/|' -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|'
+PLACE       := sed -e 's|/usr/sbin/|$(PREFIX)/sbin/|' -e 's|/etc/|$(SYSCONFDIR)/|' -e 's|/usr/lib/agentpool/|$(LIBDIR)/|' -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|'
 
 man: $(MANUALS)
 $(BUILD)/man/%: etc/man/% $(wildcard etc/man/*.md) scripts/man $(BUILD)/agentpool
@@ -199,10 +199,10 @@ install: all man
 	$(Q)set -o pipefail; $(call each_installed,if [[ $$mode = +* ]]; then \
 	  $(PLACE) "$$file" | install -D -m "$${mode#+}" /dev/stdin "$(DESTDIR)$$where"; \
 	  else install -D -m "$$mode" "$$file" "$(DESTDIR)$$where"; fi)
-	$(Q)[ -e $(DESTDIR)$(CONFIG) ] || install -D -m 0640 etc/agentpool.json $(DESTDIR)$(CONFIG)
+	$(Q)[ -e $(DESTDIR)$(CONFIG) ] || $(PLACE) etc/agentpool.json | install -D -m 0640 /dev/stdin $(DESTDIR)$(CONFIG)
 uninstall:
 	$(Q)$(call each_installed,rm -f "$(DESTDIR)$$where")
-	$(Q)! cmp -s etc/agentpool.json $(DESTDIR)$(CONFIG) || rm -f $(DESTDIR)$(CONFIG)
+	$(Q)! $(PLACE) etc/agentpool.json | cmp -s - $(DESTDIR)$(CONFIG) || rm -f $(DESTDIR)$(CONFIG)
 	$(Q)for directory in $(LIBDIR) $(PREFIX)/include/agentpool $(DOCDIR) $(SYSCONFDIR)/agentpool; do \
 	  [ ! -d $(DESTDIR)$$directory ] || find $(DESTDIR)$$directory -depth -type d -empty -delete; done
 version:

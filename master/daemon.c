@@ -37,7 +37,7 @@ struct daemon {
         struct config *config;
         struct daemon_users users;
         const char *config_path;
-        char lock_path[PATH_MAX], listen_path[PATH_MAX], redis_socket[PATH_MAX], redis_log[PATH_MAX];
+        char lock_path[PATH_MAX], listen_path[PATH_MAX], redis_socket[PATH_MAX], redis_log[PATH_MAX], redis_program[PATH_MAX];
         char program[PATH_MAX]; /* absolute */
         char **check_argv;      /* argv with -t */
         int name_len;           /* of argv[0] */
@@ -269,13 +269,13 @@ static bool has_embedded_redis(const struct daemon *d)
         return strcmp(d->config->redis.url, "embedded:") == 0;
 }
 
-static int check_redis(const struct daemon *d)
+/* Debian's redis-tools has the server under another name, and no service that would be enabled along with it. */
+static int find_redis(struct daemon *d)
 {
-        char path[PATH_MAX];
-
-        if (!has_embedded_redis(d) || find_program("redis-server", path) == 0)
+        if (!has_embedded_redis(d) || find_program("redis-server", d->redis_program) == 0 ||
+                find_program("redis-check-rdb", d->redis_program) == 0)
                 return 0;
-        log_error("redis.missing", "detail=\"redis.url is embedded: and there is no redis-server in PATH; install it, or "
+        log_error("redis.missing", "detail=\"redis.url is embedded: and there is no redis-server in PATH; install redis-server or redis-tools, or "
                 "set redis.url to one that runs\"");
         return -ENOENT;
 }
@@ -401,7 +401,7 @@ static int begin(struct daemon *d, int argc, char **argv)
 
         if (r != 0)
                 return r;
-        if (check_redis(d) < 0)
+        if (find_redis(d) < 0)
                 return EX_CONFIG;
         if (delegation_take(d->config->cgroup, &d->delegation, reason, sizeof reason) < 0) {
                 log_error("cgroup.unusable", "reason=%s", LOG_Q(reason));
@@ -436,7 +436,7 @@ static int run_forker(struct daemon *d, char **argv)
         struct forker_roles roles = { .master = run_master, .worker = run_worker, .arg = d };
         struct forker_config config = { .listeners = d->listeners, .listener_count = d->listener_count,
                 .listeners_lent = d->lent, .lock = d->lock, .max_workers = (unsigned)d->config->max_workers_total,
-                .redis_argv = has_embedded_redis(d) ? redis : NULL,
+                .redis_argv = has_embedded_redis(d) ? redis : NULL, .redis_program = d->redis_program,
                 .shutdown_timeout_ms = (int)d->config->shutdown_timeout_ms,
                 .master_lease_ms = d->config->master_lease_ms, .upgrade_path = d->program,
                 .upgrade_argv = argv, .check_argv = d->check_argv };

@@ -53,8 +53,8 @@ static void start_redis(struct forker *f)
                 if (f->config->lock >= 0)
                         fcntl(f->config->lock, F_SETFD, 0); /* it is not to be gone before Redis is */
                 memcpy(&argv, &f->config->redis_argv, sizeof argv); /* execvp changes nothing, its type does not say so */
-                execvp(argv[0], argv);
-                log_error("redis.exec_failed", "program=%s error=%s", argv[0], strerrorname_np(errno));
+                execvp(f->config->redis_program, argv);
+                log_error("redis.exec_failed", "program=%s error=%s", f->config->redis_program, strerrorname_np(errno));
                 _exit(127);
         }
         if (pid < 0) {

@@ -62,6 +62,7 @@ struct forker_config {
         int lock;                   /* a descriptor that is kept open over an upgrade and by every child; -1: none */
         unsigned max_workers;       /* size of its table, all pools together */
         const char *const *redis_argv; /* embedded Redis to run; NULL: none */
+        const char *redis_program;             /* its file, as execvp finds it */
         int shutdown_timeout_ms;
         int64_t master_lease_ms;    /* a master that says nothing for so long is killed; 0: never */
         const char *upgrade_path;   /* the program that USR2 executes */

@@ -136,6 +136,15 @@ def test_refuses_when_embedded_redis_is_not_installed(idle):
     assert "redis-server" in answer.stderr and "redis.url" in answer.stderr
 
 
+def test_runs_debians_redis_tools_when_there_is_no_redis_server(make_daemon, run_base):
+    (run_base / "bin").mkdir()
+    for name in ("redis-check-rdb", "env"):
+        (run_base / "bin" / name).symlink_to(shutil.which(name))
+    daemon = make_daemon(env={"PATH": str(run_base / "bin")})
+    daemon.spawn()
+    assert "degraded" not in daemon.get("/readyz").json()
+
+
 def test_starts_again_when_the_last_one_was_killed(daemon):
     spawned = daemon.spawn()
     daemon.kill_everything()

@@ -51,6 +51,7 @@ def test_places_its_directories_in_what_it_installs(installed):
     for name in ("agentpool/lib/sysusers.d/agentpool.conf", "etc/logrotate.d/agentpool", "units/agentpoold.socket"):
         assert (installed / name).stat().st_mode & 0o777 == 0o644
     assert (installed / "etc/agentpool/agentpool.json").stat().st_mode & 0o777 == 0o640
+    assert '"/opt/agentpool/lib/agentpool/example-agent"' in (installed / "etc/agentpool/agentpool.json").read_text()
 
 
 def test_leaves_nothing_but_a_changed_configuration_when_uninstalled(installed, run_base):

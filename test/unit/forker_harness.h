@@ -152,6 +152,7 @@ static inline int run_forker(const char *leash_path, const int *listeners, int s
         struct forker_roles roles = { .master = run_master, .worker = run_worker, .arg = leash };
         struct forker_config config = { .listeners = listeners, .listener_count = LISTENERS, .lock = -1,
                 .max_workers = daemon_.max_workers ? daemon_.max_workers : 1000, .redis_argv = daemon_.redis_argv,
+                .redis_program = daemon_.redis_argv ? daemon_.redis_argv[0] : NULL,
                 .shutdown_timeout_ms = daemon_.shutdown_timeout_ms ? daemon_.shutdown_timeout_ms : 20000,
                 .master_lease_ms = daemon_.master_lease_ms, .upgrade_path = program, .upgrade_argv = upgrade_argv, .check_argv = daemon_.check_argv };
 
