@@ -1,4 +1,5 @@
 """GET /agents/{id}/logs: what agents print, kept in bounded files of their own, also after their end, and as it comes."""
+import json
 import os
 import re
 import uuid
@@ -10,9 +11,12 @@ PARROT = ("/bin/sh", "-c", 'while read -r line; do echo "$line" >&2; done')
 LINE = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (.*)$")
 
 
+def notification(method):
+    return {"jsonrpc": "2.0", "method": method}
+
+
 def note(daemon, agent, method):
-    message = {"jsonrpc": "2.0", "method": method}
-    assert daemon.post(f"/agents/{agent['agent_id']}/messages", message).status_code == 202
+    assert daemon.post(f"/agents/{agent['agent_id']}/messages", notification(method)).status_code == 202
 
 
 def logs(daemon, agent, **query):
@@ -22,7 +26,7 @@ def logs(daemon, agent, **query):
 
 
 def said(number):
-    return '{"jsonrpc":"2.0","method":"n%d"}' % number
+    return json.dumps(notification(f"n{number}"))  # the very bytes that were sent
 
 
 def test_keeps_what_an_agent_printed_also_after_its_end(make_daemon):
