@@ -68,7 +68,7 @@ static void start_redis(struct forker *f)
 
 static void upgrade_now(struct forker *f)
 {
-        forker_upgrade_exec(f->config, &f->table, &f->upgrade, f->master.pid, f->redis.pid);
+        forker_upgrade_exec(f->config, &f->table, &f->retired, &f->upgrade, f->master.pid, f->redis.pid);
 }
 
 /* Its agents do not live in it: killing one that hangs costs no more than the requests which it does not answer. */
@@ -150,9 +150,23 @@ static void fork_or_refuse(struct forker *f, const struct forker_message *reques
                         .process_id = request->process_id, .number = -r };
 }
 
-/* The master first: it answers what it has begun, and needs this process for that. */
+/* Each reload leaves a master behind for as long as its clients need it: one too many waits. */
+static bool must_wait(struct forker *f, int number)
+{
+        if (!forker_retired_full(&f->retired))
+                return false;
+        if (!(f->waiting & 1u << number))
+                log_warn("reload.waits", "signal=%d retired=%u detail=\"so many masters still carry their clients' answers: it "
+                        "follows when one of them has ended\"", number, f->retired.count);
+        f->waiting |= 1u << number;
+        return true;
+}
+
+/* The master first: it hands over what it has begun, and needs this process for that. */
 static void upgrade(struct forker *f)
 {
+        if (must_wait(f, SIGUSR2))
+                return;
         notify_state(&f->notify, NOTIFY_RELOADING, 0);
         if (f->master.pid && f->ready && f->link.fd >= 0) {
                 f->link.signals |= 1u << SIGUSR2;
@@ -185,7 +199,43 @@ static void on_alive(struct forker *f)
         notify_alive(&f->notify, status);
 }
 
-static void handle_request(struct forker *f, const struct forker_message *request)
+/* The next one at once, or the next program. */
+static void retire_master(struct forker *f, int take_socket)
+{
+        pid_t pid = f->master.pid;
+
+        if (!forker_retired_add(&f->retired, pid, take_socket)) {
+                fd_close(take_socket);
+                kill(pid, SIGTERM); /* it was told to only when there was room */
+                return;
+        }
+        log_debug("master.retired", "pid=%d retired=%u", pid, f->retired.count);
+        forker_link_close(&f->link);
+        f->free_restarts = forker_child_was_healthy(&f->master) ? FREE_RESTARTS : f->free_restarts;
+        forker_child_again(&f->master, true);
+        if (f->upgrade.by)
+                upgrade_now(f);
+}
+
+static void on_retired_exit(struct forker *f, pid_t pid, int status)
+{
+        uint32_t waiting = f->waiting;
+
+        if (status != 0 && !f->ending)
+                log_error("master.retired_died", "pid=%d status=%d signal=%d", pid, forker_exit_status(status),
+                        forker_exit_signal(status));
+        f->waiting = 0;
+        if (f->ending)
+                return;
+        if (waiting & 1u << SIGHUP) {
+                notify_state(&f->notify, NOTIFY_RELOADING, 0);
+                f->link.signals |= 1u << SIGHUP;
+        }
+        if (waiting & 1u << SIGUSR2)
+                upgrade(f);
+}
+
+static void handle_request(struct forker *f, const struct forker_message *request, int *take_fd)
 {
         const struct forker_worker *w;
 
@@ -220,6 +270,10 @@ static void handle_request(struct forker *f, const struct forker_message *reques
                 if (f->upgrade.previous >= 0)
                         start_upgrade(f, true);
                 break;
+        case FORKER_RETIRE:
+                retire_master(f, *take_fd);
+                *take_fd = -1;
+                break;
         default:
                 log_error("master.bad_request", "type=%d", (int)request->type);
         }
@@ -228,14 +282,15 @@ static void handle_request(struct forker *f, const struct forker_message *reques
 static void handle_requests(struct forker *f)
 {
         struct forker_message request;
-        int r = 0;
+        int r = 0, fd;
 
-        for (unsigned i = 0; i < REQUESTS_PER_WAKE; i++) {
-                r = forker_link_read(&f->link, &request);
+        for (unsigned i = 0; i < REQUESTS_PER_WAKE && f->link.fd >= 0; i++) {
+                r = forker_link_read(&f->link, &request, &fd);
                 if (r < 0)
                         break;
                 f->alive_by = clock_mono_ms() + f->config->master_lease_ms;
-                handle_request(f, &request);
+                handle_request(f, &request, &fd);
+                fd_close(fd);
         }
         if (r != -EPIPE)
                 return;
@@ -249,13 +304,16 @@ static void on_master_exit(struct forker *f, int status)
 {
         struct forker_message last;
         pid_t pid = f->master.pid;
-        bool at_once = f->leaving || forker_child_was_healthy(&f->master), in_order = f->leaving;
+        bool at_once = f->leaving || forker_child_was_healthy(&f->master);
         uint32_t pause;
+        int fd;
 
         f->link.refusal.type = 0;
-        while (forker_link_read(&f->link, &last) == 0)
-                if (last.type != FORKER_FORK)
-                        handle_request(f, &last);
+        while (forker_link_read(&f->link, &last, &fd) == 0) {
+                if (last.type != FORKER_FORK && last.type != FORKER_RETIRE)
+                        handle_request(f, &last, &fd);
+                fd_close(fd);
+        }
         forker_link_close(&f->link);
         f->master.pid = 0;
         if (f->ending) {
@@ -268,12 +326,10 @@ static void on_master_exit(struct forker *f, int status)
                 upgrade_now(f);
         if (at_once)
                 f->free_restarts = FREE_RESTARTS;
-        else if (f->ready && status == 0)
-                at_once = in_order = true; /* a reload */
         else if (f->ready && f->free_restarts > 0)
                 at_once = f->free_restarts-- > 0;
         pause = forker_child_again(&f->master, at_once);
-        if (!in_order)
+        if (!f->leaving)
                 log_error("master.died", "pid=%d status=%d signal=%d restart_in_ms=%u", pid, forker_exit_status(status),
                         forker_exit_signal(status), pause);
         f->leaving = false;
@@ -313,6 +369,7 @@ static bool is_known(const void *arg, pid_t pid)
         const struct forker *f = arg;
 
         return pid == f->pid || pid == f->master.pid || pid == f->redis.pid || pid == f->upgrade.check_pid ||
+                forker_retired_has(&f->retired, pid) ||
                 forker_table_by_pid(&f->table, pid);
 }
 
@@ -334,6 +391,8 @@ static void reap(struct forker *f)
                         on_redis_exit(f, status);
                 else if (pid == f->upgrade.check_pid)
                         on_check_exit(f, status);
+                else if (forker_retired_gone(&f->retired, pid))
+                        on_retired_exit(f, pid, status);
         }
         f->childless = pid < 0 && errno == ECHILD;
         if (reaped)
@@ -354,6 +413,8 @@ static void handle_signal(struct forker *f, int number)
                 f->fast = true;
                 break;
         case SIGHUP:
+                if (must_wait(f, number))
+                        return;
                 notify_state(&f->notify, NOTIFY_RELOADING, 0);
                 break;
         case SIGUSR1:
@@ -411,7 +472,7 @@ static void wait_for_events(struct forker *f, const sigset_t *unblocked)
 static int take_over(struct forker *f, int state)
 {
         pid_t master_pid, redis_pid;
-        int r = forker_upgrade_load(state, f->config, &f->table, &f->upgrade, &master_pid, &redis_pid);
+        int r = forker_upgrade_load(state, f->config, &f->table, &f->retired, &f->upgrade, &master_pid, &redis_pid);
 
         if (r < 0)
                 return r;
@@ -459,7 +520,7 @@ int forker_run(const struct forker_config *config, const struct forker_roles *ro
         }
         for (reap(&f); !forker_ended(&f); reap(&f)) {
                 start_due(&f);
-                forker_link_tell(&f.link, &f.table, config);
+                forker_link_tell(&f.link, &f.table, &f.retired, config);
                 wait_for_events(&f, &unblocked);
                 handle_signals(&f);
         }

@@ -14,20 +14,23 @@ enum forker_message_type {
         FORKER_FORK = 1, /* process_id, pool_name: fork a worker              -> FORKER_WORKER | FORKER_FORK_FAILED */
         FORKER_KILL,     /* process_id, number: send that signal              -> FORKER_EXITED once it is gone */
         FORKER_BYE,      /* the master has ended everything in order; it exits next, do not start another */
-        FORKER_READY,    /* the master serves: should it die from now on, the next one starts without back-off; its exit
-                          * with 0 is a reload: the next one follows at once. Again: it goes on, a HUP was refused */
+        FORKER_READY,    /* the master serves: should it die from now on, the next one starts without back-off. Again: it
+                          * goes on, a HUP was refused */
         FORKER_ALIVE,    /* its loop turns; every second */
         FORKER_LOG,      /* number: enum log_level; pid: enum log_format, as the master read them */
         FORKER_ROLLBACK, /* execute the program before this one again, in the way of USR2 */
+        FORKER_RETIRE,   /* with the next one's end of a packet socket: the master decides nothing any more, the next one
+                          * follows at once; it ends by itself when its clients have their answers */
         /* forker to master */
         FORKER_LISTENER, /* number: index in server.listen; adopted: lent, not to be shut at the end; with the socket */
+        FORKER_RETIRED,  /* pid: a master before this one still has clients; with the other end of its socket */
         FORKER_WORKER,   /* process_id, pid, pool_name, adopted; with the master's end of its control socket */
         FORKER_SYNCED,   /* after a master's start: the listeners and workers before this were there already. number: 1 when
                           * there is a program to roll back to; started_at: when this one was executed in its place */
         FORKER_FORK_FAILED, /* process_id, number: errno */
         FORKER_EXITED,   /* process_id, pid, number: wait status, as waitpid gives it */
         FORKER_SIGNAL,   /* number: SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1 as it came to the forker; SIGUSR2 once the
-                          * new program was found right: answer what was begun and exit with 0, it follows then */
+                          * new program was found right: RETIRE, it follows then */
         FORKER_MESSAGE_TYPE_COUNT
 };
 
@@ -54,6 +57,7 @@ struct forker_roles {
 };
 
 #define FORKER_LISTENERS_MAX 16
+#define FORKER_RETIRED_MAX 8 /* a further HUP, USR2 or rollback waits for the end of one */
 
 struct forker_config {
         const int *listeners; /* listening sockets, in the order of server.listen; at most FORKER_LISTENERS_MAX */

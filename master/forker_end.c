@@ -39,6 +39,7 @@ static void end_in_order(struct forker *f)
                 for (uint32_t i = 0; i < f->table.capacity; i++)
                         f->table.workers[i].control = fd_close(f->table.workers[i].control);
                 kill_workers(f, SIGTERM);
+                forker_retired_dismiss(&f->retired);
                 if (f->upgrade.check_pid)
                         kill(f->upgrade.check_pid, SIGKILL);
         }
@@ -56,6 +57,7 @@ static void kill_all(struct forker *f)
         f->killed = f->redis_told || !f->redis.pid; /* Redis goes last, with a deadline of its own */
         f->deadline = clock_mono_ms() + FORKER_FAST_MS;
         kill_workers(f, SIGKILL);
+        forker_retired_kill(&f->retired);
         if (f->master.pid)
                 kill(f->master.pid, SIGKILL);
         if (f->redis_told)
@@ -67,7 +69,8 @@ bool forker_ended(struct forker *f)
         if (!f->ending)
                 return false;
         end_in_order(f);
-        if (!f->master.pid && f->table.live == 0 && !f->redis.pid && (f->childless || f->children_fd < 0))
+        if (!f->master.pid && f->table.live == 0 && !f->redis.pid && f->retired.count == 0 &&
+                (f->childless || f->children_fd < 0))
                 return true;
         if (clock_mono_ms() < f->deadline)
                 return false;

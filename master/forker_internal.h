@@ -14,6 +14,7 @@ struct forker {
         const struct forker_roles *roles;
         struct forker_table table;
         struct forker_link link;
+        struct forker_retired retired;
         struct forker_child master, redis;
         struct forker_upgrade upgrade;
         struct notify notify; /* the service manager */
@@ -22,6 +23,7 @@ struct forker {
         bool ready, bye;      /* the master serves; has said BYE */
         bool served;          /* this or an earlier one did */
         bool leaving;         /* the master is one of the program before this; start_at is when it is killed */
+        uint32_t waiting;     /* 1 << SIGHUP, SIGUSR2: until there is room for one more retired master */
         unsigned free_restarts;
         int64_t alive_by;     /* mono ms: the master has said something by then, or hangs; while its link is open */
         bool ending, fast, dismissed, redis_told, killed, childless;

@@ -58,6 +58,27 @@ static int tell_listener(struct forker_link *link, const struct forker_config *c
         return r;
 }
 
+/* The next of them by pid, -1: all were told. */
+static int next_retired(const struct forker_link *link, const struct forker_retired *retired)
+{
+        int next = -1;
+
+        for (unsigned i = 0; i < retired->count; i++)
+                if (retired->pids[i] > link->retired_told && (next < 0 || retired->pids[i] < retired->pids[next]))
+                        next = (int)i;
+        return next;
+}
+
+static int tell_retired(struct forker_link *link, const struct forker_retired *retired, int i)
+{
+        struct forker_message message = { .type = FORKER_RETIRED, .pid = retired->pids[i] };
+        int r = tell(link, message, retired->sockets[i]);
+
+        if (r == 0)
+                link->retired_told = retired->pids[i];
+        return r;
+}
+
 static int tell_worker(const struct forker_link *link, struct forker_table *table, const struct forker_worker *worker)
 {
         struct forker_message message = { .process_id = worker->process_id, .pid = worker->pid,
@@ -84,9 +105,11 @@ static int tell_synced(struct forker_link *link)
 }
 
 /* 0, -ENODATA when nothing is owed, or as fd_send. */
-static int tell_next(struct forker_link *link, struct forker_table *table, const struct forker_config *config)
+static int tell_next(struct forker_link *link, struct forker_table *table, const struct forker_retired *retired,
+        const struct forker_config *config)
 {
         const struct forker_worker *worker = forker_table_owed(table);
+        int next = link->synced ? -1 : next_retired(link, retired);
 
         if (link->signals)
                 return tell_signal(link);
@@ -94,26 +117,29 @@ static int tell_next(struct forker_link *link, struct forker_table *table, const
                 return tell_refusal(link);
         if (link->listeners_told < config->listener_count)
                 return tell_listener(link, config);
+        if (next >= 0)
+                return tell_retired(link, retired, next);
         if (worker)
                 return tell_worker(link, table, worker);
         return link->synced ? -ENODATA : tell_synced(link);
 }
 
-void forker_link_tell(struct forker_link *link, struct forker_table *table, const struct forker_config *config)
+void forker_link_tell(struct forker_link *link, struct forker_table *table, const struct forker_retired *retired,
+        const struct forker_config *config)
 {
         int r;
 
         if (link->fd < 0 || link->retry_at > clock_mono_ms())
                 return;
         do
-                r = tell_next(link, table, config);
+                r = tell_next(link, table, retired, config);
         while (r == 0);
         link->blocked = r == -EAGAIN;
         /* -EPIPE: the end of file is read soon. Else, as -ETOOMANYREFS, poll would not tell when it is over. */
         link->retry_at = link->blocked || r == -ENODATA || r == -EPIPE ? 0 : clock_mono_ms() + RETRY_MS;
 }
 
-int forker_link_read(struct forker_link *link, struct forker_message *ret_request)
+int forker_link_read(struct forker_link *link, struct forker_message *ret_request, int *ret_fd)
 {
         struct forker_message request;
         int fd;
@@ -128,10 +154,10 @@ int forker_link_read(struct forker_link *link, struct forker_message *ret_reques
                 return -EAGAIN;
         if (n <= 0 && n != -EMSGSIZE)
                 return -EPIPE;
-        fd_close(fd);
         if (n != (ssize_t)sizeof request || request.version != FORKER_PROTOCOL ||
                 request.pool_name[FORKER_NAME_SIZE - 1])
                 request = (struct forker_message){ .type = FORKER_MESSAGE_TYPE_COUNT };
         *ret_request = request;
+        *ret_fd = fd;
         return 0;
 }

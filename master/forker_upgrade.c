@@ -25,9 +25,10 @@ struct head {
         uint32_t listener_count;
         int64_t at;
         int listeners[FORKER_LISTENERS_MAX];
+        struct forker_retired retired;
 };
 static const char MAGIC[8] = "agpfork";
-#define VERSION 2
+#define VERSION 3
 
 static char variable[sizeof FORKER_STATE_VARIABLE + 16];
 
@@ -52,12 +53,12 @@ static int write_all(int fd, const void *data, size_t len)
 }
 
 /* A descriptor (close-on-exec), named in the environment, or -errno. previous: what the next program may go back to. */
-static int save(const struct forker_config *config, const struct forker_table *table, int previous, pid_t master_pid,
-        pid_t redis_pid)
+static int save(const struct forker_config *config, const struct forker_table *table, const struct forker_retired *retired,
+        int previous, pid_t master_pid, pid_t redis_pid)
 {
         struct head head = { .version = VERSION, .head_size = sizeof head, .worker_size = sizeof *table->workers,
                 .worker_count = table->live, .master_pid = master_pid, .redis_pid = redis_pid, .lock = config->lock, .previous = previous, .at = clock_wall_ms(),
-                .listener_count = config->listener_count };
+                .listener_count = config->listener_count, .retired = *retired };
         int r, state = memfd_create("agentpoold", MFD_CLOEXEC);
 
         if (state < 0)
@@ -89,12 +90,15 @@ static void set_inherited(int fd, bool inherited)
                 fcntl(fd, F_SETFD, inherited ? 0 : FD_CLOEXEC);
 }
 
-static void set_all_inherited(const struct forker_config *config, const struct forker_table *table, bool inherited)
+static void set_all_inherited(const struct forker_config *config, const struct forker_table *table,
+        const struct forker_retired *retired, bool inherited)
 {
         for (uint32_t i = 0; i < table->capacity; i++)
                 set_inherited(table->workers[i].control, inherited);
         for (unsigned i = 0; i < config->listener_count; i++)
                 set_inherited(config->listeners[i], inherited);
+        for (unsigned i = 0; i < retired->count; i++)
+                set_inherited(retired->sockets[i], inherited);
         set_inherited(config->lock, inherited);
 }
 
@@ -127,10 +131,10 @@ static void execute(const struct forker_config *config, const struct forker_upgr
 }
 
 void forker_upgrade_exec(const struct forker_config *config, const struct forker_table *table,
-        struct forker_upgrade *upgrade, pid_t master_pid, pid_t redis_pid)
+        const struct forker_retired *retired, struct forker_upgrade *upgrade, pid_t master_pid, pid_t redis_pid)
 {
         int self = upgrade->back ? -1 : open("/proc/self/exe", O_PATH | O_CLOEXEC);
-        int state = save(config, table, self, master_pid, redis_pid);
+        int state = save(config, table, retired, self, master_pid, redis_pid);
 
         upgrade->by = 0;
         if (state < 0) {
@@ -138,12 +142,12 @@ void forker_upgrade_exec(const struct forker_config *config, const struct forker
         } else {
                 set_inherited(state, true);
                 set_inherited(self, true);
-                set_all_inherited(config, table, true);
+                set_all_inherited(config, table, retired, true);
                 privileges_carry(true);
                 execute(config, upgrade, config->upgrade_argv);
                 log_failure(config, upgrade, errno);
                 privileges_carry(false);
-                set_all_inherited(config, table, false);
+                set_all_inherited(config, table, retired, false);
                 forget(state);
         }
         fd_close(self);
@@ -152,7 +156,7 @@ void forker_upgrade_exec(const struct forker_config *config, const struct forker
 void forker_upgrade_check(const struct forker_config *config, const struct forker_table *table,
         struct forker_upgrade *upgrade)
 {
-        int state = save(config, table, -1, 0, 0); /* here: children do not have the table */
+        int state = save(config, table, &(struct forker_retired){ 0 }, -1, 0, 0); /* here: children do not have the table */
         pid_t pid;
 
         if (state < 0) {
@@ -181,7 +185,7 @@ static int read_head(int state, struct head *ret_head)
                 return -EPROTO;
         if (memcmp(ret_head->magic, MAGIC, sizeof ret_head->magic) != 0 || ret_head->version != VERSION ||
                 ret_head->head_size != sizeof *ret_head || ret_head->worker_size != sizeof(struct forker_worker) ||
-                ret_head->listener_count > FORKER_LISTENERS_MAX)
+                ret_head->listener_count > FORKER_LISTENERS_MAX || ret_head->retired.count > FORKER_RETIRED_MAX)
                 return -EPROTO;
         if ((uint64_t)st.st_size != sizeof *ret_head + (uint64_t)ret_head->worker_count * ret_head->worker_size)
                 return -EPROTO;
@@ -199,7 +203,7 @@ static int read_worker(int state, uint32_t i, struct forker_worker *ret_worker)
 }
 
 int forker_upgrade_load(int state, const struct forker_config *config, struct forker_table *table,
-        struct forker_upgrade *ret_upgrade, pid_t *ret_master_pid, pid_t *ret_redis_pid)
+        struct forker_retired *ret_retired, struct forker_upgrade *ret_upgrade, pid_t *ret_master_pid, pid_t *ret_redis_pid)
 {
         struct forker_worker saved, *worker;
         struct head head;
@@ -221,7 +225,8 @@ int forker_upgrade_load(int state, const struct forker_config *config, struct fo
         }
         if (r < 0)
                 return r;
-        set_all_inherited(config, table, false);
+        *ret_retired = head.retired;
+        set_all_inherited(config, table, ret_retired, false);
         set_inherited(head.previous, false);
         *ret_upgrade = (struct forker_upgrade){ .previous = head.previous, .at = head.at };
         *ret_master_pid = head.master_pid;

@@ -2,6 +2,7 @@
  * variable names, the descriptors in it left open over exec. */
 #ifndef MASTER_FORKER_UPGRADE_H
 #define MASTER_FORKER_UPGRADE_H
+#include "master/forker_retired.h"
 #include "master/forker_table.h"
 
 struct forker_upgrade {
@@ -17,7 +18,7 @@ int forker_upgrade_init(void);
 /* Executes the program in this process; the old master sees its channel close. Returns only when that fails, and then
  * all is as it was (logged). */
 void forker_upgrade_exec(const struct forker_config *config, const struct forker_table *table,
-        struct forker_upgrade *upgrade, pid_t master_pid, pid_t redis_pid);
+        const struct forker_retired *retired, struct forker_upgrade *upgrade, pid_t master_pid, pid_t redis_pid);
 /* Starts the program in a child with check_argv, to judge its configuration and the table; check_pid is 0 when that is not
  * possible (logged). */
 void forker_upgrade_check(const struct forker_config *config, const struct forker_table *table,
@@ -26,5 +27,5 @@ void forker_upgrade_check(const struct forker_config *config, const struct forke
 void forker_upgrade_refused(const struct forker_config *config, const struct forker_upgrade *upgrade, int status);
 /* What the program before this one left, into a new table. 0; -EPROTO: not of this version, or damaged; -errno. */
 int forker_upgrade_load(int state, const struct forker_config *config, struct forker_table *table,
-        struct forker_upgrade *ret_upgrade, pid_t *ret_master_pid, pid_t *ret_redis_pid);
+        struct forker_retired *ret_retired, struct forker_upgrade *ret_upgrade, pid_t *ret_master_pid, pid_t *ret_redis_pid);
 #endif

@@ -1,13 +1,11 @@
 /* How a master ends: with everything, or for the next one. */
 #include "common/clock.h"
-#include "common/fault.h"
 #include "common/log.h"
 #include "master/http/http.h"
 #include "master/life.h"
 #include "master/messages.h"
 #include "master/pools.h"
 #include "master/pools_act.h"
-#include "master/streams.h"
 #include "registry/registry_redis.h"
 #include "sql/store.h"
 
@@ -64,7 +62,7 @@ static void on_give_up(evutil_socket_t fd, short what, void *arg)
         (void)fd;
         (void)what;
         if (life->reloading) {
-                life_end(life, EXIT_SUCCESS);
+                life_hand_over_now(life);
                 return;
         }
         log_warn("shutdown.timeout", "detail=\"killing what has not ended\"");
@@ -73,7 +71,7 @@ static void on_give_up(evutil_socket_t fd, short what, void *arg)
                         pools_kill(master, &w->process_id);
 }
 
-static void arm_give_up(struct life *life, int64_t budget_ms)
+void life_arm_give_up(struct life *life, int64_t budget_ms)
 {
         struct timeval tv = { .tv_sec = budget_ms / 1000, .tv_usec = budget_ms % 1000 * 1000 };
 
@@ -95,10 +93,10 @@ void life_shut_down(struct life *life, bool fast)
         struct master *master = &life->master;
         bool hurry = fast && master->closing && !master->fast;
 
-        life->reloading = false;
+        life_keep(life);
         if (master->closing && !fast)
                 return;
-        arm_give_up(life, fast ? FAST_BUDGET_MS : master->config->shutdown_timeout_ms);
+        life_arm_give_up(life, fast ? FAST_BUDGET_MS : master->config->shutdown_timeout_ms);
         log_info("shutdown.begins", "fast=%d", fast);
         master->fast = fast;
         master->close_by = life->end_by;
@@ -115,27 +113,6 @@ void life_shut_down(struct life *life, bool fast)
 }
 
 /* ---- reload: one way for a new configuration, a new program and a crash: a new master takes over ---- */
-
-static void on_answered(void *arg)
-{
-        struct life *life = arg;
-
-        if (life->reloading)
-                life_end(life, EXIT_SUCCESS);
-}
-
-void life_hand_over(struct life *life)
-{
-        if (life->reloading || life->master.closing)
-                return;
-        life->reloading = true;
-        (void)FAULT_POINT("master.hand_over");
-        arm_give_up(life, life->master.config->shutdown_timeout_ms);
-        life->master.streams = streams_free(life->master.streams);
-        life->master.streams = streams_new();
-        life->listener_count = 0; /* closed now */
-        http_server_drain(life->master.http, on_answered, life);
-}
 
 /* Whether the file may be taken over; why not is logged. */
 static bool check_file(const struct life *life)

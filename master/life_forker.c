@@ -57,7 +57,7 @@ static void handle_signal(struct life *life, int number)
                 life_reload(life);
                 break;
         case SIGUSR2:
-                log_info("upgrade.begins", "detail=\"answering the requests under way\"");
+                log_info("upgrade.begins", "detail=\"handing over the requests under way\"");
                 life_hand_over(life);
                 break;
         case SIGUSR1:
@@ -100,7 +100,8 @@ static void take_listener(struct life *life, size_t index, int fd)
  * up a listener, or a worker that runs well: another master is to try, which may find some. */
 static bool lacks_descriptor(const struct forker_message *message, int fd)
 {
-        return fd < 0 && (message->type == FORKER_LISTENER || (message->type == FORKER_WORKER && message->adopted));
+        return fd < 0 && (message->type == FORKER_LISTENER || message->type == FORKER_RETIRED ||
+                        (message->type == FORKER_WORKER && message->adopted));
 }
 
 static void handle_forker(struct life *life, const struct forker_message *message, int fd)
@@ -114,6 +115,11 @@ static void handle_forker(struct life *life, const struct forker_message *messag
                 life->listeners_lent = message->adopted;
                 take_listener(life, (size_t)message->number, fd);
                 return;
+        case FORKER_RETIRED: /* what it carries is for those who are let in */
+                if ((life->look || life->master.restoring) && backlog_add(&life->doors, message, fd) == 0)
+                        return;
+                life_take_sink(life, fd);
+                return;
         case FORKER_WORKER:
                 pools_worker_forked(pools, &message->process_id, message->pool_name, message->pid,
                         message->started_at, message->adopted, fd);
@@ -126,6 +132,8 @@ static void handle_forker(struct life *life, const struct forker_message *messag
                 life_tell_forker(life, FORKER_READY);
                 log_info("master.ready", "pools=%zu", pools_count(pools));
                 pools_synced(pools);
+                life->synced = true;
+                life_settle(life);
                 break;
         case FORKER_FORK_FAILED:
                 pools_worker_fork_failed(pools, &message->process_id, message->number);
@@ -140,6 +148,7 @@ static void handle_forker(struct life *life, const struct forker_message *messag
         case FORKER_KILL:
         case FORKER_LOG:
         case FORKER_ROLLBACK:
+        case FORKER_RETIRE:
         case FORKER_BYE:
         case FORKER_READY:
         case FORKER_ALIVE:
@@ -167,13 +176,15 @@ static void on_forker_packet(void *arg, const char *data, size_t len, int fd)
                 return;
         }
         memcpy(&message, data, sizeof message);
+        life->unlisted += message.type == FORKER_RETIRED;
         if (event_base_got_break(life->master.base)) {
                 fd_close(fd);
         } else if (lacks_descriptor(&message, fd)) {
                 log_error("master.no_descriptors", "error=\"%s\" detail=\"another master tries\" remedy=\"raise the open files "
                         "limit (LimitNOFILE)\"", strerror(EMFILE));
                 life_end(life, EXIT_FAILURE);
-        } else if (!life->master.restoring || message.type == FORKER_LISTENER || message.type == FORKER_SIGNAL) {
+        } else if (!life->master.restoring || message.type == FORKER_LISTENER ||
+                   message.type == FORKER_RETIRED || message.type == FORKER_SIGNAL) {
                 handle_forker(life, &message, fd);
         } else if (backlog_add(&life->backlog, &message, fd) < 0) {
                 log_error("backlog.out_of_memory", "detail=\"ending\"");

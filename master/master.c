@@ -156,6 +156,7 @@ static int open_http(struct master *master)
                 .routes = api_routes,
                 .refuse = api_refuse,
                 .admit = auth_admit,
+                .resumes = api_resumes,
                 .arg = master,
                 .max_connections = server->max_connections,
                 .max_connections_per_address = server->max_connections_per_address,
@@ -229,8 +230,11 @@ static void on_restored(void *arg, int error)
         }
         life->master.restoring = false;
         remember_database(life);
-        if (!life->master.closing)
-                life_catch_up(life);
+        if (life->master.closing)
+                return;
+        life_catch_up(life);
+        if (!life->look)
+                life_open_doors(life); /* for what waited until now */
 }
 
 static void on_announce(evutil_socket_t fd, short what, void *arg)
@@ -333,37 +337,48 @@ static int start(struct life *life)
         return life->restore ? 0 : -ENOMEM;
 }
 
+static struct event *timer_free(struct event *timer)
+{
+        if (timer)
+                event_free(timer);
+        return NULL;
+}
+
+void life_release(struct life *life)
+{
+        struct master *master = &life->master;
+
+        usages_free(master->usages);
+        master->usages = NULL;
+        master->streams = streams_free(master->streams);
+        master->workers = workers_free(master->workers);
+        master->registry = registry_free(master->registry);
+        master->degraded = degraded_free(master->degraded);
+        master->store = store_close(master->store, 1000);
+        life->restore = restore_free(life->restore);
+        backlog_done(&life->backlog);
+        backlog_done(&life->doors);
+        life->look = timer_free(life->look);
+        master->pools = pools_free(master->pools);
+        life->announce = timer_free(life->announce);
+        life->prune = timer_free(life->prune);
+        life->alive = timer_free(life->alive);
+        life->give_up = timer_free(life->give_up);
+}
+
 static void life_done(struct life *life)
 {
         struct master *master = &life->master;
 
         if (master->messages)
                 messages_free(master->messages);
-        usages_free(master->usages);
-        streams_free(master->streams);
         http_server_free(master->http);
+        life_retire_done(life);
         auth_free(master->auth);
         SSL_CTX_free(master->tls);
-        workers_free(master->workers);
-        registry_free(master->registry);
-        degraded_free(master->degraded);
-        store_close(master->store, 1000);
-        restore_free(life->restore);
-        backlog_done(&life->backlog);
-        backlog_done(&life->doors);
-        if (life->look)
-                event_free(life->look);
-        pools_free(master->pools);
+        life_release(life);
         channel_free(master->forker);
         fd_close(life->forker_socket);
-        if (life->announce)
-                event_free(life->announce);
-        if (life->prune)
-                event_free(life->prune);
-        if (life->alive)
-                event_free(life->alive);
-        if (life->give_up)
-                event_free(life->give_up);
         free(master->redis_url);
         free(master->redis_url_masked);
         if (master->base)
@@ -373,7 +388,7 @@ static void life_done(struct life *life)
 int master_run(int forker, bool first, const struct config *config, const char *config_path, const char *cgroup)
 {
         struct life life = { .master = { .config = config, .cgroup = cgroup }, .config_path = config_path,
-                .forker_socket = forker, .first = first,
+                .forker_socket = forker, .forker_fd = forker, .first = first, .next = { -1, -1 },
                 .status = EXIT_FAILURE };
         int r;
 

@@ -68,6 +68,7 @@ struct agent {
         bool answered;    /* the spawn was answered: from now on it is never lost */
         bool graceful;    /* how to end it */
         bool moving;      /* ended on purpose to start again, and not started yet */
+        bool resumed;     /* its spawn was begun by the master before this one */
         bool ending;      /* a terminate waits for its answer */
         bool idled;       /* it is ended because it was idle; last_exit says so */
         bool asked;       /* the registry was asked for a slot under this epoch … */

@@ -135,6 +135,9 @@ void pool_tick(struct pool *pool, int64_t now);
 int pool_spawn(struct pool *pool, struct agent *take_agent, int64_t now, enum pool_error *ret_error, char detail[192]);
 /* A row from the store, at start: placed again unless an adopted worker reports it. */
 void pool_restore(struct pool *pool, struct agent *take_agent, int64_t now);
+/* The agent of a spawn that the master before this one began, and that still starts: waiter hears how it goes on, by
+ * deadline (mono ms). */
+void pool_resume_spawn(struct agent *agent, void *waiter, int64_t deadline);
 /* No more pool_restore calls: place what no adopted worker reports (waits for those that have not reported). */
 void pool_restored(struct pool *pool, int64_t now);
 /* Every adopted worker has said what it runs. */

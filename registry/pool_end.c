@@ -355,7 +355,7 @@ static void spawned(struct agent *agent, int64_t now)
  * and epoch, but was not started by us. */
 static bool is_of_another_life(const struct agent *agent, const struct reply *reply)
 {
-        if (agent->answered || agent->acked)
+        if (agent->answered || agent->acked || agent->resumed)
                 return false;
         return reply->type == REPLY_EXITED || !id_equal(&reply->command_id, &agent->command_id);
 }

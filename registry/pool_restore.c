@@ -25,6 +25,19 @@ void pool_restore(struct pool *pool, struct agent *take_agent, int64_t now)
                 pool_store(agent);
 }
 
+void pool_resume_spawn(struct agent *agent, void *waiter, int64_t deadline)
+{
+        enum agent_phase phase = agent->phase;
+
+        pool_set_phase(agent, PHASE_NONE); /* unanswered ones wait in another list */
+        agent->answered = false;
+        agent->resumed = true;
+        agent->waiter = waiter;
+        agent->deadline = deadline;
+        pool_set_phase(agent, phase);
+        pool_agent_time(agent);
+}
+
 void pool_restored(struct pool *pool, int64_t now)
 {
         pool->restored = true;

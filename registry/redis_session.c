@@ -20,6 +20,9 @@ struct redis_session {
         unsigned loaded;  /* scripts that this connection's server has: all, or no call is possible */
         bool subscribed;
         bool up;          /* on_up was the last event */
+        unsigned hearing; /* answers until all was heard */
+        registry_cb heard; /* NULL: nobody waits for that */
+        void *heard_arg;
 };
 
 static void session_check_up(struct redis_session *session)
@@ -204,6 +207,36 @@ struct redis_session *redis_session_free(struct redis_session *session)
         free(session->channel);
         free(session);
         return NULL;
+}
+
+static void on_heard(void *arg, int error, const redisReply *reply)
+{
+        struct redis_session *session = arg;
+        registry_cb cb = session->heard;
+
+        (void)reply;
+        if (--session->hearing > 0 || !cb)
+                return;
+        session->heard = NULL;
+        cb(session->heard_arg, error);
+}
+
+int redis_session_hear_out(struct redis_session *session, registry_cb cb, void *arg)
+{
+        int r;
+
+        if (!session->up)
+                return -EAGAIN;
+        session->heard = cb;
+        session->heard_arg = arg;
+        session->hearing = 1;
+        r = SESSION_SAY(session->commands, on_heard, session, "PING");
+        session->hearing += r == 0;
+        r = r ? r : SESSION_SAY(session->subscription, on_heard, session, "UNSUBSCRIBE", session->channel);
+        session->hearing -= r < 0;
+        if (r < 0)
+                session->heard = NULL;
+        return r;
 }
 
 bool redis_session_up(const struct redis_session *session)

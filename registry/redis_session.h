@@ -12,6 +12,8 @@ struct redis_session *redis_session_new(struct event_base *base, const struct re
         const struct registry_config *config, const struct registry_events *events, void *arg);
 /* Outstanding callbacks get -ECANCELED. NULL is fine; returns NULL. */
 struct redis_session *redis_session_free(struct redis_session *session);
+/* As registry_hear_out. */
+int redis_session_hear_out(struct redis_session *session, registry_cb cb, void *arg);
 bool redis_session_up(const struct redis_session *session);
 /* True while the commands' connection has its scripts: calls are possible. */
 bool redis_session_ready(const struct redis_session *session);

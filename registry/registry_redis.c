@@ -57,6 +57,11 @@ struct registry *registry_free(struct registry *registry)
         return NULL;
 }
 
+int registry_hear_out(struct registry *registry, registry_cb cb, void *arg)
+{
+        return redis_session_hear_out(registry->session, cb, arg);
+}
+
 bool registry_up(const struct registry *registry)
 {
         return redis_session_up(registry->session);

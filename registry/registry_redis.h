@@ -48,6 +48,9 @@ struct registry *registry_new(struct event_base *base, const struct redis_url *u
         const struct registry_events *events, void *arg);
 /* Outstanding callbacks get -ECANCELED. Allowed from any callback of its own. NULL is fine; returns NULL. */
 struct registry *registry_free(struct registry *registry);
+/* Hears out: all that was asked before is answered, and nothing comes by the subscription any more, nor will; then cb,
+ * with an error when Redis went away meanwhile. Nothing else may be asked of it afterwards. 0, -EAGAIN, -ENOMEM. */
+int registry_hear_out(struct registry *registry, registry_cb cb, void *arg);
 bool registry_up(const struct registry *registry);
 /* What Redis said when it last refused something, in its words; "" if it never did. */
 const char *registry_reason(const struct registry *registry);

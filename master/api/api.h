@@ -8,6 +8,8 @@
 #include "master/pools.h"
 
 extern const struct http_route api_routes[]; /* ends with a NULL path; each handler's arg is the struct master */
+/* What its handler begins leaves a note with which another master goes on. */
+bool api_resumes(const struct http_route *route);
 
 /* While the agents are not known yet, answers everything but health (true). arg is the struct master. */
 bool api_refuse(struct http_request *request, void *arg);

@@ -64,6 +64,16 @@ static const char *why_not(const struct jsonrpc *message)
         return message->kind == JSONRPC_INVALID ? message->why : NULL;
 }
 
+static const char *body_of(const struct http_request *request, size_t *ret_len)
+{
+        const char *body = http_request_body(request, ret_len);
+
+        if (*ret_len < 3 || memcmp(body, "\xef\xbb\xbf", 3) != 0)
+                return body;
+        *ret_len -= 3;
+        return body + 3;
+}
+
 /* A JSON-RPC 2.0 request or notification. False: answered already. */
 static bool read_message(struct http_request *request, const struct agent *agent, struct jsonrpc *ret_message)
 {
@@ -72,11 +82,7 @@ static bool read_message(struct http_request *request, const struct agent *agent
         const char *body, *why;
         size_t len;
 
-        body = http_request_body(request, &len);
-        if (len >= 3 && memcmp(body, "\xef\xbb\xbf", 3) == 0) {
-                body += 3;
-                len -= 3;
-        }
+        body = body_of(request, &len);
         if (json_raw_check(body, len, depth, &error) < 0) {
                 http_answer_problem(request, 400, "the body is not acceptable JSON: line %zu, column %zu: %s", error.line,
                         error.column, error.detail);
@@ -137,13 +143,16 @@ static const char *send_problem(int error)
                 return "100000 messages wait, or 64 MiB for this agent's worker; try again";
         case -ENOMEM:
                 return "out of memory; try again";
+        case -EPROTO:
+                return "what the master before this one knew of it cannot be read";
         default:
                 return "its worker cannot be reached; try again";
         }
 }
 
+/* note: of the master that has sent it, and knows by when it is to be answered; NULL: it is sent now. */
 static void send_message(struct http_request *request, struct master *master, struct agent *agent,
-        const struct jsonrpc *message, int64_t timeout_ms)
+        const struct jsonrpc *message, const char *note, int64_t timeout_ms)
 {
         bool answered = message->kind == JSONRPC_REQUEST;
         char with[128], client[API_CLIENT_SIZE], *text;
@@ -158,7 +167,9 @@ static void send_message(struct http_request *request, struct master *master, st
         text = json_raw_edit(message->text, &edit, edits, &len);
         if (text) {
                 json_raw_one_line(text, len);
-                r = messages_send(master->messages, agent, text, client, timeout_ms, answered ? on_answer : NULL, request, &sent);
+                r = note ? messages_resume(master->messages, agent, note, text, client, on_answer, request, &sent)
+                         : messages_send(master->messages, agent, text, client, timeout_ms, answered ? on_answer : NULL, request,
+                                   &sent);
         }
         free(text);
         if (r == -EMSGSIZE) {
@@ -168,10 +179,29 @@ static void send_message(struct http_request *request, struct master *master, st
                 http_answer_problem(request, 503, "%s", send_problem(r));
         } else if (!answered) {
                 http_answer(request, 202, NULL, NULL, 0);
-        } else {
+        } else if (sent) {
                 http_request_set_context(request, sent);
                 http_request_on_gone(request, on_gone);
         }
+}
+
+/* Sent by an earlier master, which accepted it and left note. */
+static void resume(struct http_request *request, struct master *master, const char *note)
+{
+        struct jsonrpc message;
+        struct agent *agent;
+        struct id agent_id;
+        const char *body;
+        size_t len;
+
+        agent = id_parse(http_request_param(request, "agent_id"), &agent_id) == 0 ? pools_agent(master->pools, &agent_id) : NULL;
+        if (!agent) {
+                on_answer(request, MESSAGE_FAILED, NULL, MESSAGES_AGENT_ENDED);
+                return;
+        }
+        body = body_of(request, &len);
+        jsonrpc_read(body, len, &message);
+        send_message(request, master, agent, &message, note, 0);
 }
 
 void api_agents_message(struct http_request *request, void *arg)
@@ -182,6 +212,10 @@ void api_agents_message(struct http_request *request, void *arg)
         struct agent *agent;
         int64_t timeout_ms;
 
+        if (http_request_note(request)) {
+                resume(request, master, http_request_note(request));
+                return;
+        }
         if (!api_check_query(request, names) ||
                 !api_query_integer(request, "timeout_ms", TIMEOUT_DEFAULT_MS, 1, TIMEOUT_MAX_MS, &timeout_ms))
                 return;
@@ -189,7 +223,7 @@ void api_agents_message(struct http_request *request, void *arg)
         if (!agent || !read_message(request, agent, &message))
                 return;
         if (agent_runs(agent) || agent_comes(agent)) {
-                send_message(request, master, agent, &message, timeout_ms);
+                send_message(request, master, agent, &message, NULL, timeout_ms);
                 return;
         }
         api_retry_after(request, 1);

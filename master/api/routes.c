@@ -42,3 +42,8 @@ const struct http_route api_routes[] = {
         { HTTP_GET, "/openapi.json", api_openapi, TOKEN_READ },
         { 0, NULL, NULL, 0 },
 };
+
+bool api_resumes(const struct http_route *route)
+{
+        return route->handle == api_agents_message || route->handle == api_agents_spawn;
+}

@@ -12,6 +12,7 @@
 /* One agent of a request. */
 struct spawn_slot {
         struct waiter waiter;
+        struct id agent_id; /* zero: it failed at once */
         struct spawn *spawn;
 };
 
@@ -23,6 +24,8 @@ struct spawn {
         bool single; /* no "count" in the request: the answer is the agent itself */
         bool wait;
         size_t count;
+        int64_t deadline;  /* mono ms: by when it is answered */
+        const char *note;  /* of the master that began it; NULL: this one */
         size_t left; /* slots not yet answered, plus one while slots are still being filled */
         cJSON *agents, *failed;
         enum pool_error error; /* of the last failure */
@@ -118,19 +121,43 @@ static void on_spawned(struct waiter *waiter, const struct agent *agent, enum po
         spawn_settled(spawn);
 }
 
-/* An agent that an earlier try of the same request left running: answered as it is. */
-static bool take_existing(struct spawn *spawn, size_t index)
+/* For the master that goes on with it: by when, and which agents. */
+static void leave_note(struct spawn *spawn)
 {
-        struct agent *agent;
-        struct id id;
+        char *note = malloc(24 + spawn->count * ID_TEXT_SIZE), *to = note;
 
-        if (!idempotency_agent_id(spawn->request, index, &id))
-                return false;
-        agent = pools_agent(spawn->master->pools, &id);
-        if (!agent)
-                return false;
-        json_append(&spawn->agents, api_agent_summary(agent));
-        return true;
+        if (!note)
+                return;
+        to += sprintf(to, "%020lld", (long long)spawn->deadline);
+        for (size_t i = 0; i < spawn->count; i++)
+                to += sprintf(to, " %s", ID_TEXT(&spawn->slots[i].agent_id));
+        http_request_leave_note(spawn->request, note);
+        free(note);
+}
+
+/* Which agent it is, when that is not for this master to choose. */
+static bool find_id(const struct spawn *spawn, size_t index, struct id *ret_id)
+{
+        size_t at = 21 + index * ID_TEXT_SIZE;
+        char text[ID_TEXT_SIZE];
+
+        if (!spawn->note || strlen(spawn->note) < at + ID_TEXT_SIZE - 1)
+                return idempotency_agent_id(spawn->request, index, ret_id);
+        memcpy(text, spawn->note + at, ID_TEXT_SIZE - 1);
+        text[ID_TEXT_SIZE - 1] = '\0';
+        return id_parse(text, ret_id) == 0 && !id_is_zero(ret_id);
+}
+
+/* An agent that an earlier try of the same request, or an earlier master, left: answered as it is, or once it runs. */
+static void take_existing(struct spawn *spawn, struct spawn_slot *slot, struct agent *agent)
+{
+        if (spawn->note && spawn->wait && agent->state == AGENT_STARTING && !agent->waiter) {
+                slot->agent_id = agent->agent_id;
+                spawn->left++;
+                pool_resume_spawn(agent, &slot->waiter, spawn->deadline);
+        } else {
+                json_append(&spawn->agents, api_agent_summary(agent));
+        }
 }
 
 static void start_slot(struct spawn *spawn, size_t index)
@@ -138,21 +165,32 @@ static void start_slot(struct spawn *spawn, size_t index)
         struct spawn_slot *slot = &spawn->slots[index];
         enum pool_error error = POOL_E_STORE;
         char detail[192] = "out of memory; try again";
-        struct agent *agent;
+        struct agent *agent = NULL;
+        struct id id;
+        bool known = find_id(spawn, index, &id);
 
-        if (take_existing(spawn, index))
-                return;
         *slot = (struct spawn_slot){ .waiter = { .done = on_spawned, .spawn_us = clock_mono_us() }, .spawn = spawn };
+        if (known)
+                agent = pools_agent(spawn->master->pools, &id);
+        if (agent) {
+                take_existing(spawn, slot, agent);
+                return;
+        }
         agent = spawn_body_agent(&spawn->body);
         if (agent) {
-                idempotency_agent_id(spawn->request, index, &agent->agent_id);
+                if (known)
+                        agent->agent_id = id;
+                slot->agent_id = agent->agent_id;
                 agent->waiter = &slot->waiter;
                 snprintf(agent->trace, sizeof agent->trace, "%s", api_trace(spawn->request));
                 agent->answer_stored = !spawn->wait;
         }
         spawn->left++;
-        if (agent && api_spawn(spawn->master, spawn->pool, agent, &error, detail) == 0)
+        if (agent && api_spawn(spawn->master, spawn->pool, agent, &error, detail) == 0) {
+                spawn->deadline = agent->deadline;
                 return;
+        }
+        slot->agent_id = (struct id){ 0 };
         agent_free(agent);
         note_failure(spawn, error, detail);
         spawn->left--;
@@ -163,8 +201,11 @@ static void start_all(struct http_request *request, void *arg)
         struct spawn *spawn = arg;
 
         spawn->request = request;
+        spawn->note = http_request_note(request);
+        spawn->deadline = spawn->note ? strtoll(spawn->note, NULL, 10) : 0;
         for (size_t i = 0; i < spawn->count; i++)
                 start_slot(spawn, i);
+        leave_note(spawn);
         pools_wake(spawn->master->pools, spawn->pool);
         spawn_settled(spawn);
 }

@@ -32,6 +32,7 @@ struct http_config {
         /* At the end of a head, before any of its body: 0, or the status to refuse with and *ret_detail (kept until the next call); headers
          * may be added. route NULL: there is none for this path and method. NULL: everybody may do everything. */
         int (*admit)(struct http_request *request, const struct http_route *route, void *arg, const char **ret_detail);
+        bool (*resumes)(const struct http_route *route); /* another process can go on with what its handler began; NULL: none */
         void *arg;                       /* for handlers */
         int64_t max_connections;         /* in all; more are closed at accept */
         int64_t max_connections_per_address; /* unix sockets apart */
@@ -55,6 +56,20 @@ int http_server_listen(struct http_server *server, int take_fd, struct ssl_ctx_s
 /* Stops accepting; connections end after the answer under way, streams now (on_gone); on_idle (may be NULL) from the
  * loop when none is left. */
 void http_server_drain(struct http_server *server, void (*on_idle)(void *arg), void *arg);
+/* Requests of routes with a role are not begun any more, but wait, to be given away or for HTTP_HOLD_NONE: those that only
+ * this process can answer, or all. */
+enum http_hold { HTTP_HOLD_NONE = 0, HTTP_HOLD_UNMOVABLE, HTTP_HOLD_ALL };
+void http_server_hold(struct http_server *server, enum http_hold hold);
+/* Of those that only this process can answer: how many were begun. */
+unsigned http_server_unfinished(const struct http_server *server);
+/* From now on no handler runs: what is there, and what still comes, is given away, packed, with a socket to the client
+ * (give owns it). Only routes without a role are answered here. Afterwards what is left ends by itself, see drain. */
+void http_server_give_away(struct http_server *server, void (*give)(void *arg, const char *data, size_t len, int take_fd),
+        void (*on_idle)(void *arg), void *arg);
+/* Stops accepting; idle connections go the same way. */
+void http_server_close_doors(struct http_server *server);
+/* A connection that another server gave away. 0; -EPROTO: packed by another version; -ENOMEM. */
+int http_server_take_over(struct http_server *server, const char *data, size_t len, int take_fd);
 /* Closes everything at once, on_gone for each stream; requests not yet answered are still to be answered. Not from a
  * handler. NULL is fine. */
 struct http_server *http_server_free(struct http_server *server);
@@ -89,6 +104,10 @@ bool http_request_alive(const struct http_request *request);
 /* on_gone is called once, from the loop, when the client goes before the answer. The request is still to be answered. A
  * client that only ends its sending is still there. */
 void http_request_on_gone(struct http_request *request, void (*on_gone)(struct http_request *request));
+/* Should the request be given away: note is for its handler there, which goes on with what was begun here. Without one it
+ * is begun again. */
+void http_request_leave_note(struct http_request *request, const char *note);
+const char *http_request_note(const struct http_request *request); /* NULL: nothing was begun before */
 /* The handler's own, for answers that come later. */
 void http_request_set_context(struct http_request *request, void *context);
 void *http_request_context(const struct http_request *request);

@@ -57,7 +57,7 @@ void http_connection_free(struct http_connection *connection)
         connection->request = NULL;
         if (stream)
                 http_stream_gone(stream);
-        if (request && connection->state == HTTP_WORKING)
+        if (request && connection->state == HTTP_WORKING && !request->held)
                 request->connection = NULL; /* the handler's, until it answers */
         else
                 http_request_free(request);
@@ -65,6 +65,8 @@ void http_connection_free(struct http_connection *connection)
                 connection->server->stats.requests_active--;
         http_server_forget(connection->server, connection);
         event_free(connection->timer);
+        if (connection->inner)
+                bufferevent_free(connection->inner);
         bufferevent_free(connection->bev);
         http_parser_free(connection->parser);
         free(connection);
@@ -91,6 +93,13 @@ static void connection_close(struct http_connection *connection)
         struct evbuffer *input = bufferevent_get_input(connection->bev);
         evbuffer_drain(input, evbuffer_get_length(input));
         set_timeout(connection, clock_mono_ms(), connection->server->linger_ms);
+}
+
+void http_connection_finish(struct http_connection *connection)
+{
+        http_connection_answered(connection, true, false);
+        if (output_length(connection) == 0)
+                connection_close(connection);
 }
 
 static void connection_idle(struct http_connection *connection)
@@ -128,8 +137,8 @@ void http_connection_streams(struct http_connection *connection, struct http_str
         bufferevent_enable(connection->bev, EV_READ);
 }
 
-/* After an answer of ours the connection closes: what the peer means by the rest is not to be trusted. */
-static void connection_refuse(struct http_connection *connection, int status, const char *detail)
+/* What the peer means by the rest is not to be trusted. */
+void http_connection_refuse(struct http_connection *connection, int status, const char *detail)
 {
         struct http_request *request = connection->request;
         char allow[64] = "";
@@ -148,7 +157,7 @@ static void connection_refuse(struct http_connection *connection, int status, co
         http_answer_problem(request, status, "%s", detail);
 }
 
-static void connection_dispatch(struct http_connection *connection)
+void http_connection_dispatch(struct http_connection *connection)
 {
         struct http_server *server = connection->server;
         struct http_request *request = connection->request;
@@ -157,13 +166,17 @@ static void connection_dispatch(struct http_connection *connection)
         connection->state = HTTP_WORKING;
         server->stats.requests_active++;
         http_connection_set_deadline(connection, 0);
-        if (request->route) {
+        request->held = request->route && request->route->role &&
+                        (server->give || server->hold == HTTP_HOLD_ALL || (server->hold && !http_request_may_move(request)));
+        if (server->give && request->held) {
+                http_give_connection(connection);
+        } else if (request->route && !request->held) {
                 if (!server->config.refuse || !server->config.refuse(request, server->config.arg))
                         request->route->handle(request, server->config.arg);
-                return;
+        } else if (!request->route) {
+                http_answer_header(request, "Allow", http_allow_text(request->allowed, allow)); /* OPTIONS */
+                http_answer(request, 204, NULL, NULL, 0);
         }
-        http_answer_header(request, "Allow", http_allow_text(request->allowed, allow)); /* OPTIONS */
-        http_answer(request, 204, NULL, NULL, 0);
 }
 
 static void read_body(struct http_connection *connection)
@@ -182,11 +195,11 @@ static void read_body(struct http_connection *connection)
                 evbuffer_drain(input, taken);
         }
         if (parsed == HTTP_PARSED_ALL)
-                connection_dispatch(connection);
+                http_connection_dispatch(connection);
         else if (parsed != HTTP_PARSED_MORE)
-                connection_refuse(connection, parsed, detail);
+                http_connection_refuse(connection, parsed, detail);
         else if (connection->peer_done)
-                connection_refuse(connection, 400, "the body ends before its time");
+                http_connection_refuse(connection, 400, "the body ends before its time");
 }
 
 static void begin_body(struct http_connection *connection)
@@ -199,7 +212,7 @@ static void begin_body(struct http_connection *connection)
         set_timeout(connection, connection->began, connection->server->config.request_timeout_ms);
         if (request->expects_continue && input_length(connection) == 0 &&
                 bufferevent_write(connection->bev, "HTTP/1.1 100 Continue\r\n\r\n", 25) < 0) {
-                connection_refuse(connection, 503, "out of memory");
+                http_connection_refuse(connection, 503, "out of memory");
                 return;
         }
         read_body(connection);
@@ -213,14 +226,14 @@ static void take_head(struct http_connection *connection, const char *text, size
         evbuffer_drain(bufferevent_get_input(connection->bev), len);
         connection->server->stats.requests++;
         if (!connection->request) {
-                connection_refuse(connection, 503, "out of memory");
+                http_connection_refuse(connection, 503, "out of memory");
                 return;
         }
         int status = http_head_read(connection->parser, connection->request, len, &detail);
         if (status)
-                connection_refuse(connection, status, detail);
+                http_connection_refuse(connection, status, detail);
         else if (connection->request->head.complete)
-                connection_dispatch(connection);
+                http_connection_dispatch(connection);
         else
                 begin_body(connection);
 }
@@ -229,10 +242,10 @@ static void take_head(struct http_connection *connection, const char *text, size
 static void await_head(struct http_connection *connection, size_t len)
 {
         if (len >= HTTP_HEAD_MAX)
-                connection_refuse(connection, connection->searched ? 431 : 414,
+                http_connection_refuse(connection, connection->searched ? 431 : 414,
                         connection->searched ? "the head is over 16384 bytes" : "the request line is over 16384 bytes");
         else if (connection->peer_done && len > 0)
-                connection_refuse(connection, 400, "the head ends before its empty line");
+                http_connection_refuse(connection, 400, "the head ends before its empty line");
         else if (connection->peer_done)
                 http_connection_free(connection);
         else if (len > 0 && !connection->began) {
@@ -265,8 +278,7 @@ static void read_head(struct http_connection *connection)
                 await_head(connection, len);
 }
 
-/* Goes on with what there is to read. May free the connection. */
-static void connection_step(struct http_connection *connection)
+void http_connection_step(struct http_connection *connection)
 {
         struct evbuffer *input = bufferevent_get_input(connection->bev);
 
@@ -278,6 +290,7 @@ static void connection_step(struct http_connection *connection)
                 read_body(connection);
                 return;
         case HTTP_STREAMING:
+        case HTTP_RELAYING:
         case HTTP_CLOSING:
                 evbuffer_drain(input, evbuffer_get_length(input));
                 return;
@@ -292,7 +305,7 @@ static void connection_step(struct http_connection *connection)
 static void on_readable(struct bufferevent *bev, void *arg)
 {
         (void)bev;
-        connection_step(arg);
+        http_connection_step(arg);
 }
 
 static void on_written(struct bufferevent *bev, void *arg)
@@ -304,16 +317,21 @@ static void on_written(struct bufferevent *bev, void *arg)
                 return;
         if (connection->state == HTTP_STREAMING)
                 http_stream_drained(connection->stream);
+        if (connection->state == HTTP_RELAYING)
+                http_give_relayed(connection);
         if (connection->state != HTTP_WRITING)
                 return;
         bool more = input_length(connection) > 0;
-        if (!connection->keep_alive || connection->server->draining || (connection->peer_done && !more)) {
+        if (!connection->keep_alive || (connection->peer_done && !more) ||
+                (connection->server->draining && !connection->server->give)) {
                 connection_close(connection);
                 return;
         }
         connection_idle(connection);
-        if (more)
-                connection_step(connection);
+        if (connection->server->give)
+                http_give_connection(connection);
+        else if (more)
+                http_connection_step(connection);
 }
 
 /* Whether nobody is at the other end: it has closed its socket, or answered what we wrote with a reset. */
@@ -347,7 +365,7 @@ static void peer_done(struct http_connection *connection)
         if (connection->state == HTTP_WORKING && connection->request->on_gone)
                 http_connection_look(connection);
         if (connection->state == HTTP_READING_HEAD || connection->state == HTTP_READING_BODY)
-                connection_step(connection);
+                http_connection_step(connection);
         else if (connection->state == HTTP_STREAMING || connection->state == HTTP_CLOSING)
                 http_connection_free(connection);
 }
@@ -403,7 +421,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         else if (connection->state == HTTP_WORKING)
                 http_connection_look(connection);
         else if (connection->state == HTTP_READING_BODY)
-                connection_refuse(connection, 408, "the body was not all there in time");
+                http_connection_refuse(connection, 408, "the body was not all there in time");
         else
                 http_connection_free(connection);
 }

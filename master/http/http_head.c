@@ -182,7 +182,7 @@ static int admit(struct http_request *request, const char **ret_detail)
 {
         const struct http_config *config = &request->connection->server->config;
         const char *detail = "";
-        int status = config->admit ? config->admit(request, request->route, config->arg, &detail) : 0;
+        int status = config->admit && !request->begun ? config->admit(request, request->route, config->arg, &detail) : 0;
 
         return status ? refuse(status, detail, ret_detail) : 0;
 }

@@ -2,7 +2,8 @@
  *
  *   READING_HEAD --> READING_BODY --> WORKING --> WRITING --> READING_HEAD | CLOSING
  *         |               |              `------> STREAMING -> WRITING
- *         `---------------`-- refused ----------> WRITING --> CLOSING --> freed                                   */
+ *         `---------------`-- refused ----------> WRITING --> CLOSING --> freed
+ * Given away it is freed at once; over TLS it goes from WORKING to RELAYING, then WRITING.                           */
 #ifndef MASTER_HTTP_HTTP_INTERNAL_H
 #define MASTER_HTTP_HTTP_INTERNAL_H
 #include "common/id.h"
@@ -25,6 +26,7 @@ enum http_state {
         HTTP_READING_BODY,
         HTTP_WORKING,   /* the handler has the request */
         HTTP_STREAMING, /* Server-Sent Events */
+        HTTP_RELAYING,  /* another process has the request, and we its TLS */
         HTTP_WRITING,   /* the whole answer is queued */
         HTTP_CLOSING,   /* our side is shut down; the peer's last bytes are discarded */
 };
@@ -43,6 +45,7 @@ struct http_connection {
         struct http_parser *parser;
         struct http_request *request; /* from its whole head to its answer */
         struct http_stream *stream;   /* when STREAMING */
+        struct bufferevent *inner;    /* when RELAYING: the other process' end */
         struct http_address *address; /* where it is counted; NULL: nowhere */
         int64_t deadline, armed;      /* mono ms; 0: none */
         int64_t look_ms;              /* until it is looked again whether a client that sends no more is there; 0: not begun */
@@ -51,6 +54,7 @@ struct http_connection {
         enum http_state state;
         bool keep_alive; /* after the answer being written */
         bool peer_done;  /* sent FIN */
+        bool last;       /* the answer under way is: what is at the other end relays it for a client over TLS */
         bool line_skipped; /* the one empty line that may precede a request */
         bool handshaking; /* TLS is not agreed on yet */
         bool broken;     /* out of memory for its answer: freed by the timer's callback */
@@ -80,12 +84,18 @@ struct http_request {
         char *extra; /* owned header lines of the answer */
         size_t extra_len;
         bool broken; /* out of memory for one of them */
+        bool held;   /* complete, and not begun */
+        bool begun;  /* in another process: it was let in there */
+        char *note;  /* owned; NULL: nobody can go on with it elsewhere */
+        char *before; /* owned: the note that it came with; NULL: none */
         void *context;
         void (*on_gone)(struct http_request *request);
         char peer[HTTP_PEER_SIZE];
         char user[65];
         struct id id; /* zero until it is asked for */
         struct http_head head;
+        char *raw;   /* the head as it came */
+        size_t raw_len;
         char *spare; /* unused rest of text: decoded and joined values, never longer than their sources */
         char text[]; /* the head */
 };
@@ -107,15 +117,17 @@ struct http_server {
         struct event_base *base;
         struct http_config config;
         struct http_router *router;
-        TAILQ_HEAD(, http_connection) connections;
+        TAILQ_HEAD(http_connections, http_connection) connections;
         SLIST_HEAD(, http_listener) listeners;
         struct http_address *addresses;
         struct event *resume;  /* accepting, after a pause */
         struct event *drained; /* calls on_idle */
+        void (*give)(void *arg, const char *data, size_t len, int take_fd); /* see http_server_give_away */
         struct evbuffer *scratch;
         void (*on_idle)(void *arg);
         void *on_idle_arg;
         bool draining;
+        enum http_hold hold;
         int64_t pause_logged; /* mono ms; 0: never */
         int64_t ping_ms, linger_ms; /* HTTP_PING_MS, HTTP_LINGER_MS; tests shorten them */
         int64_t dated;              /* the second that date is of */
@@ -126,6 +138,9 @@ struct http_server {
 /* http_server.c: its connections. */
 void http_server_remember(struct http_server *server, struct http_connection *connection);
 void http_server_forget(struct http_server *server, struct http_connection *connection);
+
+/* The entry of an address, also beyond its share. NULL: out of memory. */
+struct http_address *http_server_address(struct http_server *server, const struct in6_addr *from);
 
 /* http_connection.c */
 /* Who is at the other end. */
@@ -143,6 +158,17 @@ void http_connection_free(struct http_connection *connection);
 void http_connection_drain(struct http_connection *connection);
 /* The answer to its request is queued (or, when not, cannot be: closes). The request is then the caller's to free. */
 void http_connection_answered(struct http_connection *connection, bool queued, bool keep_alive);
+/* The request is complete. */
+void http_connection_dispatch(struct http_connection *connection);
+/* An answer of ours, after which it closes. */
+void http_connection_refuse(struct http_connection *connection, int status, const char *detail);
+/* Goes on with what there is to read. May free the connection. */
+void http_connection_step(struct http_connection *connection);
+/* All that is to be said is queued, or said: closes. */
+void http_connection_finish(struct http_connection *connection);
+/* http_give.c: away it goes, freed, or relayed. */
+void http_give_connection(struct http_connection *connection);
+void http_give_relayed(struct http_connection *connection); /* what was relayed was written */
 /* Its request became a stream. */
 void http_connection_streams(struct http_connection *connection, struct http_stream *stream);
 /* Calls back from the loop as if its deadline had passed. */
@@ -155,6 +181,8 @@ void http_connection_look(struct http_connection *connection);
 /* With room for a head of head_len bytes and its decoded values. NULL when out of memory. */
 struct http_request *http_request_new(struct http_connection *connection, const char *head, size_t head_len);
 void http_request_free(struct http_request *request);
+/* Whether another process can begin it as well, or go on with it. */
+bool http_request_may_move(const struct http_request *request);
 
 /* http_head.c: parses and judges the request's head, finds its route. 0, or the status to refuse with. */
 int http_head_read(struct http_parser *parser, struct http_request *request, size_t head_len, const char **ret_detail);

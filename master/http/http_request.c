@@ -6,7 +6,7 @@
 
 struct http_request *http_request_new(struct http_connection *connection, const char *head, size_t head_len)
 {
-        struct http_request *request = malloc(sizeof *request + 2 * (head_len + 1));
+        struct http_request *request = malloc(sizeof *request + 3 * (head_len + 1));
 
         if (!request)
                 return NULL;
@@ -17,6 +17,9 @@ struct http_request *http_request_new(struct http_connection *connection, const 
         memcpy(request->text, head, head_len);
         request->text[head_len] = '\0';
         request->spare = request->text + head_len + 1;
+        request->raw = request->spare + head_len + 1;
+        request->raw_len = head_len;
+        memcpy(request->raw, head, head_len);
         request->path = request->text + head_len; /* "" until the head is read */
         return request;
 }
@@ -27,6 +30,8 @@ void http_request_free(struct http_request *request)
                 return;
         free(request->body.bytes);
         free(request->extra);
+        free(request->note);
+        free(request->before);
         free(request);
 }
 
@@ -137,6 +142,25 @@ void http_request_on_gone(struct http_request *request, void (*on_gone)(struct h
         request->on_gone = on_gone;
         if (request->connection && request->connection->peer_done)
                 http_connection_look(request->connection);
+}
+
+void http_request_leave_note(struct http_request *request, const char *note)
+{
+        free(request->note);
+        request->note = strdup(note); /* without memory for it: as if nobody could go on with it */
+}
+
+bool http_request_may_move(const struct http_request *request)
+{
+        const struct http_config *config = &request->connection->server->config;
+
+        return request->method == HTTP_GET || request->method == HTTP_HEAD ||
+               (config->resumes && config->resumes(request->route));
+}
+
+const char *http_request_note(const struct http_request *request)
+{
+        return request->before;
 }
 
 void http_request_set_context(struct http_request *request, void *context)

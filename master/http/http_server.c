@@ -52,23 +52,30 @@ void http_server_forget(struct http_server *server, struct http_connection *conn
                 event_active(server->drained, EV_TIMEOUT, 1);
 }
 
-/* The entry of the peer's address. 0, -EUSERS: it has its share, -ENOMEM. */
-static int address_admit(struct http_server *server, const struct in6_addr *from, struct http_address **ret_address)
+struct http_address *http_server_address(struct http_server *server, const struct in6_addr *from)
 {
         struct http_address *address;
 
         HASH_FIND(hh, server->addresses, from, sizeof *from, address);
-        if (address) {
-                *ret_address = address;
-                return address->connections < server->config.max_connections_per_address ? 0 : -EUSERS;
-        }
+        if (address)
+                return address;
         address = calloc(1, sizeof *address);
         if (!address)
-                return -ENOMEM;
+                return NULL;
         address->address = *from;
         HASH_ADD(hh, server->addresses, address, sizeof *from, address);
+        return address;
+}
+
+/* The entry of the peer's address. 0, -EUSERS: it has its share, -ENOMEM. */
+static int address_admit(struct http_server *server, const struct in6_addr *from, struct http_address **ret_address)
+{
+        struct http_address *address = http_server_address(server, from);
+
         *ret_address = address;
-        return 0;
+        if (!address)
+                return -ENOMEM;
+        return address->connections == 0 || address->connections < server->config.max_connections_per_address ? 0 : -EUSERS;
 }
 
 /* What the system says of a unix socket's other end when it connected. */
@@ -266,6 +273,59 @@ void http_server_drain(struct http_server *server, void (*on_idle)(void *arg), v
                 next = TAILQ_NEXT(at, link);
                 http_connection_drain(at);
         }
+}
+
+void http_server_hold(struct http_server *server, enum http_hold hold)
+{
+        struct http_connection *at, *next;
+
+        server->hold = hold;
+        for (at = TAILQ_FIRST(&server->connections); at && hold == HTTP_HOLD_NONE; at = next) {
+                next = TAILQ_NEXT(at, link);
+                if (at->state != HTTP_WORKING || !at->request->held)
+                        continue;
+                server->stats.requests_active--;
+                http_connection_dispatch(at);
+        }
+}
+
+unsigned http_server_unfinished(const struct http_server *server)
+{
+        const struct http_connection *at;
+        unsigned count = 0;
+
+        TAILQ_FOREACH(at, &server->connections, link)
+                count += at->state == HTTP_WORKING && !at->request->held && !http_request_may_move(at->request);
+        return count;
+}
+
+static void give_all(struct http_server *server)
+{
+        struct http_connection *at, *next;
+
+        for (at = TAILQ_FIRST(&server->connections); at; at = next) {
+                next = TAILQ_NEXT(at, link);
+                http_give_connection(at);
+        }
+        if (TAILQ_EMPTY(&server->connections))
+                event_active(server->drained, EV_TIMEOUT, 1);
+}
+
+void http_server_give_away(struct http_server *server, void (*give)(void *arg, const char *data, size_t len, int take_fd),
+        void (*on_idle)(void *arg), void *arg)
+{
+        server->give = give;
+        server->draining = true;
+        server->config.admit = NULL; /* whoever takes them over judges */
+        server->on_idle = on_idle;
+        server->on_idle_arg = arg;
+        give_all(server);
+}
+
+void http_server_close_doors(struct http_server *server)
+{
+        listeners_close(server);
+        give_all(server);
 }
 
 struct http_server *http_server_free(struct http_server *server)

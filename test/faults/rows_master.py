@@ -1,12 +1,20 @@
 """Rows 7, 8, 9 and 31: masters and forkers that die, double, or are replaced."""
+import contextlib
+import http.client
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import threading
+import time
 
 from daemon import BUILD, PATIENCE, descendants, processes, wait_for
-from scene import next_epochs, running_at, two_pools
+from scene import next_epochs, odd, running_at, two_pools
+
+LONG, LONG_SECONDS = 30, 10  # how many requests are open at any time, each for so long
+PROBE_SECONDS = 10           # as master_lease_ms: who waits longer takes the master for one that hangs
 
 
 def agent_programs(daemon):
@@ -86,15 +94,71 @@ def replace(program):
     new.rename(program)
 
 
+def ask(daemon, method, path, body=None, timeout=PATIENCE):
+    """(status, text) on a connection of its own."""
+    address = daemon.url.removeprefix("http://").split(":")
+    with contextlib.closing(http.client.HTTPConnection(address[0], int(address[1]), timeout=timeout)) as connection:
+        connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+
+
+def ask_slowly(daemon, agent_id, number):
+    body = {"jsonrpc": "2.0", "id": number, "method": "slow", "params": {"seconds": LONG_SECONDS}}
+    status, text = ask(daemon, "POST", f"/api/v1/agents/{agent_id}/messages", json.dumps(body), LONG_SECONDS + PATIENCE)
+    assert status == 200 and json.loads(text) == {"jsonrpc": "2.0", "id": number, "result": "slow"}, f"{status} {text}"
+
+
+def probe(daemon):
+    status, text = ask(daemon, "GET", "/livez", timeout=PROBE_SECONDS)
+    assert status == 200, f"a probe: {status} {text}"
+    time.sleep(0.005)
+
+
+class LongRequests:
+    """Open all the time, as many as LONG, with probes beside them. The last ones are answered before it ends."""
+
+    def __init__(self, daemon, agent_id):
+        self.done, self.problems, self.answered, self.slowest = threading.Event(), [], 0, 0
+        self.lock = threading.Lock()
+        calls = [(ask_slowly, daemon, agent_id, number) for number in range(LONG)]
+        self.threads = [threading.Thread(target=self.repeat, args=call) for call in [*calls, (probe, daemon)]]
+
+    def repeat(self, call, *arguments):
+        while not self.done.is_set():
+            begin = time.monotonic()
+            try:
+                call(*arguments)
+            except (OSError, http.client.HTTPException, ValueError, AssertionError) as error:
+                self.problems.append(f"{call.__name__}: {error!r}")
+            with self.lock:
+                if call is probe:
+                    self.slowest = max(self.slowest, time.monotonic() - begin)
+                else:
+                    self.answered += 1
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.done.set()
+        for thread in self.threads:
+            thread.join()
+
+
 def reloads_and_upgrades(scene):
     program = scene.directory / "agentpoold"
     replace(program)
-    daemon = scene.make_daemon()
+    daemon = scene.make_daemon(pools={**two_pools(), "odd": odd()})
     daemon.program = program
     daemon.start()
     targets = scene.spawn(daemon, "programs", 12)
     before = {agent["agent_id"]: daemon.whoami(agent["agent_id"])["pid"] for agent in targets}
-    with scene.clients(daemon, ["modules"], targets, most=20, errors=()) as clients:
+    slow = scene.spawn(daemon, "odd", 1)[0]["agent_id"]
+    with scene.clients(daemon, ["modules"], targets, most=20, errors=()) as clients, LongRequests(daemon, slow) as long_ones:
+        wait_for(lambda: daemon.agent(slow)["messages_in_flight"] == LONG, "the long requests to be open")
         for turn in range(1, 121):
             upgrade, master = turn % 6 == 0, daemon.master_pid()
             if upgrade:
@@ -103,7 +167,9 @@ def reloads_and_upgrades(scene):
             daemon.process.send_signal(signal.SIGUSR2 if upgrade else signal.SIGHUP)
             scene.recovered(lambda: next_master(daemon, master) and scene.is_ready(daemon), "the next master to answer")
             clients.flow(5)
+    assert not long_ones.problems, f"{len(long_ones.problems)} failed: {long_ones.problems[:5]}"
     assert daemon.log().count("upgrade.done") == 20
     assert clients.book.cut == clients.book.refused == 0, f"{clients.book.cut} requests cut off, {clients.book.refused} refused"
     assert {agent_id: daemon.whoami(agent_id)["pid"] for agent_id in before} == before, "an agent noticed"
-    scene.figures.append(f"{clients.book.succeeded()} requests answered")
+    scene.figures.append(f"{clients.book.succeeded()} requests answered, and {long_ones.answered} of {LONG_SECONDS} s;"
+                         f" the slowest probe took {1000 * long_ones.slowest:.0f} ms")

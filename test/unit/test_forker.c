@@ -243,19 +243,83 @@ START_TEST(test_starts_at_once_when_masters_that_served_die)
 }
 END_TEST
 
-START_TEST(test_starts_at_once_when_masters_that_served_hand_over)
+/* Our end of the socket to the masters that follow. */
+static int retire(const struct master *master)
 {
-        struct master master;
+        struct forker_message message = { .version = FORKER_PROTOCOL, .type = FORKER_RETIRE };
+        int ends[2];
+
+        say(master, FORKER_READY);
+        ck_assert_int_eq(fd_packet_pair(ends), 0);
+        ck_assert_int_eq(fd_send(master->channel, &message, sizeof message, ends[1]), 0);
+        fd_close(ends[1]);
+        return ends[0];
+}
+
+/* Told of so many that were there before it; the last one has the socket whose other end is ours. */
+static struct master accept_next(int retired, int ours)
+{
+        struct master next = accept_master();
+        char word[8] = "";
+        int fd, ignored;
+
+        hear_listeners(&next);
+        for (int i = 0; i < retired; i++) {
+                ck_assert_int_gt(hear(&next, FORKER_RETIRED, &fd).pid, 0);
+                if (i == retired - 1) {
+                        ck_assert_int_eq(fd_send(ours, "carry", 6, -1), 0);
+                        wait_readable(fd);
+                        ck_assert_int_eq(fd_receive(fd, word, sizeof word, &ignored), 6);
+                }
+                fd_close(fd);
+        }
+        hear(&next, FORKER_SYNCED, NULL);
+        return next;
+}
+
+START_TEST(test_starts_at_once_and_joins_them_when_masters_retire)
+{
+        struct master master, next;
 
         start_daemon();
-        for (int i = 0; i < 50; i++) {
-                master = accept_synced_master();
-                say(&master, FORKER_READY);
-                end_master(&master, 0);
-        }
         master = accept_synced_master();
+        for (int i = 0; i < 20; i++) {
+                int ours = retire(&master);
+
+                next = accept_next(1, ours);
+                end_master(&master, 0);
+                wait_readable(ours); /* reaped: nobody has the other end any more */
+                fd_close(ours);
+                master = next;
+        }
         ck_assert_int_eq(count_in_log("master.died", NULL), 0);
         end_daemon(&master);
+}
+END_TEST
+
+START_TEST(test_a_reload_waits_when_so_many_masters_are_retired)
+{
+        struct master masters[FORKER_RETIRED_MAX + 1];
+        int ours[FORKER_RETIRED_MAX];
+
+        start_daemon();
+        masters[0] = accept_synced_master();
+        for (int i = 0; i < FORKER_RETIRED_MAX; i++) {
+                ours[i] = retire(&masters[i]);
+                masters[i + 1] = accept_next(i + 1, ours[i]);
+        }
+        say(&masters[FORKER_RETIRED_MAX], FORKER_READY);
+        kill(daemon_.pid, SIGHUP);
+        wait_for_log("reload.waits");
+        end_master(&masters[3], 0);
+        hear_signal(&masters[FORKER_RETIRED_MAX], SIGHUP);
+        for (int i = 0; i < FORKER_RETIRED_MAX; i++) {
+                if (i != 3)
+                        end_master(&masters[i], 0);
+                wait_readable(ours[i]);
+                fd_close(ours[i]);
+        }
+        end_daemon(&masters[FORKER_RETIRED_MAX]);
 }
 END_TEST
 
@@ -456,7 +520,8 @@ int main(int argc, char **argv)
         tcase_add_test(all, test_forgets_no_worker_when_masters_die_with_everything_untold);
         tcase_add_test(all, test_backs_off_when_masters_die_young);
         tcase_add_test(all, test_starts_at_once_when_masters_that_served_die);
-        tcase_add_test(all, test_starts_at_once_when_masters_that_served_hand_over);
+        tcase_add_test(all, test_starts_at_once_and_joins_them_when_masters_retire);
+        tcase_add_test(all, test_a_reload_waits_when_so_many_masters_are_retired);
         tcase_add_test(all, test_replaces_the_master_when_its_loop_does_not_turn);
         tcase_add_test(all, test_blames_no_master_when_it_was_stopped_itself);
         tcase_add_test(all, test_loses_nothing_when_the_master_is_slow);

@@ -503,6 +503,106 @@ START_TEST(test_gives_a_notification_that_waited_to_the_next_start)
 }
 END_TEST
 
+/* --- an earlier master's --- */
+
+static char note[160];
+
+static void on_note(void *arg, const char *text)
+{
+        (void)arg;
+        snprintf(note, sizeof note, "%s", text);
+}
+
+/* The next master has only what the last one's note says. */
+static void next_master(void)
+{
+        tell(0);
+        messages_each(master.messages, on_note);
+        master.messages = messages_drop(master.messages);
+        master.messages = messages_new(&master);
+}
+
+static int resume(struct answer *answer)
+{
+        static char text[] = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"work\"}", client[] = "c";
+
+        sent_message = NULL;
+        return messages_resume(master.messages, &agent, note, text, client, on_answer, answer, &sent_message);
+}
+
+START_TEST(test_goes_on_with_what_another_master_sent)
+{
+        static struct answer before, answer;
+
+        ask(&before, 10000);
+        next_master();
+        ck_assert_int_eq(resume(&answer), 0);
+        ck_assert_ptr_nonnull(sent_message);
+        ck_assert_uint_eq(publishes, 1);
+        reply_with("{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":7}");
+        ck_assert_uint_eq(before.count, 0);
+        ck_assert_int_eq(answer.result, MESSAGE_ANSWERED);
+        ck_assert_str_eq(recorded, "work completed");
+}
+END_TEST
+
+START_TEST(test_keeps_an_answer_until_its_message_is_handed_over)
+{
+        static struct answer answer, late;
+
+        ask(NULL, 10000);
+        ask(&answer, 10000);
+        next_master();
+        reply_with("{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":1e400}");
+        ck_assert_int_eq(resume(&answer), 0);
+        ck_assert_uint_eq(answer.count, 1);
+        ck_assert_int_eq(answer.result, MESSAGE_ANSWERED);
+        ck_assert_ptr_null(sent_message);
+        ck_assert_int_eq(resume(&late), 0);
+        ck_assert_uint_eq(late.count, 0); /* each answer is for one */
+        messages_settled(master.messages);
+        reply_with("{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":8}");
+        ck_assert_int_eq(late.result, MESSAGE_ANSWERED);
+}
+END_TEST
+
+START_TEST(test_fails_what_another_master_sent_when_the_agent_started_anew)
+{
+        static struct answer answer;
+
+        ask(&answer, 10000);
+        next_master();
+        agent.epoch++;
+        ck_assert_int_eq(resume(&answer), 0);
+        ck_assert_int_eq(answer.result, MESSAGE_FAILED);
+        ck_assert_str_eq(answer.detail, MESSAGES_AGENT_ENDED);
+        ck_assert_ptr_null(sent_message);
+        snprintf(note, sizeof note, "no note");
+        ck_assert_int_eq(resume(&answer), -EPROTO);
+}
+END_TEST
+
+START_TEST(test_sends_what_waited_for_a_start_under_another_master)
+{
+        static struct answer answer, refused;
+
+        begin_restart();
+        ask(&answer, 10000);
+        next_master();
+        ck_assert_int_eq(resume(&answer), 0);
+        ck_assert_uint_eq(publishes, 0);
+        restarted();
+        ck_assert_uint_eq(publishes, 1);
+        ck_assert_int_le(last_timeout_ms, 10000 + 1000);
+        reply_with("{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":7}");
+        ck_assert_int_eq(answer.result, MESSAGE_ANSWERED);
+        agent.state = AGENT_FAILED;
+        ck_assert_int_eq(resume(&refused), 0);
+        ck_assert_int_eq(refused.result, MESSAGE_REFUSED);
+        ck_assert_str_eq(refused.detail, "the agent is failed");
+}
+END_TEST
+
 int main(void)
 {
         Suite *suite = suite_create("messages");
@@ -531,6 +631,10 @@ int main(void)
         tcase_add_test(all, test_does_not_wait_when_the_agent_is_held_back_or_everything_ends);
         tcase_add_test(all, test_waits_once_more_when_its_worker_was_left_meanwhile);
         tcase_add_test(all, test_gives_a_notification_that_waited_to_the_next_start);
+        tcase_add_test(all, test_goes_on_with_what_another_master_sent);
+        tcase_add_test(all, test_keeps_an_answer_until_its_message_is_handed_over);
+        tcase_add_test(all, test_fails_what_another_master_sent_when_the_agent_started_anew);
+        tcase_add_test(all, test_sends_what_waited_for_a_start_under_another_master);
         suite_add_tcase(suite, all);
         srunner_run_all(runner, CK_NORMAL);
         failed = srunner_ntests_failed(runner);
