@@ -52,7 +52,7 @@ def test_answers_or_refuses_each_request_when_ended_under_load(make_daemon, make
 
 
 def test_gives_agents_their_time_when_ended_in_order(make_daemon, odd_pool):
-    daemon = make_daemon(pools={"odd": odd_pool(), "developer_pool": command_pool(BUILD / "example-agent")})
+    daemon = make_daemon(pools={"odd": odd_pool(stop_grace_ms=20000), "developer_pool": command_pool(BUILD / "example-agent")})
     daemon.spawn("odd", count=5)
     daemon.spawn(count=25)
     assert daemon.stop() == 0
