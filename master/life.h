@@ -42,6 +42,7 @@ struct life {
         /* Another daemon's claim on Redis, as it was seen first; seen_at 0: there is none. */
         int64_t seen_at; /* mono ms */
         char seen_renewals[24];
+        bool store_away; /* when this master began: clients are told */
         bool reloading;        /* the next master takes over as soon as it can */
         enum life_step step;   /* of that */
         struct event *stepping; /* looks whether the next one is due */

@@ -115,8 +115,8 @@ static void handle_forker(struct life *life, const struct forker_message *messag
                 life->listeners_lent = message->adopted;
                 take_listener(life, (size_t)message->number, fd);
                 return;
-        case FORKER_RETIRED: /* what it carries is for those who are let in */
-                if ((life->look || life->master.restoring) && backlog_add(&life->doors, message, fd) == 0)
+        case FORKER_RETIRED: /* what it carries is for those who are let in; that may be long while the store is away */
+                if ((life->look || (life->master.restoring && !life->store_away)) && backlog_add(&life->doors, message, fd) == 0)
                         return;
                 life_take_sink(life, fd);
                 return;

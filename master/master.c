@@ -204,6 +204,7 @@ static void on_store_away(void *arg)
 {
         struct life *life = arg;
 
+        life->store_away = true;
         if (life_attend(life) < 0)
                 life_end(life, EXIT_FAILURE);
         life_open_doors(life);

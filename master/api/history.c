@@ -175,7 +175,8 @@ struct record {
         cJSON *tree;
 };
 
-static void add_events(const struct record *record, const char *name, int error, const char *json)
+/* Should memory lack, there is no record left: no answer by half. */
+static void add_events(struct record *record, const char *name, int error, const char *json)
 {
         struct json_error why;
         cJSON *tree = NULL, *events = NULL;
@@ -183,7 +184,10 @@ static void add_events(const struct record *record, const char *name, int error,
         if (error == 0 && json_parse(json, strlen(json), JSON_STRICT, &tree, &why) == 0)
                 events = cJSON_DetachItemFromObjectCaseSensitive(tree, "events");
         cJSON_Delete(tree);
-        json_add_item(record->tree, name, events ? events : cJSON_CreateNull());
+        if (record->tree && json_add_item(record->tree, name, events ? events : cJSON_CreateNull()) < 0) {
+                cJSON_Delete(record->tree);
+                record->tree = NULL;
+        }
 }
 
 static void on_history(void *arg, int error, const char *json)
@@ -217,7 +221,8 @@ void api_answer_with_history(struct http_request *request, struct master *master
         struct record *record = take_tree ? malloc(sizeof *record) : NULL;
 
         if (!record) {
-                api_answer(request, 200, take_tree);
+                cJSON_Delete(take_tree);
+                api_answer(request, 200, NULL);
                 return;
         }
         *record = (struct record){ request, master, *agent_id, take_tree };

@@ -215,7 +215,7 @@ def no_database(path):
         for name in (path, f"{path}-wal", f"{path}-shm"):
             if os.path.exists(f"{name}.kept"):
                 shutil.move(f"{name}.kept", name)
-    return mend, "not a database"
+    return mend, "no SQLite database"
 
 
 @pytest.mark.parametrize("spoil", [newer_schema, no_database])

@@ -95,7 +95,7 @@ def test_doubles_nothing_when_imported_twice(make_pair):
 
 @pytest.mark.parametrize("broken, words, imported", [
     ('{"agent_id": ', "line 4, column", 0),
-    ('{"agent_id": "no id", "pool_name": "modules"}', "line 4: agent no id: /project_id", 6),
+    ('{"agent_id": "no id", "pool_name": "modules"}', "line 4: agent no id: not the record of an agent", 6),
     ('{"agent_id": "elsewhere", "pool_name": "nowhere"}', "line 4: agent elsewhere: no such pool", 6),
 ])
 def test_names_what_is_broken_and_loses_nothing(make_pair, broken, words, imported):

@@ -53,7 +53,7 @@ def yell(seconds):
 
 def flood(seconds):
     """Notifications, as many as are taken."""
-    line = json.dumps({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"filler": "x" * 200}}) + "\n"
+    line = json.dumps({"jsonrpc": "2.0", "method": "notifications/message", "params": {"filler": "x" * 200}}) + "\n"
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         with lock:
