@@ -180,11 +180,13 @@ char json_raw_kind(struct json_raw value)
 
 char *json_raw_string(struct json_raw value)
 {
-        const char *p = value.text + 1, *end = value.text + value.len - 1;
+        const char *p, *end;
         char *text, *to;
 
         if (json_raw_kind(value) != '"')
                 return NULL;
+        p = value.text + 1;
+        end = value.text + value.len - 1;
         text = to = malloc(value.len + 4); /* escapes only shrink */
         if (!text)
                 return NULL;
@@ -200,12 +202,14 @@ char *json_raw_string(struct json_raw value)
 
 bool json_raw_says(struct json_raw value, const char *text)
 {
-        const char *p = value.text + 1, *end = value.text + value.len - 1;
+        const char *p, *end;
         char code[4];
         size_t n;
 
         if (json_raw_kind(value) != '"')
                 return false;
+        p = value.text + 1;
+        end = value.text + value.len - 1;
         for (; p < end; text += n) {
                 if (*p == '\\') {
                         n = put_code(code, next_code(&p, end));
