@@ -51,6 +51,21 @@ static int grow(struct jsonrpc_pending *pending)
         return 0;
 }
 
+static void take(struct jsonrpc_pending *pending, struct jsonrpc_request *request, struct jsonrpc_request *ret_request)
+{
+        *ret_request = *request;
+        *request = (struct jsonrpc_request){ 0 };
+        pending->given_up -= ret_request->given_up;
+        if (--pending->count > 0)
+                return;
+        pending->earliest = INT64_MAX;
+        if (pending->size > PENDING_SIZE_KEPT) {
+                free(pending->requests);
+                pending->requests = NULL;
+                pending->size = 0;
+        }
+}
+
 /* The table is full: what nobody waits for any more makes room. */
 static void make_room(struct jsonrpc_pending *pending)
 {
@@ -59,7 +74,7 @@ static void make_room(struct jsonrpc_pending *pending)
         for (unsigned i = 0; i < pending->size; i++) {
                 if (pending->requests[i].number == 0 || !pending->requests[i].given_up)
                         continue;
-                jsonrpc_pending_take(pending, pending->requests[i].number, &request);
+                take(pending, &pending->requests[i], &request);
                 jsonrpc_request_done(&request);
                 return;
         }
@@ -88,21 +103,6 @@ int jsonrpc_pending_add(struct jsonrpc_pending *pending, int64_t deadline, struc
                 pending->earliest = deadline;
         *ret_request = request;
         return 0;
-}
-
-static void take(struct jsonrpc_pending *pending, struct jsonrpc_request *request, struct jsonrpc_request *ret_request)
-{
-        *ret_request = *request;
-        *request = (struct jsonrpc_request){ 0 };
-        pending->given_up -= ret_request->given_up;
-        if (--pending->count > 0)
-                return;
-        pending->earliest = INT64_MAX;
-        if (pending->size > PENDING_SIZE_KEPT) {
-                free(pending->requests);
-                pending->requests = NULL;
-                pending->size = 0;
-        }
 }
 
 int jsonrpc_pending_take(struct jsonrpc_pending *pending, uint64_t number, struct jsonrpc_request *ret_request)
