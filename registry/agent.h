@@ -74,6 +74,7 @@ struct agent {
         bool asked;       /* the registry was asked for a slot under this epoch … */
         bool uncertain;   /* … and did not say what became of it: asked again, under the same epoch */
         bool unsure;      /* … and went away: it is where a worker lists it, or, once all have told, nowhere */
+        bool aside;       /* it waits apart from those that can be placed */
         bool row;         /* the store has a row of it */
         bool storing;     /* one write is under way, never two … */
         bool store_again; /* … and what it wrote is out of date */

@@ -188,6 +188,8 @@ struct pool *pool_new(const struct pool_config *config, uint64_t random, int64_t
         STAILQ_INIT(&pool->actions);
         TAILQ_INIT(&pool->fresh);
         TAILQ_INIT(&pool->again);
+        TAILQ_INIT(&pool->fresh_aside);
+        TAILQ_INIT(&pool->again_aside);
         TAILQ_INIT(&pool->restoring);
         RB_INIT(&pool->agent_timers);
         RB_INIT(&pool->worker_timers);

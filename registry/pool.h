@@ -18,6 +18,7 @@ struct pool_worker {
         bool settled;               /* nothing that the registry may have sent it is unknown: it has said what it runs since
                                        the registry went away last, or since this master began */
         bool reported;              /* was ready once */
+        bool start_failed;          /* it will not be: counted among the failures already */
         bool outdated;              /* a rollout is to replace it */
         bool proved;                /* an agent ran in it */
         int64_t created_at;         /* wall ms */

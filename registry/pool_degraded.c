@@ -16,6 +16,7 @@ void pool_registry(struct pool *pool, bool up, int64_t now)
         }
         pool->degraded = !up;
         pool->reserve_at = 0;
+        pool_join_aside(pool);
         for (agent = up ? NULL : pool->agents; agent; agent = agent->hh.next)
                 agent->unsure = !agent->worker && (agent->unsure || agent->uncertain
                         || (agent->phase == PHASE_DELAYED && agent->state == AGENT_STOPPING));

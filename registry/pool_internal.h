@@ -46,6 +46,9 @@ struct pool {
         int64_t wake_at;                   /* mono ms when waiting agents or forks are looked at again; 0: by events only */
         /* Agents that wait: spawns, placed again (they go first), restored. */
         struct pool_list fresh, again, restoring;
+        /* Of fresh and again: those that may be in a worker that has not said what it runs. */
+        struct pool_list fresh_aside, again_aside;
+        unsigned fresh_aside_count;
         unsigned in_phase[PHASE_COUNT], fresh_count, by_state[AGENT_STATE_COUNT], workers_by_state[WORKER_STATE_COUNT];
         unsigned capacity, used, empty;    /* of ready workers: slots, taken slots, workers that host nothing */
         unsigned placed;                   /* agents in any worker */
@@ -106,6 +109,9 @@ unsigned pool_free_slots(const struct pool *pool);   /* as far as this pool know
 unsigned pool_owed_slots(const struct pool *pool);
 /* Waiting agents into free slots, restored ones on their way, workers forked for the rest. After every event. */
 void pool_pump(struct pool *pool, int64_t now);
+
+/* Those that were put aside may be placed again: all workers have said what they run, or the registry came or went. */
+void pool_join_aside(struct pool *pool);
 
 /* pool_degraded.c */
 /* Not while it may be in a worker that has not said what it runs. */

@@ -19,6 +19,15 @@ bool pool_add_agent(struct pool *pool, struct agent *agent)
         return true;
 }
 
+static struct pool_list *waiting_list(const struct agent *agent)
+{
+        struct pool *pool = agent->pool;
+
+        if (agent->aside)
+                return agent->answered ? &pool->again_aside : &pool->fresh_aside;
+        return agent->answered ? &pool->again : &pool->fresh;
+}
+
 static void leave_list(struct agent *agent)
 {
         struct pool *pool = agent->pool;
@@ -27,15 +36,17 @@ static void leave_list(struct agent *agent)
                 TAILQ_REMOVE(&pool->restoring, agent, pending);
         if (agent->phase != PHASE_WAITING)
                 return;
-        TAILQ_REMOVE(agent->answered ? &pool->again : &pool->fresh, agent, pending);
+        TAILQ_REMOVE(waiting_list(agent), agent, pending);
         pool->fresh_count -= !agent->answered;
+        pool->fresh_aside_count -= agent->aside && !agent->answered;
+        agent->aside = false;
 }
 
 /* Those that were refused a slot come back with asked set: to the front again. */
 static void enter_list(struct agent *agent)
 {
         struct pool *pool = agent->pool;
-        struct pool_list *list = agent->answered ? &pool->again : &pool->fresh;
+        struct pool_list *list = waiting_list(agent);
 
         if (agent->phase == PHASE_RESTORING)
                 TAILQ_INSERT_TAIL(&pool->restoring, agent, pending);
@@ -386,20 +397,61 @@ void pool_reserved(struct pool *pool, const struct id *agent_id, uint64_t epoch,
 
 /* --- pump -------------------------------------------------------------------------------------------------------- */
 
+static void put_aside(struct agent *agent)
+{
+        TAILQ_REMOVE(waiting_list(agent), agent, pending);
+        agent->aside = true;
+        agent->pool->fresh_aside_count += !agent->answered;
+        TAILQ_INSERT_TAIL(waiting_list(agent), agent, pending);
+}
+
+/* The one that is next. Whoever cannot be placed is looked at once, not at every event. */
 static struct agent *first_placeable(const struct pool_list *list)
 {
         struct agent *agent;
 
-        TAILQ_FOREACH(agent, list, pending)
-                if (pool_may_place(agent))
-                        return agent;
-        return NULL;
+        while ((agent = TAILQ_FIRST(list)) && !pool_may_place(agent))
+                put_aside(agent);
+        return agent;
+}
+
+static void join_aside(struct pool_list *list, struct pool_list *aside)
+{
+        struct agent *agent;
+
+        TAILQ_FOREACH(agent, aside, pending)
+                agent->aside = false;
+        TAILQ_CONCAT(aside, list, pending);
+        TAILQ_CONCAT(list, aside, pending);
+}
+
+void pool_join_aside(struct pool *pool)
+{
+        join_aside(&pool->fresh, &pool->fresh_aside);
+        join_aside(&pool->again, &pool->again_aside);
+        pool->fresh_aside_count = 0;
+}
+
+/* New ones that were put aside may have their slots already: those are not given away. */
+static struct agent *next_waiting(struct pool *pool)
+{
+        struct agent *agent;
+
+        if (!pool_may_start(pool))
+                return NULL;
+        agent = first_placeable(&pool->again);
+        if (agent)
+                return agent;
+        agent = first_placeable(&pool->fresh);
+        return pool_is_room(pool, pool->fresh_aside_count) ? agent : NULL;
 }
 
 static void pump_waiting(struct pool *pool, int64_t now)
 {
         struct agent *agent;
 
+        if (pool->unsettled == 0)
+                pool_join_aside(pool);
         if (pool->in_phase[PHASE_WAITING] == 0 || pool_free_slots(pool) == 0)
                 return;
         if (now < pool->reserve_at && !pool->degraded) {
@@ -407,9 +459,7 @@ static void pump_waiting(struct pool *pool, int64_t now)
                 return;
         }
         do {
-                agent = pool_may_start(pool) ? first_placeable(&pool->again) : NULL;
-                if (!agent && pool_may_start(pool) && pool_is_room(pool, 0))
-                        agent = first_placeable(&pool->fresh);
+                agent = next_waiting(pool);
                 if (agent)
                         pool_start_tried(agent);
         } while (agent && pool_reserve(agent, now) && pool_free_slots(pool) > 0);

@@ -123,10 +123,14 @@ void pool_fork_workers(struct pool *pool, int64_t now)
 
 /* --- life --------------------------------------------------------------------------------------------------------- */
 
+/* Once, as soon as it is known: before the next one is forked. */
 static void start_failed(struct pool_worker *worker, const char *reason, int64_t now)
 {
         struct pool *pool = worker->pool;
 
+        if (worker->start_failed || worker->reported || worker->adopted || pool->closing)
+                return;
+        worker->start_failed = true;
         pool->fork_at = now + backoff_next(&pool->fork_backoff, pool_random(pool));
         pool_worker_failed(worker, reason, now);
 }
@@ -219,9 +223,8 @@ void pool_worker_exited(struct pool *pool, const struct id *process_id, const ch
 
         if (!worker)
                 return;
-        if (!worker->reported && !worker->adopted && !pool->closing)
-                start_failed(worker, why, now);
-        else if (!pool->closing && ended_early(worker))
+        start_failed(worker, why, now);
+        if (!pool->closing && ended_early(worker))
                 pool_worker_failed(worker, why, now);
         worker_remove(worker);
         pool->reserve_at = 0;
@@ -294,14 +297,17 @@ static void drain_if_spare(struct pool_worker *worker, int64_t now)
 
 void pool_worker_due(struct pool_worker *worker, int64_t now)
 {
+        static const char late[] = "it is not ready within worker_start_timeout_ms";
         struct pool *pool = worker->pool;
 
         if (!worker->deadline || worker->deadline > now) {
                 drain_if_spare(worker, now);
                 return;
         }
-        if (worker->state == WORKER_STARTING)
-                pool_push_event(pool, "worker_stale", NULL, worker, "it is not ready within worker_start_timeout_ms");
+        if (worker->state == WORKER_STARTING) {
+                pool_push_event(pool, "worker_stale", NULL, worker, late);
+                start_failed(worker, late, now);
+        }
         set_state(worker, WORKER_EV_SUSPECT);
         pool_push(pool, POOL_KILL, NULL, worker);
         worker->deadline = now + POOL_KILL_MARGIN_MS;

@@ -158,13 +158,14 @@ static const struct sim_instance *live_instance(const struct sim_promise *promis
         return found;
 }
 
-/* Spawns that were stored when the master died come back although nobody was answered: more agents than slots then. */
+/* Spawns that were stored when the master died come back although nobody was answered: more agents than slots then, in the
+ * workers of a rollout that died with it also more than the configuration allows. */
 static bool is_full(const struct sim *sim, unsigned pool)
 {
         struct pool_stats stats;
 
         pool_stats(sim->pools[pool], &stats);
-        return sim->master > 1 && stats.used == sim->configs[pool].max_workers * sim->configs[pool].max_agents_per_worker;
+        return sim->master > 1 && stats.used >= sim->configs[pool].max_workers * sim->configs[pool].max_agents_per_worker;
 }
 
 /* 1: every answered spawn exists exactly once, or has a recorded end. And nothing runs that should not. */

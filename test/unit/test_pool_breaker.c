@@ -83,6 +83,23 @@ START_TEST(test_tries_one_fork_when_it_has_cooled_down)
 }
 END_TEST
 
+START_TEST(test_forks_no_other_while_the_one_that_was_tried_is_killed)
+{
+        config.min_workers = 1;
+        settle();
+        workers_fail();
+        acts();
+        wait_until(now + 10000);
+        ck_assert_str_eq(acts(), "F");
+        wait_until(now + config.worker_start_timeout_ms);
+        ck_assert_str_eq(acts(), "K");
+        ck_assert_str_eq(events, "worker_stale breaker_opened ");
+        pool_worker_exited(pool, &last_fork, "killed by signal 9 (KILL)", now);
+        ck_assert_str_eq(acts(), "Rw");
+        ck_assert_str_eq(pool_breaker(pool, POOL_WORKERS)->reason, "it is not ready within worker_start_timeout_ms");
+}
+END_TEST
+
 START_TEST(test_closes_when_an_agent_runs_in_the_worker_that_was_tried)
 {
         struct id process, id;
@@ -321,6 +338,7 @@ static void add(TCase *tcase)
 {
         tcase_add_test(tcase, test_forks_nothing_while_the_breaker_is_open);
         tcase_add_loop_test(tcase, test_tries_one_fork_when_it_has_cooled_down, 0, 2);
+        tcase_add_test(tcase, test_forks_no_other_while_the_one_that_was_tried_is_killed);
         tcase_add_test(tcase, test_closes_when_an_agent_runs_in_the_worker_that_was_tried);
         tcase_add_test(tcase, test_opens_when_workers_end_before_an_agent_ran_in_them);
         tcase_add_test(tcase, test_counts_one_failure_when_many_workers_end_together);

@@ -261,8 +261,44 @@ START_TEST(test_sends_again_what_may_have_gone_with_the_registry)
 }
 END_TEST
 
+START_TEST(test_gives_no_slot_away_that_an_uncertain_agent_may_have)
+{
+        struct id first, second, older, younger, id;
+        int waiter;
+        struct pool_hosted both[2] = { { .epoch = 1 }, { .epoch = 1 } };
+
+        config.max_workers = 2;
+        first = first_worker();
+        acts();
+        second = second_worker();
+        acts();
+        id = running(&first);
+        both[0].agent_id = running(&second);
+        both[1].agent_id = running(&second);
+        pool_terminate(pool, agent_at(&both[1].agent_id), false, &waiter, now); /* its slot will be free: nobody is refused */
+        acts();
+        older = spawn(NULL);
+        acts();
+        stored(&older, 0);
+        pool_reserved(pool, &older, 1, -EAGAIN, NULL, now);
+        younger = spawn(NULL);
+        acts();
+        stored(&younger, 0);
+        away();
+        ready(&first, &id, 1);
+        ck_assert_str_eq(acts(), ""); /* a free slot, but the second worker may have the older one */
+        pool_worker_ready(pool, &second, both, 2, now);
+        ck_assert_str_eq(acts(), "e");
+        commit(&older);
+        ck_assert_str_eq(acts(), "S");
+        ck_assert(!agent_at(&older)->worker != !agent_at(&younger)->worker);
+        ck_assert_uint_eq(pool_worker(pool, &first)->used, 2);
+}
+END_TEST
+
 static void add(TCase *tcase)
 {
+        tcase_add_test(tcase, test_gives_no_slot_away_that_an_uncertain_agent_may_have);
         tcase_add_test(tcase, test_places_a_new_agent_on_a_worker_that_has_let_go);
         tcase_add_test(tcase, test_places_without_the_registry_when_workers_have_none);
         tcase_add_test(tcase, test_forks_and_places_when_there_is_no_worker);
