@@ -288,4 +288,4 @@ def test_carries_events_of_agents_when_redis_is_away(make_daemon, server, odd_po
         assert stream.status_code == 200
         flood = {"jsonrpc": "2.0", "method": "flood", "params": {"seconds": 0.1}}
         assert daemon.post(f"/agents/{agent['agent_id']}/messages", flood).status_code == 202
-        assert any(b"notifications/progress" in line for line in stream.iter_lines())
+        assert any(b"notifications/message" in line for line in stream.iter_lines())
