@@ -129,13 +129,13 @@ def test_stays_open_until_reset_when_it_shall_not_reset_itself(make_daemon, odd_
 # ---- agents that hang ----
 
 def test_starts_an_agent_again_when_it_does_not_answer_its_probe(make_daemon, odd_pool):
-    probe = {"method": "ping", "interval_seconds": 1, "timeout_ms": 500, "failures": 2}
+    probe = {"method": "ping", "interval_seconds": 1, "timeout_ms": 2000, "failures": 2}
     daemon = make_daemon(pools={"pool": odd_pool(probe=probe, restart=FAST_RESTART)})
     agent, bystander = daemon.spawn("pool"), daemon.spawn("pool")
     os.kill(daemon.message(agent["agent_id"], "whoami").json()["result"]["pid"], signal.SIGSTOP)
     wait_for(lambda: daemon.agent(agent["agent_id"])["epoch"] == 2, "the hung agent to be killed")
     reason = daemon.agent(agent["agent_id"])["last_exit"]["reason"]
-    assert reason == "does not answer its probe: 2 times no answer to ping within 500 ms"
+    assert reason == "does not answer its probe: 2 times no answer to ping within 2000 ms"
     wait_for(lambda: daemon.agent(agent["agent_id"])["state"] == "idle", "it to run again")
     assert daemon.message(agent["agent_id"], "whoami").json()["result"]["epoch"] == 2
     assert daemon.message(bystander["agent_id"], "whoami").json()["result"]["epoch"] == 1
