@@ -34,7 +34,6 @@ enum link_state {
 struct request {
         redis_link_cb cb; /* NULL: nobody waits */
         void *arg;
-        int64_t deadline; /* mono ms */
         size_t len;
         TAILQ_ENTRY(request) link;
 };
@@ -62,6 +61,7 @@ struct redis_link {
         int64_t timer_at;           /* mono ms */
         int64_t connect_deadline;   /* mono ms */
         int64_t last_sent;          /* mono ms */
+        int64_t waits_since;        /* mono ms: for the oldest request's answer; the time before is that of others */
         int64_t up_since;           /* mono ms; 0: was not up */
 };
 
@@ -185,6 +185,12 @@ __attribute__((format(printf, 3, 4))) static void link_failf(struct redis_link *
         link_lose(link, error, why);
 }
 
+/* However long the queue is: what Redis works off in time is no fault of its. */
+static int64_t link_deadline(const struct redis_link *link)
+{
+        return link->waits_since + link->config.request_timeout_ms;
+}
+
 static int link_enqueue(struct redis_link *link, const struct redis_command *command, redis_link_cb cb, void *arg)
 {
         size_t len = command->end - command->start;
@@ -197,12 +203,14 @@ static int link_enqueue(struct redis_link *link, const struct redis_command *com
                 free(request);
                 return -ENOMEM;
         }
-        *request = (struct request){ .cb = cb, .arg = arg, .deadline = now + link->config.request_timeout_ms, .len = len };
+        *request = (struct request){ .cb = cb, .arg = arg, .len = len };
+        if (TAILQ_EMPTY(&link->requests))
+                link->waits_since = now;
         TAILQ_INSERT_TAIL(&link->requests, request, link);
         link->pending += len;
         link->last_sent = now;
-        if (link->state != LINK_CONNECTING && TAILQ_FIRST(&link->requests)->deadline < link->timer_at)
-                link_arm(link, TAILQ_FIRST(&link->requests)->deadline);
+        if (link->state != LINK_CONNECTING && link_deadline(link) < link->timer_at)
+                link_arm(link, link_deadline(link));
         return 0;
 }
 
@@ -297,6 +305,7 @@ static void link_dispatch(struct redis_link *link, const redisReply *reply)
                 return;
         }
         TAILQ_REMOVE(&link->requests, request, link);
+        link->waits_since = clock_mono_ms();
         link->pending -= request->len;
         if (request->cb)
                 request->cb(request->arg, redis_reply_error(reply), reply);
@@ -429,21 +438,21 @@ static void link_connect(struct redis_link *link)
 /* What is due while connected: the oldest request's deadline, or a PING after silence. */
 static void link_watch(struct redis_link *link, int64_t now)
 {
-        const struct request *oldest = TAILQ_FIRST(&link->requests);
+        bool waits = !TAILQ_EMPTY(&link->requests);
         int64_t ping_at = link->last_sent + link->config.ping_interval_ms;
 
-        if (oldest && oldest->deadline <= now) {
+        if (waits && link_deadline(link) <= now) {
                 link_failf(link, -EAGAIN, "no answer for %u ms", link->config.request_timeout_ms);
                 return;
         }
-        if (!oldest && ping_at <= now) {
+        if (!waits && ping_at <= now) {
                 if (LINK_SAY(link, NULL, "PING") < 0) {
                         link_lose(link, -ENOMEM, "out of memory");
                         return;
                 }
-                oldest = TAILQ_FIRST(&link->requests);
+                waits = true;
         }
-        link_arm(link, oldest && (ping_at <= now || ping_at > oldest->deadline) ? oldest->deadline : ping_at);
+        link_arm(link, waits && (ping_at <= now || ping_at > link_deadline(link)) ? link_deadline(link) : ping_at);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)

@@ -12,7 +12,7 @@ struct redis_link;
 
 struct redis_link_config {
         uint32_t connect_timeout_ms;
-        uint32_t request_timeout_ms; /* of the oldest request unanswered */
+        uint32_t request_timeout_ms; /* of the oldest request, since it was sent or the one before it was answered */
         uint32_t ping_interval_ms;   /* silence after which PING is sent */
         uint32_t output_max;         /* bytes of unanswered requests */
 };

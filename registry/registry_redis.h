@@ -21,7 +21,7 @@ struct registry_config {
         const char *channel;         /* to subscribe to: "master:<id>:replies" or "process:<id>:commands" */
         bool refuse_eviction;        /* never up while maxmemory-policy may evict keys without TTL: on_down -EPERM */
         uint32_t connect_timeout_ms; /* 0: 2000 */
-        uint32_t request_timeout_ms; /* 0: 1500; the oldest request unanswered that long: Redis is away */
+        uint32_t request_timeout_ms; /* 0: 1500; nothing answered that long while a request waits: Redis is away */
         uint32_t ping_interval_ms;   /* 0: 1000; an idle connection is asked that often */
         uint32_t output_max;         /* 0: 16 MiB; most bytes of unanswered requests */
 };

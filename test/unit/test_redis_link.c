@@ -82,10 +82,15 @@ static int ask(const char *a, const char *b, unsigned *count)
         return r;
 }
 
+static void connect_with(const struct redis_url *url, const struct redis_link_config *config)
+{
+        redis_link = redis_link_new(base, url, config, &events, &redis);
+        ck_assert_ptr_nonnull(redis_link);
+}
+
 static void connect_to(const struct redis_url *url)
 {
-        redis_link = redis_link_new(base, url, &quick, &events, &redis);
-        ck_assert_ptr_nonnull(redis_link);
+        connect_with(url, &quick);
 }
 
 static void setup(void)
@@ -179,6 +184,43 @@ START_TEST(test_times_out_when_redis_hangs)
         LOOP_UNTIL(base, downs >= 2); /* the kernel still accepts: the greeting must time out, too */
         kill(redis.pid, SIGCONT);
         LOOP_UNTIL(base, ups == 2);
+}
+END_TEST
+
+/* Answered after 0.4 s with nothing. */
+static int ask_slowly(unsigned *count)
+{
+        struct redis_command command = { 0 };
+        int r;
+
+        redis_command_add_text(&command, "BLPOP");
+        redis_command_add_text(&command, "none");
+        redis_command_add_text(&command, "0.4");
+        ck_assert_int_eq(redis_command_finish(&command), 0);
+        r = redis_link_send(redis_link, &command, on_answer, count);
+        redis_command_done(&command);
+        return r;
+}
+
+START_TEST(test_waits_for_a_long_queue_while_redis_answers)
+{
+        struct redis_link_config patient = quick;
+        unsigned count = 0;
+        struct redis_url url = redis_fixture_url(&redis);
+
+        redis_fixture_start(&redis);
+        patient.request_timeout_ms = 1200;
+        connect_with(&url, &patient);
+        LOOP_UNTIL(base, ups == 1);
+        for (unsigned i = 0; i < 4; i++)
+                ck_assert_int_eq(ask_slowly(&count), 0);
+        LOOP_UNTIL(base, count == 4);
+        ck_assert_uint_eq(downs, 0);
+        ck_assert_uint_eq(failures, 0);
+        kill(redis.pid, SIGSTOP); /* the time of the next one begins with it */
+        ck_assert_int_eq(ask("PING", NULL, &count), 0);
+        LOOP_UNTIL(base, downs >= 1);
+        ck_assert_ptr_nonnull(strstr(down_why, "no answer for 1200 ms"));
 }
 END_TEST
 
@@ -465,6 +507,7 @@ int main(void)
         tcase_add_test(tcase, test_comes_up_when_redis_appears_later);
         tcase_add_test(tcase, test_fails_each_request_once_and_comes_back_when_redis_is_killed);
         tcase_add_test(tcase, test_times_out_when_redis_hangs);
+        tcase_add_test(tcase, test_waits_for_a_long_queue_while_redis_answers);
         tcase_add_test(tcase, test_notices_a_hung_redis_when_idle);
         tcase_add_test(tcase, test_comes_back_when_redis_kills_the_client);
         tcase_add_test(tcase, test_refuses_requests_when_too_much_is_unanswered);
