@@ -15,6 +15,11 @@ from servers import RedisServer, node_tools
 ODD_AGENT = pathlib.Path(__file__).parent / "agents" / "odd_agent.py"
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "sanitize: worth its time with ASan and UBSan, too: it takes C code of ours where no other "
+                            "marked test does, with input from outside, or where a process dies")
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item):
     outcome = yield

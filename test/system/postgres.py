@@ -72,7 +72,7 @@ class Postgres:
         settings = self.directory / "pgbouncer.ini"
         settings.write_text(f"[databases]\n* = host=127.0.0.1 port={self.port}\n[pgbouncer]\nlisten_addr=127.0.0.1\n"
                             f"listen_port={self.bouncer_port}\nauth_type=any\npool_mode=transaction\nunix_socket_dir=\n"
-                            "ignore_startup_parameters=extra_float_digits,options\n")
+                            "ignore_startup_parameters=extra_float_digits,options\nserver_login_retry=1\n")
         # auth_type any needs the user named per database.
         settings.write_text(settings.read_text().replace("* = host", "* = user=postgres host"))
         self.bouncer = self._spawn(shutil.which("pgbouncer") or "/usr/sbin/pgbouncer", settings)

@@ -89,6 +89,7 @@ def test_refuses_another_origin_on_every_route(make_daemon):
     assert untouched(daemon)
 
 
+@pytest.mark.sanitize
 def test_takes_pages_of_this_machine_on_loopback_and_those_that_are_named(make_daemon, run_base):
     path = run_base / "socket"
     tokens = write_tokens(run_base / "tokens")

@@ -1,5 +1,9 @@
 """Bulk routes: one result per item, in order, each as if asked alone."""
+import pytest
+
 from daemon import PROJECT, wait_for
+
+pytestmark = pytest.mark.sanitize
 
 
 def items(daemon, *pools, **fields):

@@ -10,6 +10,7 @@ from secure import status_of
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user, or mount")
 
 
+@pytest.mark.sanitize
 @pytest.mark.parametrize("first_line, cause", [
     ("#!/usr/bin/python3\r\n", "its first line ends in a carriage return"),
     ("#!/opt/none/python3\n", "its interpreter /opt/none/python3 is not there"),

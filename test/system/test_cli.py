@@ -53,6 +53,7 @@ def test_follows_logs_also_when_the_master_is_replaced(make_daemon):
         process.communicate()
 
 
+@pytest.mark.sanitize
 def test_follows_the_logs_of_a_whole_pool(make_daemon):
     daemon = make_daemon(pools={"parrots": command_pool(*PARROT)})
     agents = daemon.spawn("parrots", count=3)["agents"]
@@ -74,6 +75,7 @@ def test_follows_the_logs_of_a_whole_pool(make_daemon):
         process.communicate()
 
 
+@pytest.mark.sanitize
 def test_shows_events_as_they_happen(cli, start):
     every, raw = start("events"), start("-o", "json", "events")
     # They listen when they have asked, which nothing shows: until the first event comes.
@@ -87,6 +89,7 @@ def test_shows_events_as_they_happen(cli, start):
     assert any("agent_terminated" in line and agent["agent_id"] in line for line in iter(every.stdout.readline, ""))
 
 
+@pytest.mark.sanitize
 def test_draws_pools_and_workers_in_frames(cli):
     agents = cli.daemon.spawn("developer_pool", count=12)["agents"]
     cli.daemon.message(agents[0]["agent_id"], "ping")
@@ -129,6 +132,7 @@ def test_spawns_more_than_one_request_may(make_daemon):
     assert daemon.pool("pool")["agent_count"] == 1203
 
 
+@pytest.mark.sanitize
 @pytest.mark.parametrize("arguments, expected", [
     (("-t", 3600, "-d", 10, "-c", 10, "-e", 1), (10, 20, 2, 3)),
     (("-t", 1000, "-d", 90, "-c", 10), (25, 50, 5, 9)),
@@ -147,11 +151,13 @@ def test_refuses_plans_that_make_no_sense(cli, arguments):
     assert "agentpool plan: " in cli("plan", *arguments, status=2)
 
 
+@pytest.mark.sanitize
 def test_runs_the_checker(cli):
     cli.daemon.spawn("developer_pool", count=3)
     assert len(re.findall(r"^\d ok ", cli("check", "--run-dir", cli.daemon.run_dir), re.M)) == 7
 
 
+@pytest.mark.sanitize
 def test_says_by_its_exit_status_what_went_wrong(cli):
     assert "no agent" in cli("why", PROJECT, status=4)
     assert "developer_pool" in cli("spawn", "-p", PROJECT, "developer_poo", status=4)
@@ -180,6 +186,7 @@ def test_says_the_same_in_help_and_in_the_document(cli):
         assert meaning.lower().startswith(summary.lower()), (meaning, summary)
 
 
+@pytest.mark.sanitize
 def test_survives_answers_that_are_not_ours():
     class Stranger(http.server.BaseHTTPRequestHandler):
         def do_GET(self):

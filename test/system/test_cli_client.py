@@ -79,6 +79,7 @@ UNASKED = {
 }
 
 
+@pytest.mark.sanitize
 def test_reaches_every_route_that_there_is(daemon):
     document = json.loads((TOP / "etc" / "openapi.json").read_text())
     with Recorder(daemon.url) as recorder:
@@ -153,6 +154,7 @@ def test_names_the_true_cause_when_nobody_answers(make_daemon, run_base):
     certificate, key = authority.issue("server")
     daemon = make_daemon(start=False, server={"listen": ["127.0.0.1:0", f"tls://127.0.0.1:{free_port()}", f"unix:{run_base}/http.sock"],
                                               "tls": {"certificate": certificate, "key": key},
+                                              "request_timeout_ms": 1000, # of who speaks without TLS where it is wanted
                                               "tokens_file": write_tokens(run_base / "tokens")})
     daemon.session.headers["Authorization"] = f"Bearer {TOKENS['oncall'][1]}"
     daemon.start()
@@ -184,6 +186,7 @@ def test_names_the_true_cause_when_nobody_answers(make_daemon, run_base):
         assert answer.returncode == 3 and "Permission denied; your user may not use this socket" in answer.stderr, answer
 
 
+@pytest.mark.sanitize
 def test_asks_the_daemon_whose_name_it_is_given(daemon, make_daemon, run_base):
     other, home = make_daemon(), run_base / "home"
     env = {"XDG_CONFIG_HOME": str(home)}

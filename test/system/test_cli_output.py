@@ -36,6 +36,7 @@ def on_terminal(url, *arguments, columns=120, env=None):
     return seen.decode().replace("\r\n", "\n")
 
 
+@pytest.mark.sanitize
 def test_finds_agents_by_what_people_call_them(cli):
     agents = cli.daemon.spawn("tester_pool", count=40)["agents"]
     one = agents[0]
@@ -80,6 +81,7 @@ def test_lists_what_is_asked_for(cli):
     assert re.findall(r"^(\w+_pool) .* DRAINING$", cli("ls", "pools"), flags=re.M) == ["developer_pool", "tester_pool"]
 
 
+@pytest.mark.sanitize
 def test_shows_the_same_in_every_form(cli):
     agent_id = cli("spawn", "-p", PROJECT, "-q", "-l", "odd=yes", "-l", "text=a: \"b\"\\ \u00e9\u202e", "developer_pool").strip()
     record = cli.json("show", agent_id)
@@ -98,6 +100,7 @@ def test_shows_the_same_in_every_form(cli):
     assert re.search(r" \d+\.\d[KM] ", cli("ls", "workers").splitlines()[1]) or "  0  " in cli("ls", "workers")
 
 
+@pytest.mark.sanitize
 def test_fits_a_terminal_and_cuts_nothing_elsewhere(make_daemon):
     name = "a_pool_whose_name_is_as_long_as_names_of_pools_may_be_and_no_more"[:64]
     daemon = make_daemon(pools={name: command_pool(BUILD / "example-agent")})
@@ -127,6 +130,7 @@ def test_draws_again_while_it_watches(cli):
     process.communicate()
 
 
+@pytest.mark.sanitize
 def test_obeys_no_terminal_codes_of_agents(make_daemon, odd_pool):
     script = "import sys; sys.stderr.buffer.write(b'\\x1b]0;title\\x07 \\xc2\\x9b31m \\xe9 tab\\there\\n'); sys.stderr.flush(); sys.stdin.read()"
     daemon = make_daemon(pools={"odd": odd_pool(), "shouts": command_pool("/usr/bin/python3", "-c", script)})
@@ -141,6 +145,7 @@ def test_obeys_no_terminal_codes_of_agents(make_daemon, odd_pool):
     assert "\x9b" not in drawn and "\x7f" not in drawn and "\\u009b" in drawn
 
 
+@pytest.mark.sanitize
 def test_passes_messages_on_as_they_are_spelt(make_daemon, odd_pool, run_base):
     daemon = make_daemon(pools={"odd": odd_pool()})
     client, agent = Cli(daemon.url), daemon.spawn("odd")["agent_id"]
@@ -157,6 +162,7 @@ def test_passes_messages_on_as_they_are_spelt(make_daemon, odd_pool, run_base):
     assert client("-o", "yaml", "message", agent, "echo", '{"a": 1}').endswith("result:\n  a: 1\n")
 
 
+@pytest.mark.sanitize
 @pytest.mark.parametrize("command", ["logs -f", "events"])
 def test_ends_when_the_agent_does(make_daemon, odd_pool, command):
     daemon = make_daemon(pools={"odd": odd_pool(restart={"policy": "temporary"})})
@@ -178,6 +184,7 @@ def test_ends_when_the_agent_does(make_daemon, odd_pool, command):
     assert ("has failed" if failed else "has ended") in said and process.returncode == (1 if failed else 0)
 
 
+@pytest.mark.sanitize
 def test_notices_when_its_output_goes_nowhere(cli):
     cli.daemon.spawn()
     for command in ("ls", "-o json ls", "help", "export", "why " + cli("ls", "-q").strip()):

@@ -51,6 +51,7 @@ def typed(argv, setup, line, wanted):
         os.close(terminal)
 
 
+@pytest.mark.sanitize
 @pytest.mark.parametrize("offered", [bash, fish])
 def test_completes_commands_options_pools_and_agents(daemon, offered):
     agents = [agent["agent_id"] for agent in daemon.spawn("developer_pool", count=2)["agents"]]

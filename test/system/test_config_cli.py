@@ -20,6 +20,7 @@ def check(make_daemon):
     return run
 
 
+@pytest.mark.sanitize
 def test_takes_the_environment_when_it_overrides(check):
     answer = check("-T", env={"AGENTPOOL_SERVER_MAX_CONNECTIONS": "77", "AGENTPOOL_LOG_FORMAT": "json",
                               "AGENTPOOL_SHUTDOWN_TIMEOUT": "2.5", "AGENTPOOL_SERVER_LISTEN": "127.0.0.1:1,127.0.0.1:2",
@@ -45,6 +46,7 @@ def test_names_the_variable_when_it_is_wrong(check, env, words):
     assert all(word in answer.stderr for word in words), answer.stderr
 
 
+@pytest.mark.sanitize
 def test_names_each_place_when_several_settings_are_wrong(check):
     check.daemon.config_path.write_text("""{
   // a comment
@@ -59,6 +61,7 @@ def test_names_each_place_when_several_settings_are_wrong(check):
         assert any(line.startswith(place) and words in line for line in answer.stderr.splitlines()), answer.stderr
 
 
+@pytest.mark.sanitize
 @pytest.mark.parametrize("text, place", [("", ":1:"), ("{\n  \"pools\": {},\n}", ":"), ("{ \"a\": ", ":1:"), ("{\n\n}}", ":3:")])
 def test_names_line_and_column_when_it_is_no_json(check, text, place):
     check.daemon.config_path.write_text(text)

@@ -10,6 +10,8 @@ import pytest
 from daemon import BUILD, PATIENCE, command_pool, wait_for
 from secure import searched
 
+pytestmark = pytest.mark.sanitize
+
 SECRET = b"\x00hush\xff" * 100
 SHOWS = 'cp "$CREDENTIALS_DIRECTORY/key" "$0.new" && chmod 644 "$0.new" && env >"$0.env"; echo "$CREDENTIALS_DIRECTORY" >"$0.dir"; ' \
         'mv "$0.new" "$0"; while read line; do :; done'

@@ -74,6 +74,7 @@ def test_names_file_line_and_key_when_the_configuration_is_wrong(idle):
         assert answer.stdout == ""
 
 
+@pytest.mark.sanitize
 def test_masks_secrets_when_the_configuration_is_printed(idle):
     idle.config["redis"]["url"] = "redis://:hunter2@127.0.0.1:1/0"
     idle.write_config()
@@ -108,6 +109,7 @@ def test_refuses_and_names_the_holder_when_run_dir_is_taken(daemon):
     assert (daemon.run_dir / "agentpoold.listen").exists() and daemon.get("/livez").status_code == 200
 
 
+@pytest.mark.sanitize
 def test_refuses_and_names_the_address_when_it_is_taken(daemon, idle):
     address = daemon.url.removeprefix("http://")
     idle.config["server"]["listen"] = [address]
@@ -118,6 +120,7 @@ def test_refuses_and_names_the_address_when_it_is_taken(daemon, idle):
     assert not (idle.run_dir / "agentpoold.lock").exists()
 
 
+@pytest.mark.sanitize
 def test_listens_on_all_addresses_when_there_are_several(make_daemon, run_base):
     path = run_base / "api.sock"
     daemon = make_daemon(server={"listen": ["127.0.0.1:0", f"unix:{path}", "[::1]:0"]})
@@ -162,6 +165,7 @@ def test_all_ends_when_the_main_process_is_killed(daemon):
     wait_for(lambda: not pids & set(processes()), "everything below to end")
 
 
+@pytest.mark.sanitize
 def test_serves_again_with_the_same_agents_when_the_master_is_killed(daemon):
     agents = [daemon.spawn() for _ in range(12)]
     pids = agent_pids(daemon)

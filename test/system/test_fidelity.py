@@ -9,6 +9,8 @@ import requests
 
 from daemon import PATIENCE, TOP, command_pool, module_pool, wait_for
 
+pytestmark = pytest.mark.sanitize
+
 MIRROR = TOP / "test/system/agents/mirror_agent.py"
 VALUES = {
     "an integer over 2^53": "[9007199254740993]",
@@ -257,7 +259,7 @@ def test_cancels_only_requests_of_the_client_that_asks(mirror):
     assert [(cancel["method"], cancel["params"]) for cancel in cancels] == [
         ("notifications/cancelled", {"requestId": number, "reason": "1.0"}),
         ("$/cancelRequest", {"id": number, "reason": "1.0"}), ("$/cancel_request", {"requestId": number, "reason": "1.0"})]
-    daemon.terminate({"pool_name": "mirror", "agent_id": agent_id})
+    daemon.terminate({"pool_name": "mirror", "agent_id": agent_id}, graceful=False)
     for thread in waiting:
         thread.join(PATIENCE)
 

@@ -57,6 +57,7 @@ def state(daemon, agent):
     return daemon.agent(agent["agent_id"])["state"]
 
 
+@pytest.mark.sanitize
 def test_answers_first_when_it_is_terminated(daemon, executor):
     agent = daemon.spawn("pool")
     slow = work(daemon, executor, agent)
@@ -82,6 +83,7 @@ def test_answers_first_and_new_messages_wait_when_it_is_restarted(daemon, execut
         assert answer.json()["id"] == n and answer.json()["result"]["epoch"] == 2
 
 
+@pytest.mark.sanitize
 def test_says_so_when_a_message_waits_for_the_start_in_vain(start, executor):
     daemon = start()
     agent = daemon.spawn("pool")
@@ -99,6 +101,7 @@ def test_says_so_when_a_message_waits_for_the_start_in_vain(start, executor):
     assert sorted(counted) == ["echo", "echo", "slow"]
 
 
+@pytest.mark.sanitize
 def test_answers_first_when_its_pool_is_rolled_out(daemon, executor):
     agents = daemon.spawn("pool", count=12)["agents"]
     slow = [work(daemon, executor, agent) for agent in agents[:4]]
@@ -150,6 +153,7 @@ def test_answers_first_when_the_daemon_ends(daemon, executor):
         check_answered(future)
 
 
+@pytest.mark.sanitize
 @pytest.mark.parametrize("settings, end", [
     ({"drain_timeout_ms": 300}, lambda daemon, agent: daemon.terminate(agent)),
     ({"drain_timeout_ms": 300}, lambda daemon, agent: daemon.post(f"/agents/{agent['agent_id']}/restart")),

@@ -6,6 +6,8 @@ import pytest
 from daemon import module_pool, wait_for
 from test_redis_away import QUICK, TIMES, is_degraded
 
+pytestmark = pytest.mark.sanitize
+
 MIB = 1 << 20
 RAISED = {"max_line_bytes": 64 * MIB, "queue_bytes": 64 * MIB}
 

@@ -2,7 +2,11 @@
 import os
 import signal
 
+import pytest
+
 from daemon import command_pool, wait_for
+
+pytestmark = pytest.mark.sanitize
 
 # Two lines for each of its lives, thirty before the end.
 TALKS = 'echo "life $AGENTPOOL_EPOCH begins" >&2; while read line; do i=0; while [ $i -lt 30 ]; do i=$((i+1)); ' \

@@ -77,7 +77,8 @@ def stubborn_daemon(make_daemon, odd_pool):
     return daemon
 
 
-@pytest.mark.parametrize("kill", [kill_forker, kill_forker_and_master, kill_all_but_agents, stop_workers_and_kill_forker])
+@pytest.mark.parametrize("kill", [kill_forker, kill_forker_and_master, pytest.param(kill_all_but_agents, marks=pytest.mark.sanitize),
+                                  stop_workers_and_kill_forker])
 def test_no_agent_runs_twice_when_started_after(stubborn_daemon, kill):
     daemon = stubborn_daemon
     before = dict(agent_programs(daemon))
@@ -116,6 +117,7 @@ def test_everything_ends_when_the_forker_is_killed(stubborn_daemon):
     assert "run_dir.waiting" not in daemon.log()
 
 
+@pytest.mark.sanitize
 def test_second_daemon_is_refused_at_once_when_the_first_lives(make_daemon):
     daemon = make_daemon(pools={"p": command_pool("/bin/cat")})
     second = make_daemon(start=False, pools={"p": command_pool("/bin/cat")}, run_dir=str(daemon.run_dir))

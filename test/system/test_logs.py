@@ -4,7 +4,11 @@ import os
 import re
 import uuid
 
+import pytest
+
 from daemon import command_pool, wait_for
+
+pytestmark = pytest.mark.sanitize
 
 # Prints each line that it is sent, to standard error.
 PARROT = ("/bin/sh", "-c", 'while read -r line; do echo "$line" >&2; done')

@@ -14,6 +14,7 @@ EXAMPLES = {
 }
 
 
+@pytest.mark.sanitize
 @pytest.mark.parametrize("kind", EXAMPLES)
 def test_works_as_mcp_server_when_it_is_an_example(make_daemon, kind):
     daemon = make_daemon(pools={"pool": EXAMPLES[kind]()})
@@ -55,6 +56,7 @@ def test_gives_ids_back_when_clients_choose_them(daemon):
         assert answer["id"] == message_id and type(answer["id"]) is type(message_id)
 
 
+@pytest.mark.sanitize
 def test_keeps_answers_apart_when_two_clients_use_one_id(make_daemon, odd_pool):
     daemon = make_daemon(pools={"odd": odd_pool()})
     agent_id = daemon.spawn("odd")["agent_id"]
@@ -74,6 +76,7 @@ def test_each_gets_its_own_when_many_talk_to_many(daemon):
     wait_for(lambda: daemon.pool()["agents_by_state"]["idle"] == 20, "all agents idle again")
 
 
+@pytest.mark.sanitize
 def test_says_so_when_the_agent_does_not_answer_in_time(make_daemon, odd_pool):
     daemon = make_daemon(pools={"odd": odd_pool()})
     agent_id = daemon.spawn("odd")["agent_id"]
@@ -93,6 +96,7 @@ def test_is_busy_when_a_message_is_in_flight(make_daemon, odd_pool):
     wait_for(lambda: daemon.agent(agent_id)["state"] == "idle", "the agent to be idle")
 
 
+@pytest.mark.sanitize
 def test_fails_at_once_when_the_agent_dies_meanwhile(make_daemon, odd_pool):
     daemon = make_daemon(pools={"odd": odd_pool()})
     agent_id = daemon.spawn("odd")["agent_id"]
@@ -114,6 +118,7 @@ def test_refuses_when_the_agent_was_terminated(daemon):
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
+@pytest.mark.sanitize
 @pytest.mark.parametrize("body, words", [
     ({"id": 1, "method": "ping"}, "jsonrpc"),
     ({"jsonrpc": "1.0", "id": 1, "method": "ping"}, "jsonrpc"),

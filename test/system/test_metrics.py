@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 
+import pytest
 import requests
 
 import docs
@@ -34,6 +35,7 @@ def names_in(expressions):
     return {re.sub(r"(_duration_seconds|_age_seconds)_(bucket|sum|count)$", r"\1", name) for name in found}
 
 
+@pytest.mark.sanitize
 def test_counts_what_happens(make_daemon):
     daemon = make_daemon(pools={"programs": command_pool(BUILD / "example-agent"), "modules": module_pool()})
     before = samples(daemon)

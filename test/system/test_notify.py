@@ -49,6 +49,7 @@ def told_daemon(make_daemon, manager):
     return daemon
 
 
+@pytest.mark.sanitize
 def test_tells_each_state_when_it_changes(told_daemon, manager):
     assert [line for line in manager.said if line.startswith("STATUS=serving; master ")]
     told_daemon.process.send_signal(signal.SIGHUP)
@@ -133,6 +134,7 @@ def lend(make_daemon, run_base):
     return start
 
 
+@pytest.mark.sanitize
 def test_serves_on_the_managers_socket_when_activated(lend):
     lent = socket.create_server(("127.0.0.1", 0))
     address = "{}:{}".format(*lent.getsockname())

@@ -5,6 +5,8 @@ import shutil
 import signal
 import sqlite3
 
+import pytest
+
 from daemon import BUILD, command_pool, descendants, module_pool, wait_for
 from stores import rows, states
 
@@ -20,6 +22,7 @@ def shorten_idle_time(daemon, agents, seconds):
 
 # ---- idle agents ----
 
+@pytest.mark.sanitize
 def test_ends_agents_when_they_are_idle_for_their_time(make_daemon, odd_pool):
     daemon = make_daemon(pools={"programs": odd_pool(), "tester_pool": {**command_pool(BUILD / "example-agent")}})
     idle = [daemon.spawn("programs"), daemon.spawn("tester_pool")]
@@ -68,6 +71,7 @@ def events_of(daemon, name):
                                                     "ORDER BY event_id") if detail.startswith(name)]
 
 
+@pytest.mark.sanitize
 def test_forks_no_workers_that_cannot_start_until_one_can(make_daemon):
     daemon = make_daemon(start=False)
     module = daemon.directory / "module.so"
@@ -128,6 +132,7 @@ def test_stays_open_until_reset_when_it_shall_not_reset_itself(make_daemon, odd_
 
 # ---- agents that hang ----
 
+@pytest.mark.sanitize
 def test_starts_an_agent_again_when_it_does_not_answer_its_probe(make_daemon, odd_pool):
     probe = {"method": "ping", "interval_seconds": 1, "timeout_ms": 2000, "failures": 2}
     daemon = make_daemon(pools={"pool": odd_pool(probe=probe, restart=FAST_RESTART)})

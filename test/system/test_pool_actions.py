@@ -1,4 +1,6 @@
 """POST /agents/pools/{name}/drain, resume, restart."""
+import pytest
+
 from daemon import BUILD, command_pool, module_pool, wait_for
 from test_refusals import BODY, check_problem
 
@@ -13,6 +15,7 @@ def try_spawn(daemon, pool="pool"):
     return daemon.post("/agents/spawn", BODY | {"pool_name": pool})
 
 
+@pytest.mark.sanitize
 def test_takes_no_new_agents_when_it_drains_and_keeps_those_it_has(make_daemon):
     daemon = make_daemon(pools={"pool": command_pool(BUILD / "example-agent"), "other": module_pool()})
     agents = daemon.spawn("pool", count=3)["agents"]
@@ -29,6 +32,7 @@ def test_takes_no_new_agents_when_it_drains_and_keeps_those_it_has(make_daemon):
     assert not daemon.pool("pool")["draining"]
 
 
+@pytest.mark.sanitize
 def test_restarts_every_agent_of_the_pool(make_daemon):
     daemon = make_daemon(pools={"pool": command_pool(BUILD / "example-agent")})
     agents = [agent["agent_id"] for agent in daemon.spawn("pool", count=12)["agents"]]

@@ -11,7 +11,7 @@ from daemon import BUILD, PATIENCE, TOP, command_pool, descendants, module_pool,
 from secure import status_of
 from test_logs import PARROT, logs, note, said
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+pytestmark = [pytest.mark.sanitize, pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")]
 
 QUICK = {"heartbeat_interval_ms": 300}
 

@@ -74,6 +74,7 @@ def serve_without_redis(daemon, agents):
     return agents + more
 
 
+@pytest.mark.sanitize
 def test_serves_without_redis_when_it_is_stopped(start, server):
     daemon = start()
     agents = daemon.spawn_many(12, clients=6)
@@ -88,6 +89,7 @@ def test_serves_without_redis_when_it_is_stopped(start, server):
     wait_until_whole(daemon, server, agents)
 
 
+@pytest.mark.sanitize
 def test_places_the_agents_of_a_dead_worker_when_redis_is_away(start, server):
     daemon = start()
     agents = daemon.spawn_many(12, clients=6)
@@ -130,6 +132,7 @@ def test_serves_without_redis_when_it_is_cut_off(start, server, make_proxy):
     wait_until_whole(daemon, server, agents)
 
 
+@pytest.mark.sanitize
 def test_loses_nothing_when_redis_flaps_under_load(start, server):
     daemon = start()
     agents, stop = [], threading.Event()
@@ -167,6 +170,7 @@ def test_comes_up_without_redis_when_it_is_away_at_the_start(start, server):
     wait_until_whole(daemon, server, agents)
 
 
+@pytest.mark.sanitize
 def test_keeps_its_agents_when_masters_die_without_redis(start, server):
     daemon = start()
     agents = daemon.spawn_many(12, clients=6)
@@ -242,6 +246,7 @@ def test_serves_on_and_says_why_when_redis_comes_back_evicting(start, server):
     wait_until_whole(daemon, server, agents)
 
 
+@pytest.mark.sanitize
 def test_has_one_of_each_when_messages_are_lost_doubled_and_late(start, server, make_proxy):
     proxy = make_proxy(server.port)
     daemon = start(server.url(0).replace(f":{server.port}", f":{proxy.port}"))
@@ -278,6 +283,7 @@ def test_keeps_the_agent_when_its_record_is_deleted(start, server):
     assert [daemon.agent(agent["agent_id"])["restarts"] for agent in agents] == [0] * 4
 
 
+@pytest.mark.sanitize
 def test_carries_events_of_agents_when_redis_is_away(make_daemon, server, odd_pool):
     daemon = make_daemon(pools={"developer_pool": odd_pool(**QUICK)}, redis={"url": server.url(0), **TIMES})
     agent = daemon.spawn()

@@ -7,6 +7,8 @@ import pytest
 from daemon import BUILD, command_pool, module_pool, wait_for
 from test_redis_away import QUICK, TIMES, is_degraded, is_whole, serve_without_redis, wait_until_whole
 
+pytestmark = pytest.mark.sanitize
+
 RIGHTS = ("+@all", "~pools", "~pool:*", "~agent:*", "~master:*", "~process:*", "&process:*", "&pool:*", "&master:*")
 POOLS = {"developer_pool": command_pool(BUILD / "example-agent", **QUICK), "tester_pool": module_pool(**QUICK)}
 

@@ -5,6 +5,8 @@ import pytest
 
 from daemon import BUILD, PROJECT, command_pool, module_pool
 
+pytestmark = pytest.mark.sanitize
+
 BODY = {"project_id": PROJECT, "role_type": "developer", "pool_name": "developer_pool"}
 
 

@@ -33,6 +33,7 @@ def is_consistent(daemon, agents, pool="developer_pool"):
             and {agent["agent_id"] for agent in daemon.agents(pool_name=pool)} == ids)
 
 
+@pytest.mark.sanitize
 def test_has_the_documented_keys_when_agents_run(daemon):
     agents = [daemon.spawn() for _ in range(12)]
     store = daemon.redis
@@ -102,6 +103,7 @@ class Listener:
         return [data for name, data in list(self.heard) if name == channel]
 
 
+@pytest.mark.sanitize
 def test_tells_when_subscribed(daemon):
     listener = Listener(daemon, "pool:*", "process:*", "master:*")
     agent = daemon.spawn()
@@ -121,6 +123,7 @@ def test_tells_when_subscribed(daemon):
              "the acknowledgement that names its command")
 
 
+@pytest.mark.sanitize
 def test_heals_when_flushed(make_daemon):
     daemon = make_daemon(pools=quick_pools())
     agents = daemon.spawn_many(25, clients=10)
@@ -146,6 +149,7 @@ def wait_for_links(daemon):
     wait_for(lambda: daemon.health()["redis"]["available"], "the master's connection")
 
 
+@pytest.mark.sanitize
 @pytest.mark.parametrize("kind", ["pubsub", "normal"])
 def test_answers_every_spawn_when_connections_are_cut(make_daemon, kind):
     daemon, agents = make_daemon(pools=quick_pools()), []
@@ -193,6 +197,7 @@ def test_refuses_to_start_when_redis_may_evict(make_daemon, make_redis, policy):
     assert server.client(0).dbsize() == 0
 
 
+@pytest.mark.sanitize
 def test_refuses_to_start_when_the_password_is_wrong(make_daemon, make_redis):
     server = make_redis()
     daemon = make_daemon(start=False, redis={"url": f"redis://:wrong@127.0.0.1:{server.port}/0"})
@@ -209,6 +214,7 @@ def test_modules_share_the_registry_when_they_run(make_daemon):
     wait_for(lambda: is_consistent(daemon, agents), "the registry to be whole again")
 
 
+@pytest.mark.sanitize
 def test_belongs_to_one_daemon_when_two_are_started_on_one_redis(make_daemon, make_redis):
     server = make_redis()
     first = make_daemon(pools={"modules": module_pool()}, redis={"url": server.url(0)})

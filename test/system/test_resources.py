@@ -107,6 +107,7 @@ def gone(pid):
 
 # --- limits and cgroups ---
 
+@pytest.mark.sanitize
 def test_agents_have_the_limits_of_the_start_and_of_their_pool(make_daemon, odd_pool):
     daemon = make_daemon(pools={"free": odd_pool(), "tight": odd_pool(limits={"open_files": 50, "memory_bytes": 512 * MIB, "processes": 9})})
     free, tight = (daemon.whoami_of_odd(pool) for pool in ("free", "tight"))
@@ -118,6 +119,7 @@ def test_agents_have_the_limits_of_the_start_and_of_their_pool(make_daemon, odd_
     assert "limits.not_enforced pool=tight limits=processes" in daemon.log()
 
 
+@pytest.mark.sanitize
 def test_everything_of_an_agent_is_in_its_cgroup_and_gone_with_it(unified, make_daemon, odd_pool):
     daemon = make_daemon(cgroup=str(unified), pools={"odd": odd_pool(stop_grace_ms=100)})
     first, second = daemon.spawn("odd"), daemon.spawn("odd")
@@ -131,6 +133,7 @@ def test_everything_of_an_agent_is_in_its_cgroup_and_gone_with_it(unified, make_
     assert not (unified / below[1:]).exists()
 
 
+@pytest.mark.sanitize
 def test_cgroups_of_dead_workers_are_removed_and_agents_run_again(unified, make_daemon, odd_pool):
     daemon = make_daemon(cgroup=str(unified), pools={"odd": odd_pool(heartbeat_interval_ms=100, worker_lease_ms=60000)})
     agent = daemon.spawn("odd")
@@ -187,6 +190,7 @@ def test_says_so_when_the_cgroup_cannot_be_used(run_base):
 
 # --- accounting ---
 
+@pytest.mark.sanitize
 def test_tells_what_agents_and_their_workers_use(make_daemon, odd_pool):
     daemon = make_daemon(pools={"odd": odd_pool(), "module": module_pool()})
     eater, idler = daemon.spawn("odd"), daemon.spawn("odd")

@@ -7,9 +7,12 @@ import threading
 import time
 import uuid
 
+import pytest
 import requests
 
 from daemon import BUILD, PATIENCE, command_pool, descendants, module_pool, wait_for
+
+pytestmark = pytest.mark.sanitize
 
 CLIENTS = 50
 SPAWNS_MAX = 400

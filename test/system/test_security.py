@@ -15,6 +15,8 @@ import docs
 from daemon import BUILD, PATIENCE, PROJECT, command_pool, default_pools, descendants, module_pool, wait_for
 from secure import TOKENS, Authority, ask_unix, bearer, searched, status_of, write_tokens
 
+pytestmark = pytest.mark.sanitize
+
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 

@@ -8,6 +8,7 @@ import subprocess
 import time
 import uuid
 
+import pytest
 import requests
 
 from daemon import BUILD, PATIENCE, command_pool, descendants, processes, wait_for
@@ -108,6 +109,7 @@ def test_shows_busy_and_idle_in_redis_when_agents_work(make_daemon, odd_pool):
     wait_for(lambda: status(agent) == "idle", "the agent to be shown as idle")
 
 
+@pytest.mark.sanitize
 def test_counts_what_it_drops_when_an_agent_floods_with_notifications(make_daemon, odd_pool):
     daemon = make_daemon(pools={"odd": odd_pool()})
     flooder, neighbour = daemon.spawn("odd"), daemon.spawn("odd")
@@ -208,6 +210,7 @@ def test_says_so_when_an_agent_was_not_imported(daemon):
     assert "1 agents imported" in done.stdout
 
 
+@pytest.mark.sanitize
 def test_imports_in_pieces_when_records_are_large(daemon):
     labels = {f"label{n}": "x" * 200 for n in range(60)}
     done = run_import(daemon, [record(labels=labels, pool_name="tester_pool") for _ in range(150)])
@@ -238,6 +241,7 @@ def test_answers_each_message_when_subscriptions_are_cut(make_daemon, odd_pool):
         assert answer.json() == {"jsonrpc": "2.0", "id": n, "result": {"n": n}}
 
 
+@pytest.mark.sanitize
 def test_carries_messages_when_redis_is_away(make_daemon, make_redis, odd_pool):
     server = make_redis()
     daemon = make_daemon(redis={"url": server.url(0)}, pools={"odd": odd_pool()})

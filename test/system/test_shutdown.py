@@ -4,6 +4,7 @@ import signal
 import threading
 import time
 
+import pytest
 import requests
 
 from daemon import BUILD, PATIENCE, command_pool, descendants, module_pool, processes, wait_for
@@ -15,6 +16,7 @@ def assert_nothing_left(daemon, pids):
     assert not left & {"agentpoold.lock", "agentpoold.listen", "redis.sock"}, left
 
 
+@pytest.mark.sanitize
 def test_answers_or_refuses_each_request_when_ended_under_load(make_daemon, make_redis):
     server = make_redis()
     daemon = make_daemon(redis={"url": server.url(0)})
@@ -61,6 +63,7 @@ def test_gives_agents_their_time_when_ended_in_order(make_daemon, odd_pool):
     assert all('reason="exit status 0"' in line for line in ended), ended
 
 
+@pytest.mark.sanitize
 def test_kills_after_its_grace_when_the_agent_ignores_term(make_daemon, odd_pool):
     stubborn = odd_pool("--stubborn", stop_grace_ms=200, kill_grace_ms=300)
     daemon = make_daemon(pools={"stubborn": stubborn, "developer_pool": command_pool(BUILD / "example-agent")})

@@ -65,6 +65,7 @@ def test_ends_a_stopped_worker_before_its_agents_run_again(make_daemon):
     assert "master.suspects_itself" not in daemon.log()
 
 
+@pytest.mark.sanitize
 def test_ends_a_worker_whose_module_blocks(make_daemon, blocking_module):
     daemon = make_daemon(pools={"pool": module_pool(blocking_module, max_agents_per_worker=2, **SHORT)})
     moved = [daemon.spawn("pool") for _ in range(2)]

@@ -4,7 +4,11 @@ import re
 import sqlite3
 import uuid
 
+import pytest
+
 from daemon import BUILD, PROJECT, command_pool, default_pools, wait_for
+
+pytestmark = pytest.mark.sanitize
 
 WANTED = {"starting", "idle", "busy"}  # states of agents that a restore brings back
 

@@ -25,6 +25,7 @@ def store(request):
 STRANGERS = "CREATE TABLE schema_migrations (version text PRIMARY KEY); CREATE TABLE agents (id integer PRIMARY KEY)"
 
 
+@pytest.mark.sanitize
 @pytest.mark.parametrize("way", ["direct", "pgbouncer"])
 def test_keeps_its_tables_apart_when_the_database_has_another_applications(make_daemon, postgres, way):
     name = f"shared_{way}"
@@ -79,6 +80,7 @@ def test_belongs_to_one_daemon_when_two_are_started_on_one_database(make_daemon,
     assert first.process.wait(timeout=PATIENCE) == 78
 
 
+@pytest.mark.sanitize
 def test_ends_with_78_when_its_sqlite_file_was_emptied(make_daemon):
     daemon = make_daemon(pools={"modules": module_pool()})
     daemon.spawn("modules")
@@ -104,6 +106,7 @@ def test_ends_with_78_when_its_sqlite_file_was_emptied(make_daemon):
     assert known.read_text().splitlines()[1] == daemon.config["database"]["url"]
 
 
+@pytest.mark.sanitize
 def test_leaves_a_row_out_when_somebody_broke_it(make_daemon, store):
     daemon = make_daemon(pools={"modules": module_pool()}, **store)
     agents = [daemon.spawn("modules", labels={"n": str(n)}) for n in range(3)]
@@ -266,6 +269,7 @@ def ended_executions(daemon, number, **query):
     return wait_for(found, f"{number} executions")
 
 
+@pytest.mark.sanitize
 def test_remembers_messages_when_started_again(make_daemon, odd_pool, store):
     daemon = make_daemon(pools={"odd": odd_pool(restart=FAST_RESTART), "other": odd_pool()}, **store)
     agent, other = daemon.spawn("odd"), daemon.spawn("other")

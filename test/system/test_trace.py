@@ -22,6 +22,7 @@ def params_of(daemon, agent, params, trace=TRACE):
     return answer.json()["result"]
 
 
+@pytest.mark.sanitize
 def test_reaches_the_agent_and_the_log(make_daemon, odd_pool):
     daemon = make_daemon(pools={"odd": odd_pool(), "env": command_pool("/bin/sh", "-c", "echo trace=$TRACEPARENT >&2; cat >/dev/null")},
                          log={"level": "debug"})

@@ -78,6 +78,7 @@ def test_answers_the_same_when_moved_to_another_store(make_pair, kinds):
     assert records(target).keys() == ids
 
 
+@pytest.mark.sanitize
 def test_doubles_nothing_when_imported_twice(make_pair):
     source, target = make_pair("sqlite", "postgresql")
     ids = {agent["agent_id"] for agent in source.spawn("modules", count=20)["agents"]}
@@ -93,6 +94,7 @@ def test_doubles_nothing_when_imported_twice(make_pair):
     assert after.keys() == ids and rows(target, "SELECT count(*) FROM agents") == [("20",)]
 
 
+@pytest.mark.sanitize
 @pytest.mark.parametrize("broken, words, imported", [
     ('{"agent_id": ', "line 4, column", 0),
     ('{"agent_id": "no id", "pool_name": "modules"}', "line 4: agent no id: not the record of an agent", 6),

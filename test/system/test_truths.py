@@ -11,6 +11,8 @@ from daemon import BUILD, PATIENCE, TOP, command_pool, module_pool, wait_for
 from test_policy import shorten_idle_time
 from test_refusals import check_problem
 
+pytestmark = pytest.mark.sanitize
+
 
 def test_lists_ended_agents_when_asked_for_them(make_daemon):
     daemon = make_daemon(pools={"b": module_pool(), "a": module_pool()})

@@ -165,6 +165,7 @@ def test_no_request_fails_when_upgraded_again_and_again_under_load(start_copy):
     wait_for(lambda: open_files(daemon) == [files[0] + 1, *files[1:]], "as many open files as before")
 
 
+@pytest.mark.sanitize
 def test_no_request_fails_when_reloaded_again_and_again_under_load(make_daemon):
     daemon = make_daemon(pools=two_pools())
     targets = [agent["agent_id"] for agent in daemon.spawn("programs", count=12)["agents"]]
@@ -193,6 +194,7 @@ def test_no_request_fails_when_reloaded_again_and_again_under_load(make_daemon):
     wait_for(lambda: max(worker["agents"] for worker in daemon.workers("programs")) == 11 + RELOADS % 20, "a worker of the new size")
 
 
+@pytest.mark.sanitize
 def test_goes_on_with_the_settings_of_the_last_reload_when_the_file_is_broken(start_copy):
     daemon, program = start_copy(pools={"first": module_pool()})
     daemon.config["pools"]["added"] = module_pool(max_agents_per_worker=7)
@@ -220,6 +222,7 @@ def test_goes_on_with_the_settings_of_the_last_reload_when_the_file_is_broken(st
     assert not (daemon.run_dir / "agentpoold.config").exists()
 
 
+@pytest.mark.sanitize
 @pytest.mark.parametrize("broken", ["#!/bin/sh\nexit 1\n", "#!/bin/sh\nkill -9 $$\n", "\x7fELF but not really", None])
 def test_nothing_changes_when_the_new_program_is_broken(start_copy, broken):
     daemon, program = start_copy(pools=two_pools())
@@ -253,6 +256,7 @@ def start_rollout(daemon, pool, batch_size=2):
     assert answer.headers["Location"] == f"/api/v1/agents/pools/{pool}"
 
 
+@pytest.mark.sanitize
 def test_replaces_every_worker_when_rolled_out(make_daemon):
     daemon = make_daemon(pools={"programs": command_pool(BUILD / "example-agent")})
     agents = [agent["agent_id"] for agent in daemon.spawn("programs", count=60)["agents"]]
@@ -337,6 +341,7 @@ def own_descriptors(daemon):
     return len(os.listdir(f"/proc/{daemon.process.pid}/fd")) - len(workers)
 
 
+@pytest.mark.sanitize
 @needs_known_machine
 def test_goes_back_when_workers_of_the_new_program_fail(start_copy, run_base):
     daemon, program = start_copy(pools=two_pools())
@@ -407,6 +412,7 @@ def reload(daemon):
     wait_for(lambda: daemon.find_master() not in (None, master) and daemon.is_ready(), "the reload")
 
 
+@pytest.mark.sanitize
 def test_everybody_logs_as_told_when_reloaded(make_daemon):
     daemon = make_daemon(pools={"modules": module_pool(max_agents_per_worker=3), "other": module_pool()})
     agents = daemon.spawn("modules", count=3)["agents"]

@@ -3,6 +3,8 @@ import os
 import signal
 import time
 
+import pytest
+
 from daemon import BUILD, command_pool, descendants, module_pool, wait_for
 
 FAST_RESTART = {"delay_ms": 10, "delay_max_ms": 50}
@@ -45,6 +47,7 @@ def test_agents_run_elsewhere_when_their_worker_is_killed(daemon):
     assert "9" in str(daemon.agent(moved)["last_exit"]) or "worker" in str(daemon.agent(moved)["last_exit"])
 
 
+@pytest.mark.sanitize
 def test_agents_run_elsewhere_when_five_workers_are_killed_at_once(daemon):
     agents = daemon.spawn_many(60, clients=10)
     victims = daemon.workers()[:5]
@@ -95,6 +98,7 @@ def test_starts_no_more_than_max_workers_when_more_are_wanted(make_daemon):
     assert daemon.pool("pool")["total_workers_spawned"] == 3
 
 
+@pytest.mark.sanitize
 def test_restarts_the_agent_when_it_crashes(make_daemon, odd_pool):
     daemon = make_daemon(pools={"odd": odd_pool(restart=FAST_RESTART)})
     agent, bystander = daemon.spawn("odd"), daemon.spawn("odd")
@@ -122,6 +126,7 @@ def test_leaves_the_agent_ended_when_its_policy_says_so(make_daemon, odd_pool):
         wait_for(lambda: set(daemon.scores(pool).values()) == {10}, "the slot to be free")
 
 
+@pytest.mark.sanitize
 def test_gives_up_when_the_agent_always_crashes(make_daemon, odd_pool):
     pool = odd_pool("--dies", "7", restart=FAST_RESTART | {"intensity": 3, "period_seconds": 60})
     daemon = make_daemon(pools={"doomed": pool, "fine": odd_pool()})
