@@ -5,10 +5,9 @@
 #include "common/fault.h"
 #include "common/log.h"
 #include "sql/store_owner.h"
-#include "sql/store_queue.h"
+#include "sql/store_reads.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +16,6 @@
 
 #define WAIT_MS 5000
 #define QUEUE_MAX 32768
-#define PING_MS 5000       /* a quiet connection is asked whether it is there */
 #define RETRY_MS 50        /* the first pause when the database is away … */
 #define RETRY_MAX_MS 2000  /* … and the longest */
 #define DELIVER_MAX 256    /* callbacks per turn of the loop */
@@ -34,6 +32,7 @@ struct store {
         bool thread_runs;
         pthread_t thread;
         bool told_taken;
+        struct store_reads *reads;
         /* The thread's. */
         struct store_owner owner;
         struct store_backend *backend;
@@ -41,7 +40,6 @@ struct store {
         struct backoff backoff;
         int64_t retry_at;   /* mono ms; while not available */
         int64_t used_at;    /* mono ms: the database was asked */
-        int64_t close_at;   /* mono ms; set before closing is */
         int64_t commit_us;  /* what the last batch took */
         unsigned in_flight; /* the last batch and what was queued when it was done */
         bool read_last;     /* the last turn was a read's */
@@ -87,6 +85,7 @@ static void come_back(struct store *store)
 {
         struct store_status *status = &store->status;
 
+        store_reads_follow(store->reads, &store->owner.database_id);
         log_info("store.available", "backend=%s queued=%u", status->backend, store->queue.count);
         status->available = true;
         status->reason[0] = '\0';
@@ -132,14 +131,11 @@ static bool renews(const struct store *store)
 
 static void ping(struct store *store)
 {
-        struct store_rows rows = { 0 };
         int error;
 
         pthread_mutex_unlock(&store->queue.mutex);
-        error = renews(store) ? store_owner_renew(&store->owner, store->backend)
-                              : store->backend->class->query(store->backend, "SELECT 1", "", NULL, &rows);
+        error = renews(store) ? store_owner_renew(&store->owner, store->backend) : store_backend_ping(store->backend);
         pthread_mutex_lock(&store->queue.mutex);
-        store_rows_done(&rows);
         if (error)
                 go_away(store, error);
 }
@@ -152,15 +148,6 @@ static int64_t now_us(void)
         return now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-/* Until a submission wakes the thread (true) or us have passed. */
-static bool wait_us(struct store *store, int64_t us)
-{
-        int64_t end = now_us() + us;
-        struct timespec until = { .tv_sec = end / 1000000, .tv_nsec = end % 1000000 * 1000 };
-
-        return pthread_cond_clockwait(&store->queue.cond, &store->queue.mutex, CLOCK_MONOTONIC, &until) == 0;
-}
-
 /* Those who were just answered are likely to ask again: without a short wait for them, half of all who are at it would share a
  * commit and the other half the next. */
 static void gather(struct store *store)
@@ -171,7 +158,8 @@ static void gather(struct store *store)
                 return;
         queue->wanted = store->in_flight < STORE_BATCH_MAX ? store->in_flight : STORE_BATCH_MAX;
         if (queue->count < queue->wanted)
-                wait_us(store, store->commit_us / 4 < GATHER_MAX_US ? store->commit_us / 4 : GATHER_MAX_US);
+                store_queue_wait(queue, &queue->cond,
+                        store->commit_us / 4 < GATHER_MAX_US ? store->commit_us / 4 : GATHER_MAX_US);
         queue->wanted = 0;
 }
 
@@ -188,6 +176,7 @@ static void run_writes(struct store *store)
         pthread_mutex_unlock(&store->queue.mutex);
         done = store_batch_run(store->batch, ops, count, &error);
         pthread_mutex_lock(&store->queue.mutex);
+        store_queue_written(&store->queue);
         for (size_t i = 0; i < done; i++)
                 store_queue_finish(&store->queue, ops[i], ops[i]->error);
         store->commit_us = now_us() - start;
@@ -205,10 +194,10 @@ static void run_writes(struct store *store)
 
 static void run_read(struct store *store)
 {
-        struct store_op *op = TAILQ_FIRST(&store->queue.reads);
+        struct store_op *op = TAILQ_FIRST(&store->queue.steps);
         int error;
 
-        TAILQ_REMOVE(&store->queue.reads, op, link);
+        TAILQ_REMOVE(&store->queue.steps, op, link);
         pthread_mutex_unlock(&store->queue.mutex);
         error = op->reader->run(op, store->backend);
         pthread_mutex_lock(&store->queue.mutex);
@@ -227,7 +216,7 @@ static void run_read(struct store *store)
  * that can be written: a full disk can still be read). */
 static bool run_next(struct store *store)
 {
-        const struct store_op *op = TAILQ_FIRST(&store->queue.writes), *read = TAILQ_FIRST(&store->queue.reads);
+        const struct store_op *op = TAILQ_FIRST(&store->queue.writes), *read = TAILQ_FIRST(&store->queue.steps);
         bool writes = op && store->status.available, reads = read && store->backend->connected;
 
         if (!writes && !reads)
@@ -243,7 +232,7 @@ static bool run_next(struct store *store)
 
 static int64_t ping_at(const struct store *store)
 {
-        return renews(store) ? store->owner.renewed_at + store->owner.renew_ms : store->used_at + PING_MS;
+        return renews(store) ? store->owner.renewed_at + store->owner.renew_ms : store->used_at + STORE_PING_MS;
 }
 
 static void idle(struct store *store, int64_t now)
@@ -252,9 +241,9 @@ static void idle(struct store *store, int64_t now)
 
         if (store->queue.expire_at < at)
                 at = store->queue.expire_at;
-        if (store->queue.closing && store->close_at < at)
-                at = store->close_at;
-        wait_us(store, (at - now) * 1000);
+        if (store->queue.closing && store->queue.close_at < at)
+                at = store->queue.close_at;
+        store_queue_wait(&store->queue, &store->queue.cond, (at - now) * 1000);
 }
 
 static void *run_thread(void *arg)
@@ -266,7 +255,7 @@ static void *run_thread(void *arg)
                 int64_t now = clock_mono_ms();
 
                 store_queue_expire(&store->queue, now);
-                if (store->queue.closing && (store_queue_empty(&store->queue) || now >= store->close_at))
+                if (store_queue_ended(&store->queue, now))
                         break;
                 /* Before anything is written after a standstill: another daemon may have taken the database meanwhile. */
                 if (store->status.available && now >= ping_at(store)) {
@@ -330,20 +319,12 @@ static void on_done(evutil_socket_t fd, short what, void *arg)
         event_active(store->event, EV_READ, 0); /* there may be more: after the others' events */
 }
 
-static int start_thread(struct store *store)
+static int start_threads(struct store *store)
 {
-        sigset_t all, before;
-        int error;
+        int error = store_thread_start(&store->thread, "sql", run_thread, store);
 
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
-        error = pthread_create(&store->thread, NULL, run_thread, store);
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
-        if (error)
-                return -error;
-        pthread_setname_np(store->thread, "sql");
-        store->thread_runs = true;
-        return 0;
+        store->thread_runs = error == 0;
+        return error ? error : store_reads_start(store->reads);
 }
 
 static int store_init(struct store *store, const struct store_options *options, struct event_base *base)
@@ -374,6 +355,8 @@ static int first_connect(struct store *store, const struct store_options *option
         store->status.available = true;
         error = connect_backend(store);
         if (!error)
+                store_reads_follow(store->reads, &store->owner.database_id);
+        if (!error)
                 return 0;
         snprintf(reason, size, "%s", backend->reason);
         if (!start_away || (!start_anyhow && error != -EAGAIN && error != -EROFS && error != -ENOSPC && !store->owner.seen_at))
@@ -395,9 +378,11 @@ int store_open(const char *url, const struct store_options *options, struct even
         if (!error)
                 error = store_backend_new(url, options ? options->schema : NULL, &store->backend, reason, size);
         if (!error)
+                error = store_reads_new(url, options ? options->schema : NULL, &store->queue, &store->reads, reason, size);
+        if (!error)
                 error = first_connect(store, options, reason, size);
         if (!error)
-                error = start_thread(store);
+                error = start_threads(store);
         if (error) {
                 store_close(store, 0);
                 return error;
@@ -406,14 +391,13 @@ int store_open(const char *url, const struct store_options *options, struct even
         return 0;
 }
 
-static void end_thread(struct store *store, int timeout_ms)
+static void end_threads(struct store *store, int timeout_ms)
 {
-        pthread_mutex_lock(&store->queue.mutex);
-        store->close_at = clock_mono_ms() + timeout_ms;
-        store->backend->give_up_at = store->close_at;
-        store->queue.closing = true;
-        pthread_cond_signal(&store->queue.cond);
-        pthread_mutex_unlock(&store->queue.mutex);
+        int64_t close_at = clock_mono_ms() + timeout_ms;
+
+        store->backend->give_up_at = close_at;
+        store_queue_close(&store->queue, close_at);
+        store_reads_end(store->reads);
         pthread_join(store->thread, NULL);
 }
 
@@ -422,10 +406,7 @@ static void drain(struct store_queue *queue)
 {
         struct store_op *op;
 
-        while ((op = TAILQ_FIRST(&queue->writes)) || (op = TAILQ_FIRST(&queue->reads))) {
-                TAILQ_REMOVE(op->kind ? &queue->writes : &queue->reads, op, link);
-                store_queue_finish(queue, op, -EAGAIN);
-        }
+        store_queue_give_up(queue);
         while ((op = store_queue_take_done(queue))) {
                 while (store_op_deliver(op))
                         op->error = -EAGAIN; /* no next page */
@@ -438,13 +419,14 @@ struct store *store_close(struct store *store, int timeout_ms)
         if (!store)
                 return NULL;
         if (store->thread_runs)
-                end_thread(store, timeout_ms);
+                end_threads(store, timeout_ms);
         if (store->backend)
                 store_owner_release(&store->owner, store->backend);
         drain(&store->queue);
         if (store->event)
                 event_free(store->event);
         store_batch_free(store->batch);
+        store_reads_free(store->reads); /* before the other: SQLite's last connection tidies up */
         if (store->backend)
                 store->backend->class->free(store->backend);
         store_queue_done(&store->queue);

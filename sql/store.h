@@ -1,7 +1,9 @@
 /* Desired state: which agents should exist, and the history of what happened. One interface, SQLite and PostgreSQL
  * behind it, on a thread of its own. Everything that was submitted since the last commit goes into one transaction
  * (group commit); a callback with error 0 means: durable. Callbacks run on the event loop that store_open was given,
- * writes in the order of submission; a read sees every write submitted before it. Texts are copied at submission.
+ * writes in the order of submission. Reads have a thread and a connection of their own: each sees every write that was
+ * answered, waits for those submitted before it for a tenth of a second at most, and for no slow commit; but a key's (and
+ * pruning) comes behind every write submitted before it. Texts are copied at submission.
  *
  * While the database is away, submissions wait in a bounded queue and are flushed exactly once when it is back. Each
  * callback comes within about options.wait_ms all the same: what would be a new promise (agent and key inserts, pools,

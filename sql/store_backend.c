@@ -115,6 +115,17 @@ int store_backend_fail(struct store_backend *backend, int error, const char *for
         return error;
 }
 
+int store_backend_ping(struct store_backend *backend)
+{
+        struct store_rows rows;
+        int error = backend->class->query(backend, "SELECT 1", "", NULL, &rows);
+
+        if (error)
+                return error;
+        store_rows_done(&rows);
+        return 0;
+}
+
 static int none_connect(struct store_backend *backend)
 {
         backend->connected = true;

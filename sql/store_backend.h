@@ -58,6 +58,7 @@ void store_rows_done(struct store_rows *rows);
 struct store_backend {
         const struct store_backend_class *class;
         bool connected;
+        bool reads_only;                /* of two connections the one that only reads: SQLite's does not lock the file */
         bool migrating;                 /* waits a minute for an answer; what is not as it expects is not ours: -EPROTO */
         bool lost;                      /* the last statement's answer never came: it may have been carried out */
         char reason[STORE_REASON_SIZE]; /* of the last failure, with the remedy */
@@ -95,6 +96,8 @@ int store_postgres_new(const char *url, const char *schema, struct store_backend
 /* printf into backend->reason, one line; returns error. */
 int store_backend_fail(struct store_backend *backend, int error, const char *format, ...)
         __attribute__((format(printf, 3, 4)));
+#define STORE_PING_MS 5000 /* a connection that was quiet for so long is asked whether it is there */
+int store_backend_ping(struct store_backend *backend);
 struct store_owner;
 /* The tables, if absent or older, and that they can be written; -EPROTO: newer, changed or another application's, or absent
  * although the owner knows that there are some. Connected. (migrations.c) */

@@ -136,7 +136,7 @@ static int submit_agents(struct store *store, struct store_draft *draft, const s
 
 int store_agents_load(struct store *store, const char *pool_name, bool all, store_agent_cb cb, void *arg)
 {
-        static const struct store_reader reader = { store_run_query, deliver_agents };
+        static const struct store_reader reader = { .run = store_run_query, .deliver = deliver_agents };
         struct store_draft draft = { .len = 0 };
 
         begin_after(&draft, &(struct store_place){ .pool_name = "", .created_at = INT64_MIN });
@@ -148,7 +148,7 @@ int store_agents_load(struct store *store, const char *pool_name, bool all, stor
 int store_agents_ended(struct store *store, const char *pool_name, const struct id *project_id,
         const struct store_place *after, unsigned limit, store_agent_cb cb, void *arg)
 {
-        static const struct store_reader reader = { store_run_query, deliver_once };
+        static const struct store_reader reader = { .run = store_run_query, .deliver = deliver_once };
         struct store_draft draft = { .len = 0 };
 
         begin_after(&draft, after);
@@ -175,7 +175,7 @@ static bool deliver_agent(struct store_op *op)
 
 int store_agent_get(struct store *store, const struct id *agent_id, store_agent_cb cb, void *arg)
 {
-        static const struct store_reader reader = { store_run_query, deliver_agent };
+        static const struct store_reader reader = { .run = store_run_query, .deliver = deliver_agent };
         struct store_draft draft = { .len = 0 };
         struct store_op *op;
 
@@ -206,7 +206,7 @@ static bool deliver_pools(struct store_op *op)
 
 int store_pools_load(struct store *store, store_pool_cb cb, void *arg)
 {
-        static const struct store_reader reader = { store_run_query, deliver_pools };
+        static const struct store_reader reader = { .run = store_run_query, .deliver = deliver_pools };
         struct store_op *op = store_op_new(NULL, &reader,
                 "SELECT pool_name, settings, updated_at FROM @pools ORDER BY pool_name LIMIT " POOLS_MAX, "", NULL);
 
@@ -243,7 +243,7 @@ static bool deliver_key(struct store_op *op)
 
 int store_key_get(struct store *store, const char *scope, const char *key, store_key_cb cb, void *arg)
 {
-        static const struct store_reader reader = { store_run_query, deliver_key };
+        static const struct store_reader reader = { .run = store_run_query, .deliver = deliver_key, .writers = true };
         struct store_op *op = store_op_new(NULL, &reader,
                 "SELECT scope, key, body_sha256, answer, status, created_at, expires_at FROM @idempotency_keys "
                 "WHERE scope = $1 AND key = $2",

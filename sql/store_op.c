@@ -118,7 +118,7 @@ struct store_op *store_op_new(const struct store_kind *kind, const struct store_
         op = malloc(size);
         if (!op)
                 return NULL;
-        *op = (struct store_op){ .kind = kind, .reader = reader, .size = size };
+        *op = (struct store_op){ .kind = kind, .reader = reader, .size = size, .writers = reader && reader->writers };
         end = (char *)(op + 1);
         op->types = kind ? kind->types : keep(&end, types);
         op->sql = kind ? NULL : keep(&end, sql);

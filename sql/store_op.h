@@ -16,6 +16,7 @@ struct store_reader {
         int (*run)(struct store_op *op, struct store_backend *backend);
         /* On the loop: calls the callback; true: more is to come, run it again. */
         bool (*deliver)(struct store_op *op);
+        bool writers; /* it changes rows, or must see every write submitted before it: on the writer's connection */
 };
 
 struct store_op {
@@ -28,6 +29,7 @@ struct store_op {
         int error;
         unsigned broken; /* rows that were left out, not yet counted */
         bool unknown; /* a commit with it was sent and not answered */
+        bool writers; /* a read: on the writer's connection */
         union {
                 store_cb write;
                 store_agent_cb agents;

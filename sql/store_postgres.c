@@ -17,7 +17,6 @@
 #define CONNECT_TIMEOUT "5"       /* seconds, unless the URL says otherwise */
 #define SLICE_MS 100              /* how often a waiting thread looks at give_up_at */
 #define MIGRATION_LOCK "72061992484" /* any number that is always the same */
-
 #define SCHEMA_SIZE 64       /* NAMEDATALEN */
 #define DEFAULT_SCHEMA "agentpool"
 
@@ -214,8 +213,9 @@ static void warn_if_not_durable(struct postgres *pg)
 {
         PGresult *result;
 
-        if (run(pg, "SELECT name FROM pg_settings WHERE name IN ('fsync', 'synchronous_commit') AND setting = 'off'", 0,
-                    NULL, NULL, &result) < 0)
+        if (pg->backend.reads_only ||
+                run(pg, "SELECT name FROM pg_settings WHERE name IN ('fsync', 'synchronous_commit') AND setting = 'off'", 0,
+                        NULL, NULL, &result) < 0)
                 return;
         for (int i = 0; i < PQntuples(result); i++)
                 log_warn("store.not_durable", "server=%s setting=%s value=off", pg->name, PQgetvalue(result, i, 0));

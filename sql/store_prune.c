@@ -50,7 +50,7 @@ static bool deliver_prune(struct store_op *op)
 
 int store_prune(struct store *store, int64_t now_wall, int64_t keep_ms, store_cb cb, void *arg)
 {
-        static const struct store_reader reader = { run_prune, deliver_prune };
+        static const struct store_reader reader = { .run = run_prune, .deliver = deliver_prune, .writers = true };
         static const struct id zero;
         int64_t cutoff = now_wall > keep_ms ? now_wall - keep_ms : 0;
         struct id cutoff_id = store_time_id(cutoff, 0, &zero);

@@ -166,7 +166,8 @@ static int parse_cursor(const char *cursor, int64_t *ret_at, struct id *ret_id)
 
 int store_executions(struct store *store, const struct store_query *query, store_json_cb cb, void *arg)
 {
-        static const struct store_reader list = { run_executions, deliver_json }, one = { run_execution, deliver_json };
+        static const struct store_reader list = { .run = run_executions, .deliver = deliver_json };
+        static const struct store_reader one = { .run = run_execution, .deliver = deliver_json };
         struct store_draft draft = { .len = 0 };
         struct id id;
         int64_t at;
@@ -204,7 +205,7 @@ static int run_events(struct store_op *op, struct store_backend *backend)
 
 int store_events(struct store *store, const struct store_query *query, store_json_cb cb, void *arg)
 {
-        static const struct store_reader reader = { run_events, deliver_json };
+        static const struct store_reader reader = { .run = run_events, .deliver = deliver_json };
         static const struct id zero;
         struct id since = query->since ? store_time_id(query->since, 0, &zero) : zero;
         struct id until = query->until ? store_time_id(query->until, 0, &zero) : zero;
@@ -286,7 +287,7 @@ static int run_summary(struct store_op *op, struct store_backend *backend)
 
 int store_executions_summary(struct store *store, const struct store_query *query, store_json_cb cb, void *arg)
 {
-        static const struct store_reader reader = { run_summary, deliver_json };
+        static const struct store_reader reader = { .run = run_summary, .deliver = deliver_json };
         struct store_draft draft = { .len = 0 };
 
         store_draft_add(&draft, "SELECT status, COUNT(*), SUM(duration_ms), MAX(duration_ms) FROM "
@@ -347,7 +348,7 @@ static int run_timeseries(struct store_op *op, struct store_backend *backend)
 
 int store_timeseries(struct store *store, const struct store_query *query, store_json_cb cb, void *arg)
 {
-        static const struct store_reader reader = { run_timeseries, deliver_json };
+        static const struct store_reader reader = { .run = run_timeseries, .deliver = deliver_json };
         struct store_draft draft = { .len = 0 };
         int64_t bucket = query->bucket_ms > 0 ? query->bucket_ms : 60000;
         const char *word = NULL;

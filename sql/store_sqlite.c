@@ -19,7 +19,7 @@
 struct sqlite {
         struct store_backend backend;
         sqlite3 *db; /* NULL: not open */
-        int lock_fd; /* flock on the file: no second daemon. Closed after db only: closing drops SQLite's own locks */
+        int lock_fd; /* flock on the file: no second daemon. Closed last: closing drops all of SQLite's own locks */
         bool existed; /* was open once: a file that is gone since is not made anew, its rows would be missing */
         sqlite3_stmt *writes[STORE_KINDS_MAX];
         char *path;
@@ -40,13 +40,13 @@ static void sqlite_disconnect(struct store_backend *backend)
         }
         sqlite3_close(s->db);
         s->db = NULL;
-        s->lock_fd = fd_close(s->lock_fd);
         backend->connected = false;
 }
 
 static void sqlite_free(struct store_backend *backend)
 {
         sqlite_disconnect(backend);
+        fd_close(sqlite_of(backend)->lock_fd);
         free(sqlite_of(backend)->path);
         free(backend);
 }
@@ -82,14 +82,19 @@ static int sqlite_error(struct sqlite *s)
         return code == SQLITE_READONLY ? -EROFS : -EAGAIN;
 }
 
+static bool is_in_place(const struct sqlite *s)
+{
+        struct stat open_file, file;
+
+        return fstat(s->lock_fd, &open_file) == 0 && stat(s->path, &file) == 0 && file.st_ino == open_file.st_ino &&
+                file.st_dev == open_file.st_dev;
+}
+
 /* What is written to a file that was moved or deleted is lost at the next start. Not disconnected: whoever did it may still
  * rescue what is in there. */
 static int check_in_place(struct sqlite *s)
 {
-        struct stat open_file, file;
-
-        if (fstat(s->lock_fd, &open_file) == 0 && stat(s->path, &file) == 0 && file.st_ino == open_file.st_ino &&
-                file.st_dev == open_file.st_dev)
+        if (is_in_place(s))
                 return 0;
         return store_backend_fail(&s->backend, -EROFS,
                 "read-only: %s was moved or deleted; put it back (it is still open as /proc/%d/fd/%d)", s->path,
@@ -147,6 +152,9 @@ static int name_holder(struct sqlite *s)
 /* The file, made 0600 (SQLite's own files take its mode), with the lock that keeps a second daemon out. */
 static int lock_file(struct sqlite *s)
 {
+        if (s->lock_fd >= 0 && is_in_place(s))
+                return 0;
+        s->lock_fd = fd_close(s->lock_fd);
         make_directory(s->path);
         s->lock_fd = open(s->path, O_RDWR | O_CLOEXEC | (s->existed ? 0 : O_CREAT), 0600);
         if (s->lock_fd < 0 && (errno == EROFS || errno == EACCES))
@@ -190,18 +198,11 @@ static int sqlite_begin_migration(struct store_backend *backend)
         return sqlite_exec(backend, "BEGIN EXCLUSIVE");
 }
 
-static int sqlite_connect(struct store_backend *backend)
+static int open_file(struct sqlite *s, int flags)
 {
-        struct sqlite *s = sqlite_of(backend);
-        bool ours;
-        int error;
+        struct store_backend *backend = &s->backend;
 
-        if (s->db)
-                return check_in_place(s);
-        error = lock_file(s);
-        if (error)
-                return error;
-        if (sqlite3_open_v2(s->path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK) {
+        if (sqlite3_open_v2(s->path, &s->db, flags | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK) {
                 store_backend_fail(
                         backend, 0, "cannot open %s: %s", s->path, s->db ? sqlite3_errmsg(s->db) : "out of memory");
                 sqlite_disconnect(backend);
@@ -209,6 +210,24 @@ static int sqlite_connect(struct store_backend *backend)
         }
         backend->connected = true;
         sqlite3_busy_timeout(s->db, BUSY_MS);
+        return 0;
+}
+
+static int sqlite_connect(struct store_backend *backend)
+{
+        struct sqlite *s = sqlite_of(backend);
+        bool ours;
+        int error;
+
+        if (backend->reads_only)
+                return s->db ? 0 : open_file(s, SQLITE_OPEN_READONLY);
+        if (s->db)
+                return check_in_place(s);
+        error = lock_file(s);
+        if (!error)
+                error = open_file(s, SQLITE_OPEN_READWRITE);
+        if (error)
+                return error;
         error = sqlite_find_tables(backend, &ours); /* before anything is changed in a file that is not ours */
         if (!error)
                 error = sqlite_exec(backend, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"

@@ -41,6 +41,23 @@ def write(daemon, *statements):
         psql(url, ";".join(statements))
 
 
+@contextlib.contextmanager
+def held(daemon):
+    """Meanwhile the daemon can write no agent, as on a disk that takes its time; it can read."""
+    url = daemon.env.get("PGBOUNCER_URL", daemon.config["database"]["url"])
+    if url.startswith("sqlite:"):
+        with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:"), isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield
+        return
+    with subprocess.Popen(["psql", "-XAtq", url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as session:
+        session.stdin.write("BEGIN; LOCK TABLE agentpool.agents IN EXCLUSIVE MODE; SELECT 'held';\n")
+        session.stdin.flush()
+        assert session.stdout.readline() == "held\n"
+        yield
+        session.stdin.close()
+
+
 def psql(url, query, schema="agentpool"):
     """What a script prints that is run past the daemon, direct or through PgBouncer."""
     return subprocess.run(["psql", "-XAtq", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-c",

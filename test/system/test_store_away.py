@@ -15,7 +15,7 @@ import pytest
 
 from daemon import BUILD, PATIENCE, command_pool, descendants, module_pool, wait_for
 from postgres import Postgres
-from stores import psql, rows, states
+from stores import STORES, held, psql, rows, settings_for, states
 
 WAIT_MS = 1500
 HISTORY_KEPT = 16000  # of an outage: about half of the store's queue
@@ -82,6 +82,25 @@ class Talk:
                 answer = self.daemon.message(agent["agent_id"], "tools/call", {"name": "echo", "arguments": {"text": "x"}})
                 assert answer.status_code == 200, answer.text
                 self.answered += 1
+
+
+@pytest.mark.parametrize("kind", STORES)
+def test_reads_are_answered_while_a_spawn_waits_for_the_disk(make_daemon, request, kind):
+    settings = settings_for(kind, lambda: request.getfixturevalue("postgres"))
+    settings["database"] = settings.get("database", {}) | {"max_wait_ms": 120000}
+    daemon = make_daemon(pools={"pool": module_pool(spawn_timeout_ms=120000)}, **settings)
+    agent_id, ended = [agent["agent_id"] for agent in daemon.spawn("pool", count=2)["agents"]]
+    assert daemon.terminate({"pool_name": "pool", "agent_id": ended}).status_code == 200
+    daemon.whoami(agent_id)
+    with concurrent.futures.ThreadPoolExecutor(1) as executor:
+        with held(daemon):
+            spawning = executor.submit(daemon.spawn, "pool")
+            wait_for(lambda: daemon.health()["database"]["queued"], "the spawn to wait for the store")
+            for path in (f"/agents/{agent_id}", f"/agents/{ended}", f"/agents/{agent_id}/why", "/agents/executions",
+                         "/agents/executions?pool_name=pool", "/executions/stats/summary", "/agents?state=terminated"):
+                assert daemon.get(path).status_code == 200, path
+            assert not spawning.done() and len(rows(daemon, "SELECT agent_id FROM agents")) == 2
+        assert daemon.agent(spawning.result()["agent_id"])["state"] == "idle"
 
 
 @pytest.mark.parametrize("way", ["direct", "pgbouncer"])

@@ -292,6 +292,37 @@ static inline const char *ask(const struct database *db, const char *sql)
         return text;
 }
 
+/* Another session holds the tables: nothing can be written until it lets go. */
+struct holder {
+        sqlite3 *sqlite;
+        PGconn *connection;
+};
+
+static inline void hold(const struct database *db, struct holder *holder)
+{
+        static const char *const steps[] = { "SET search_path = agentpool", "BEGIN",
+                "LOCK TABLE agents, agent_events, idempotency_keys IN EXCLUSIVE MODE" };
+
+        if (db->backend == SQLITE) {
+                must(sqlite3_open_v2(db->path, &holder->sqlite, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK);
+                must(sqlite3_exec(holder->sqlite, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK);
+                return;
+        }
+        holder->connection = PQconnectdb(format("host=127.0.0.1 port=%d user=postgres dbname=%s", db->server->port, db->name));
+        for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+                PGresult *result = PQexec(holder->connection, steps[i]);
+
+                must(PQresultStatus(result) == PGRES_COMMAND_OK);
+                PQclear(result);
+        }
+}
+
+static inline void let_go(struct holder *holder)
+{
+        sqlite3_close(holder->sqlite);
+        PQfinish(holder->connection);
+}
+
 /* A store on a loop of its own. */
 static struct event_base *base;
 

@@ -372,30 +372,6 @@ START_TEST(test_bad_row_is_refused_alone_when_batched_with_good_ones)
 }
 END_TEST
 
-/* Another session holds the table: nothing leaves the queue until it lets go. */
-struct holder {
-        sqlite3 *sqlite;
-        PGconn *connection;
-};
-
-static void hold(struct holder *holder)
-{
-        if (db.backend == SQLITE) {
-                must(sqlite3_open_v2(db.path, &holder->sqlite, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK);
-                must(sqlite3_exec(holder->sqlite, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK);
-                return;
-        }
-        holder->connection = PQconnectdb(format("host=127.0.0.1 port=%d user=postgres dbname=%s", db.server->port, db.name));
-        PQclear(PQexec(holder->connection, "BEGIN"));
-        PQclear(PQexec(holder->connection, "LOCK TABLE agents"));
-}
-
-static void let_go(struct holder *holder)
-{
-        sqlite3_close(holder->sqlite);
-        PQfinish(holder->connection);
-}
-
 START_TEST(test_submission_is_refused_when_queue_is_full)
 {
         struct outcome outcome = { .calls = 0 };
@@ -405,7 +381,7 @@ START_TEST(test_submission_is_refused_when_queue_is_full)
 
         database_new(&db, (enum backend)_i);
         store = open_store(db.url, &(struct store_options){ .wait_ms = 60000, .queue_max = 100 });
-        hold(&holder);
+        hold(&db, &holder);
         for (int i = 0; i < 60; i++)
                 ck_assert_int_eq(store_agent_insert(store, &agent, on_outcome, &outcome), 0);
         ck_assert_int_eq(store_event_add(store, &(struct store_event){ .event = "dropped" }), -EAGAIN);
