@@ -111,14 +111,14 @@ static int tell_next(struct forker_link *link, struct forker_table *table, const
         const struct forker_worker *worker = forker_table_owed(table);
         int next = link->synced ? -1 : next_retired(link, retired);
 
-        if (link->signals)
-                return tell_signal(link);
-        if (link->refusal.type)
-                return tell_refusal(link);
         if (link->listeners_told < config->listener_count)
                 return tell_listener(link, config);
         if (next >= 0)
                 return tell_retired(link, retired, next);
+        if (link->signals) /* whoever is to retire must know whose answers come to it */
+                return tell_signal(link);
+        if (link->refusal.type)
+                return tell_refusal(link);
         if (worker)
                 return tell_worker(link, table, worker);
         return link->synced ? -ENODATA : tell_synced(link);

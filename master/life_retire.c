@@ -159,14 +159,20 @@ void life_hand_over_now(struct life *life)
                 flush(life);
 }
 
-/* Also what comes from the masters before this one: half of it would be lost. */
+/* Until all is listed that the masters before this one had begun, it is not known whose answers come here. */
 static bool is_finished(const struct life *life)
 {
-        bool busy = life->unlisted > 0 || http_server_unfinished(life->master.http) > 0;
+        return life->unlisted == 0 && http_server_unfinished(life->master.http) == 0;
+}
+
+/* Half of what comes would be lost. A source that hangs is killed by its watchdog. */
+static bool is_reading(const struct life *life)
+{
+        bool busy = false;
 
         for (unsigned i = 0; i < life->sink_count; i++)
                 busy = busy || handover_sink_busy(life->sinks[i]);
-        return !busy;
+        return busy;
 }
 
 static void on_step(evutil_socket_t fd, short what, void *arg)
@@ -182,7 +188,7 @@ static void on_step(evutil_socket_t fd, short what, void *arg)
                 return;
         if (life->master.store)
                 store_status(life->master.store, &status);
-        if (status.queued == 0 || clock_mono_ms() >= life->flush_by)
+        if (!is_reading(life) && (status.queued == 0 || clock_mono_ms() >= life->flush_by))
                 let_go(life);
 }
 

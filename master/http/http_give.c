@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#define UNDER_WAY "it was under way longer than a reload waits (shutdown_timeout), and goes on; look what came of it before asking again"
 #define GONE "the master that went on with it is gone, and nobody knows how far it came; ask again"
 
 /* In front of the head as it came, the body, the note, and what was read besides, in this order. */
@@ -139,6 +140,22 @@ static void detach(struct http_connection *connection)
                 request->connection = NULL;
 }
 
+/* Its answer is this. */
+static void give_up(struct http_connection *connection, const char *detail)
+{
+        detach(connection);
+        connection->state = HTTP_READING_BODY;
+        http_connection_refuse(connection, 503, detail);
+}
+
+/* Begun here: elsewhere it would be done once more. */
+static bool is_bound(const struct http_connection *connection)
+{
+        const struct http_request *request = connection->request;
+
+        return request && !request->held && !http_request_may_move(request);
+}
+
 static void give(struct http_connection *connection)
 {
         struct http_server *server = connection->server;
@@ -147,11 +164,10 @@ static void give(struct http_connection *connection)
         int fd = !data ? -ENOMEM : is_tls(connection) ? begin_relay(connection)
                                                       : fcntl(bufferevent_getfd(connection->bev), F_DUPFD_CLOEXEC, 3);
 
-        detach(connection);
         if (fd < 0) {
-                connection->state = HTTP_READING_BODY;
-                http_connection_refuse(connection, 503, "no descriptor or memory is left to go on with it; ask again");
+                give_up(connection, "no descriptor or memory is left to go on with it; ask again");
         } else {
+                detach(connection);
                 connection->state = is_tls(connection) ? HTTP_RELAYING : HTTP_READING_HEAD;
                 connection->keep_alive = false;
                 server->give(server->on_idle_arg, data, len, fd);
@@ -165,7 +181,9 @@ void http_give_connection(struct http_connection *connection)
 {
         bool idle = connection->state == HTTP_READING_HEAD && !is_tls(connection);
 
-        if (connection->state == HTTP_WORKING || idle)
+        if (connection->state == HTTP_WORKING && is_bound(connection))
+                give_up(connection, UNDER_WAY);
+        else if (connection->state == HTTP_WORKING || idle)
                 give(connection);
         else if (connection->state == HTTP_READING_HEAD || connection->state == HTTP_STREAMING)
                 http_connection_drain(connection);

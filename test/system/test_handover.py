@@ -156,6 +156,21 @@ def test_sends_what_waited_for_an_agents_start(start_copy, run_base, number):  #
         assert message.result() == (200, {"jsonrpc": "2.0", "id": 7, "result": {"pid": list(gated_programs(daemon))[0]}})
 
 
+def test_does_no_request_twice_that_only_one_master_can_answer(make_daemon, run_base):
+    daemon = make_daemon(pools={"held": gate_pool(run_base, False)}, shutdown_timeout=1)
+    agent = daemon.spawn("held")["agent_id"]
+    with concurrent.futures.ThreadPoolExecutor() as executor:
+        executor.submit(post, daemon, f"/{agent}/messages", WAITS)
+        wait_for(lambda: daemon.agent(agent)["messages_in_flight"] == 1, "the message to be open")
+        terminate = executor.submit(post, daemon, "/terminate", {"pool_name": "held", "agent_id": agent})
+        wait_for(lambda: daemon.agent(agent)["state"] == "stopping", "the agent to be told")
+        next_master(daemon)
+        status, answer = terminate.result()
+        assert status == 503 and "under way longer than a reload waits" in answer["detail"]
+        (run_base / "open").touch()
+        wait_for(lambda: not daemon.agents(), "the agent to end")
+
+
 @pytest.fixture
 def tls_daemon(make_daemon, authority, odd_pool, run_base):
     certificate, key = authority.issue("server")
