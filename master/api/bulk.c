@@ -2,6 +2,7 @@
 #include "common/clock.h"
 #include "master/api/api.h"
 #include "master/api/audit.h"
+#include "master/api/begun.h"
 #include "master/api/idempotency.h"
 #include "master/api/spawn_body.h"
 
@@ -17,7 +18,9 @@ struct bulk;
 struct bulk_slot {
         struct waiter waiter; /* first: on_done casts */
         struct bulk *bulk;
-        struct id agent_id;   /* terminate: pools forget the agent */
+        struct id agent_id;   /* pools may forget the agent; zero: a spawn that failed at once */
+        int64_t answer_by;    /* mono ms; 0: no time is set */
+        bool resumed;         /* an earlier master had begun it */
         const char *pool_name; /* borrowed; once it is known */
         cJSON *result;        /* NULL until there is one */
 };
@@ -105,31 +108,47 @@ static void on_terminated(struct waiter *waiter, const struct agent *agent, enum
         bulk_settled(slot->bulk);
 }
 
+/* An earlier try of the same request, or an earlier master, left it: answered as it is, or once it runs. */
+static void take_existing(struct bulk_slot *slot, struct agent *agent)
+{
+        slot->agent_id = agent->agent_id;
+        if (slot->resumed && agent->state == AGENT_STARTING && !agent->waiter) {
+                slot->bulk->left++;
+                pool_resume_spawn(agent, &slot->waiter, slot->answer_by);
+        } else {
+                set_result(slot, 200, api_agent_summary(agent), NULL);
+        }
+}
+
 static void submit_spawn(struct bulk_slot *slot, struct master_pool *pool, const struct spawn_body *body, size_t index)
 {
         struct bulk *bulk = slot->bulk;
-        struct agent *agent = spawn_body_agent(body);
         enum pool_error error = POOL_E_STORE;
         char detail[192] = "out of memory; try again";
-        struct agent *existing;
+        bool known = slot->resumed || idempotency_agent_id(bulk->request, index, &slot->agent_id);
+        struct agent *agent = known ? pools_agent(bulk->master->pools, &slot->agent_id) : NULL;
 
-        if (agent && idempotency_agent_id(bulk->request, index, &agent->agent_id) &&
-                (existing = pools_agent(bulk->master->pools, &agent->agent_id))) {
-                set_result(slot, 200, api_agent_summary(existing), NULL);
-                agent_free(agent);
-                return;
-        }
         slot->pool_name = pool->config->pool_name;
         slot->waiter = (struct waiter){ .done = on_spawned, .spawn_us = clock_mono_us() };
-        bulk->left++;
         if (agent) {
+                take_existing(slot, agent);
+                return;
+        }
+        bulk->left++;
+        agent = spawn_body_agent(body);
+        if (agent) {
+                if (known)
+                        agent->agent_id = slot->agent_id;
+                slot->agent_id = agent->agent_id;
                 agent->waiter = &slot->waiter;
                 snprintf(agent->trace, sizeof agent->trace, "%s", api_trace(bulk->request));
                 if (api_spawn(bulk->master, pool, agent, &error, detail) == 0) {
+                        slot->answer_by = agent->deadline;
                         pools_wake(bulk->master->pools, pool);
                         return;
                 }
         }
+        slot->agent_id = (struct id){ 0 };
         agent_free(agent);
         audit(slot, "spawn", NULL, api_pool_error_status(error));
         set_result(slot, api_pool_error_status(error), NULL, detail);
@@ -208,6 +227,13 @@ static void start_restart(struct bulk_slot *slot, const cJSON *item, size_t inde
         pools_wake(slot->bulk->master->pools, pools_of(slot->bulk->master->pools, agent));
 }
 
+static struct begun tell_begun(const void *arg, size_t index)
+{
+        const struct bulk_slot *slot = &((const struct bulk *)arg)->slots[index];
+
+        return (struct begun){ .agent_id = slot->agent_id, .answer_by = slot->answer_by };
+}
+
 static void start_all(struct http_request *request, void *arg)
 {
         struct bulk *bulk = arg;
@@ -215,9 +241,15 @@ static void start_all(struct http_request *request, void *arg)
 
         bulk->request = request;
         for (size_t i = 0; item; item = item->next, i++) {
-                bulk->slots[i].bulk = bulk;
+                struct begun begun = { .answer_by = 0 };
+                bool resumed = begun_read(request, i, &begun);
+
+                bulk->slots[i] = (struct bulk_slot){ .bulk = bulk, .resumed = resumed, .answer_by = begun.answer_by };
+                if (resumed)
+                        bulk->slots[i].agent_id = begun.agent_id;
                 bulk->start(&bulk->slots[i], item, i);
         }
+        begun_leave(request, bulk->count, tell_begun, bulk);
         bulk_settled(bulk);
 }
 

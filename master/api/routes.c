@@ -45,5 +45,5 @@ const struct http_route api_routes[] = {
 
 bool api_resumes(const struct http_route *route)
 {
-        return route->handle == api_agents_message || route->handle == api_agents_spawn;
+        return route->handle == api_agents_message || route->handle == api_agents_spawn || route->handle == api_bulk_spawn;
 }

@@ -2,6 +2,7 @@
 #include "common/clock.h"
 #include "master/api/api.h"
 #include "master/api/audit.h"
+#include "master/api/begun.h"
 #include "master/api/idempotency.h"
 #include "master/api/spawn_body.h"
 
@@ -13,6 +14,7 @@
 struct spawn_slot {
         struct waiter waiter;
         struct id agent_id; /* zero: it failed at once */
+        int64_t answer_by;  /* mono ms */
         struct spawn *spawn;
 };
 
@@ -24,8 +26,6 @@ struct spawn {
         bool single; /* no "count" in the request: the answer is the agent itself */
         bool wait;
         size_t count;
-        int64_t deadline;  /* mono ms: by when it is answered */
-        const char *note;  /* of the master that began it; NULL: this one */
         size_t left; /* slots not yet answered, plus one while slots are still being filled */
         cJSON *agents, *failed;
         enum pool_error error; /* of the last failure */
@@ -121,40 +121,20 @@ static void on_spawned(struct waiter *waiter, const struct agent *agent, enum po
         spawn_settled(spawn);
 }
 
-/* For the master that goes on with it: by when, and which agents. */
-static void leave_note(struct spawn *spawn)
+static struct begun tell_begun(const void *arg, size_t index)
 {
-        char *note = malloc(24 + spawn->count * ID_TEXT_SIZE), *to = note;
+        const struct spawn *spawn = arg;
 
-        if (!note)
-                return;
-        to += sprintf(to, "%020lld", (long long)spawn->deadline);
-        for (size_t i = 0; i < spawn->count; i++)
-                to += sprintf(to, " %s", ID_TEXT(&spawn->slots[i].agent_id));
-        http_request_leave_note(spawn->request, note);
-        free(note);
-}
-
-/* Which agent it is, when that is not for this master to choose. */
-static bool find_id(const struct spawn *spawn, size_t index, struct id *ret_id)
-{
-        size_t at = 21 + index * ID_TEXT_SIZE;
-        char text[ID_TEXT_SIZE];
-
-        if (!spawn->note || strlen(spawn->note) < at + ID_TEXT_SIZE - 1)
-                return idempotency_agent_id(spawn->request, index, ret_id);
-        memcpy(text, spawn->note + at, ID_TEXT_SIZE - 1);
-        text[ID_TEXT_SIZE - 1] = '\0';
-        return id_parse(text, ret_id) == 0 && !id_is_zero(ret_id);
+        return (struct begun){ .agent_id = spawn->slots[index].agent_id, .answer_by = spawn->slots[index].answer_by };
 }
 
 /* An agent that an earlier try of the same request, or an earlier master, left: answered as it is, or once it runs. */
-static void take_existing(struct spawn *spawn, struct spawn_slot *slot, struct agent *agent)
+static void take_existing(struct spawn *spawn, struct spawn_slot *slot, struct agent *agent, bool resumed)
 {
-        if (spawn->note && spawn->wait && agent->state == AGENT_STARTING && !agent->waiter) {
+        if (resumed && spawn->wait && agent->state == AGENT_STARTING && !agent->waiter) {
                 slot->agent_id = agent->agent_id;
                 spawn->left++;
-                pool_resume_spawn(agent, &slot->waiter, spawn->deadline);
+                pool_resume_spawn(agent, &slot->waiter, slot->answer_by);
         } else {
                 json_append(&spawn->agents, api_agent_summary(agent));
         }
@@ -166,20 +146,22 @@ static void start_slot(struct spawn *spawn, size_t index)
         enum pool_error error = POOL_E_STORE;
         char detail[192] = "out of memory; try again";
         struct agent *agent = NULL;
-        struct id id;
-        bool known = find_id(spawn, index, &id);
+        struct begun begun = { .answer_by = 0 };
+        bool resumed = begun_read(spawn->request, index, &begun);
+        bool known = resumed || idempotency_agent_id(spawn->request, index, &begun.agent_id);
 
-        *slot = (struct spawn_slot){ .waiter = { .done = on_spawned, .spawn_us = clock_mono_us() }, .spawn = spawn };
+        *slot = (struct spawn_slot){ .waiter = { .done = on_spawned, .spawn_us = clock_mono_us() }, .spawn = spawn,
+                .answer_by = begun.answer_by };
         if (known)
-                agent = pools_agent(spawn->master->pools, &id);
+                agent = pools_agent(spawn->master->pools, &begun.agent_id);
         if (agent) {
-                take_existing(spawn, slot, agent);
+                take_existing(spawn, slot, agent, resumed);
                 return;
         }
         agent = spawn_body_agent(&spawn->body);
         if (agent) {
                 if (known)
-                        agent->agent_id = id;
+                        agent->agent_id = begun.agent_id;
                 slot->agent_id = agent->agent_id;
                 agent->waiter = &slot->waiter;
                 snprintf(agent->trace, sizeof agent->trace, "%s", api_trace(spawn->request));
@@ -187,7 +169,7 @@ static void start_slot(struct spawn *spawn, size_t index)
         }
         spawn->left++;
         if (agent && api_spawn(spawn->master, spawn->pool, agent, &error, detail) == 0) {
-                spawn->deadline = agent->deadline;
+                slot->answer_by = agent->deadline;
                 return;
         }
         slot->agent_id = (struct id){ 0 };
@@ -201,11 +183,9 @@ static void start_all(struct http_request *request, void *arg)
         struct spawn *spawn = arg;
 
         spawn->request = request;
-        spawn->note = http_request_note(request);
-        spawn->deadline = spawn->note ? strtoll(spawn->note, NULL, 10) : 0;
         for (size_t i = 0; i < spawn->count; i++)
                 start_slot(spawn, i);
-        leave_note(spawn);
+        begun_leave(request, spawn->count, tell_begun, spawn);
         pools_wake(spawn->master->pools, spawn->pool);
         spawn_settled(spawn);
 }

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define UNDER_WAY "it was under way longer than a reload waits (shutdown_timeout), and goes on; look what came of it before asking again"
+#define UNDER_WAY "it was under way longer than a reload waits (shutdown_timeout); look what came of it before asking again"
 #define GONE "the master that went on with it is gone, and nobody knows how far it came; ask again"
 
 /* In front of the head as it came, the body, the note, and what was read besides, in this order. */

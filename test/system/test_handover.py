@@ -156,6 +156,25 @@ def test_sends_what_waited_for_an_agents_start(start_copy, run_base, number):  #
         assert message.result() == (200, {"jsonrpc": "2.0", "id": 7, "result": {"pid": list(gated_programs(daemon))[0]}})
 
 
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR2])
+def test_goes_on_with_spawns_in_bulk(start_copy, run_base, number):  # noqa: F811
+    daemon, _ = start_copy(pools={"gated": gate_pool(run_base, True), "modules": module_pool()})
+    items = [daemon.spawn_body(pool) for pool in ("gated", "modules", "nowhere", "gated")]
+    with concurrent.futures.ThreadPoolExecutor() as executor:
+        spawn = executor.submit(post, daemon, "/bulk/spawn", items)
+        wait_for(lambda: len(gated_programs(daemon)) == 2 and len(daemon.agents(pool_name="modules", state="idle")) == 1, "all to be begun")
+        pids = gated_programs(daemon)
+        for _ in range(2):
+            next_master(daemon, number)
+        assert not spawn.done()
+        (run_base / "open").touch()
+        status, results = spawn.result()
+    assert (status, [result["status"] for result in results]) == (200, [200, 200, 404, 200])
+    spawned = [results[i]["agent"]["agent_id"] for i in (0, 1, 3)]
+    assert {agent["agent_id"] for agent in daemon.agents()} == set(spawned)
+    assert {daemon.message(agent, "who").json()["result"]["pid"] for agent in (spawned[0], spawned[2])} == pids
+
+
 def test_does_no_request_twice_that_only_one_master_can_answer(make_daemon, run_base):
     daemon = make_daemon(pools={"held": gate_pool(run_base, False)}, shutdown_timeout=1)
     agent = daemon.spawn("held")["agent_id"]
