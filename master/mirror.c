@@ -11,10 +11,11 @@
 /* Agents whose states share one call. */
 #define STATUS_BATCH 128
 
-/* A heartbeat on its way. */
-struct beat {
+/* A heartbeat, or a part of a registration, on its way. */
+struct shown_worker {
         struct master_pool *pool;
         struct id process_id;
+        bool more; /* agents are left for a next part */
 };
 
 static bool shows(const struct master_pool *pool)
@@ -29,13 +30,6 @@ static void note_error(const struct master_pool *pool, int error)
                 degraded_failed(pool->master->degraded, error);
 }
 
-static void on_registered(void *arg, int error, const struct registry_reported *reported, size_t count)
-{
-        (void)reported;
-        (void)count;
-        note_error(arg, error);
-}
-
 static enum agent_state shown_state(const struct agent *agent)
 {
         if (agent->state == AGENT_IDLE || agent->state == AGENT_BUSY)
@@ -43,38 +37,70 @@ static enum agent_state shown_state(const struct agent *agent)
         return agent->state == AGENT_STOPPING ? AGENT_STOPPING : AGENT_STARTING;
 }
 
-/* Writes the worker's record and the records of those of its agents that are not shown. What is not written for want of
- * memory or Redis, a later heartbeat finds. */
-static void write_records(struct master_pool *pool, const struct pool_worker *worker)
+/* Those of a worker's agents that are not shown yet, as many as a part takes, each with its command (commands[i]: free()). */
+static size_t list_part(const struct pool_worker *worker, const struct id *master_id, struct registry_agent *agents,
+        char **commands, bool *ret_more)
 {
-        const struct master *master = pool->master;
-        struct registry_process process = { .process_id = worker->process_id, .master_id = master->master_id,
-                .pool_name = pool->config->pool_name, .host = master->host, .pid = worker->pid,
-                .max_agents = worker->max_agents, .started_at = worker->created_at };
-        struct registry_agent *agents = calloc(worker->used + 1, sizeof *agents);
-        char **commands = calloc(worker->used + 1, sizeof *commands);
-        size_t count = 0;
+        size_t count = 0, bytes = 0;
         struct agent *agent;
 
+        *ret_more = false;
         TAILQ_FOREACH(agent, &worker->agents, on_worker)
         {
-                if (!agents || !commands || agent->shown)
+                if (agent->shown)
                         continue;
-                commands[count] = agent_spawn_command(agent, &master->master_id);
-                if (!commands[count])
+                *ret_more = count == REGISTRY_PART_AGENTS || bytes >= REGISTRY_PART_BYTES;
+                if (*ret_more || !(commands[count] = agent_spawn_command(agent, master_id)))
                         break;
                 agent->shown = true;
                 agent->busy_shown = false; /* it says idle of what runs */
+                bytes += strlen(commands[count]);
                 agents[count] = (struct registry_agent){ .agent_id = agent->agent_id, .epoch = agent->epoch,
                         .command = commands[count], .state = shown_state(agent) };
                 count++;
         }
-        if (agents && commands)
-                registry_register(master->registry, &process, agents, count, on_registered, pool);
+        return count;
+}
+
+static void on_registered(void *arg, int error, const struct registry_reported *reported, size_t count);
+
+/* Writes the worker's record and the records of those of its agents that are not shown, the next part when the one before
+ * is written. What is not written for want of memory or Redis, a later heartbeat finds. */
+static void write_records(struct master_pool *pool, const struct pool_worker *worker, bool continues)
+{
+        const struct master *master = pool->master;
+        struct registry_process process = { .process_id = worker->process_id, .master_id = master->master_id,
+                .pool_name = pool->config->pool_name, .host = master->host, .pid = worker->pid,
+                .max_agents = worker->max_agents, .started_at = worker->created_at, .continues = continues };
+        struct registry_agent agents[REGISTRY_PART_AGENTS] = { 0 };
+        char *commands[REGISTRY_PART_AGENTS];
+        struct shown_worker *shown = malloc(sizeof *shown);
+        size_t count = shown ? list_part(worker, &master->master_id, agents, commands, &process.more) : 0;
+
+        if (!shown)
+                return;
+        *shown = (struct shown_worker){ .pool = pool, .process_id = worker->process_id, .more = process.more };
+        if (registry_register(master->registry, &process, agents, count, on_registered, shown) < 0)
+                free(shown);
         for (size_t i = 0; i < count; i++)
                 free(commands[i]);
-        free(commands);
-        free(agents);
+}
+
+static void on_registered(void *arg, int error, const struct registry_reported *reported, size_t count)
+{
+        struct shown_worker shown = *(struct shown_worker *)arg;
+        struct pool_worker *worker = error == -ECANCELED ? NULL : pool_worker(shown.pool->rules, &shown.process_id);
+
+        (void)reported;
+        (void)count;
+        free(arg);
+        note_error(shown.pool, error);
+        if (!worker || !shows(shown.pool))
+                return;
+        if (error == -ENOENT)
+                mirror_worker(shown.pool, worker); /* a FLUSHALL between two parts */
+        else if (error == 0 && shown.more)
+                write_records(shown.pool, worker, true);
 }
 
 static void forget_shown(const struct pool_worker *worker)
@@ -90,7 +116,7 @@ void mirror_worker(struct master_pool *pool, const struct pool_worker *worker)
         if (!shows(pool) || !worker)
                 return;
         forget_shown(worker);
-        write_records(pool, worker);
+        write_records(pool, worker, false);
         registry_undrain(pool->master->registry, &worker->process_id, NULL, NULL); /* an earlier master may have drained it */
 }
 
@@ -99,7 +125,7 @@ void mirror_agent(struct master_pool *pool, const struct agent *agent)
         if (!shows(pool) || !agent->worker)
                 return;
         pool_agent(pool->rules, &agent->agent_id)->shown = false;
-        write_records(pool, agent->worker);
+        write_records(pool, agent->worker, false);
 }
 
 void mirror_command(const struct master_pool *pool, const struct id *process_id, const char *command)
@@ -156,12 +182,12 @@ static void compare(struct master_pool *pool, struct pool_worker *worker, const 
                                 &worker->process_id, NULL, NULL);
         }
         worker->revision = listing->revision;
-        write_records(pool, worker);
+        write_records(pool, worker, false);
 }
 
 static void on_listing(void *arg, const struct registry_listing *listing)
 {
-        struct beat beat = *(struct beat *)arg;
+        struct shown_worker beat = *(struct shown_worker *)arg;
         struct pool_worker *worker = listing->result == -ECANCELED ? NULL : pool_worker(beat.pool->rules, &beat.process_id);
 
         free(arg);
@@ -179,7 +205,7 @@ void mirror_alive(struct master_pool *pool, struct pool_worker *worker)
         int64_t now = clock_mono_ms();
         struct registry_beat figures = { .revision = worker->revision, .rss_bytes = worker->rss_bytes,
                 .cpu_ms = worker->cpu_ms, .agent_count = worker->used };
-        struct beat *beat;
+        struct shown_worker *beat;
 
         /* It comes with PONGs, a little early or late. */
         if (!shows(pool) || !worker->reported || now - worker->beat_at < pool->config->heartbeat_interval_ms * 9 / 10)
@@ -187,7 +213,7 @@ void mirror_alive(struct master_pool *pool, struct pool_worker *worker)
         beat = malloc(sizeof *beat);
         if (!beat)
                 return;
-        *beat = (struct beat){ .pool = pool, .process_id = worker->process_id };
+        *beat = (struct shown_worker){ .pool = pool, .process_id = worker->process_id };
         worker->beat_at = now;
         if (registry_heartbeat(pool->master->registry, &worker->process_id, &figures, on_listing, beat) < 0)
                 free(beat);

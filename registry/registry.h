@@ -50,7 +50,11 @@ struct registry_process {
         int pid;
         unsigned max_agents;
         int64_t started_at; /* wall ms */
+        bool continues, more; /* of many agents, a part: earlier ones are registered; others follow. None: all at once */
 };
+/* Agents of one part, and bytes of commands after which it is full: Redis serves nobody else while it writes them. */
+#define REGISTRY_PART_AGENTS 64
+#define REGISTRY_PART_BYTES (256 * 1024)
 struct registry_agent { /* an agent as its worker knows it */
         struct id agent_id;
         uint64_t epoch;

@@ -407,6 +407,13 @@ static int add_agent(struct call *call, size_t i, const struct registry_agent *a
         return r;
 }
 
+static const char *part_name(const struct registry_process *process)
+{
+        if (process->continues)
+                return process->more ? "next" : "last";
+        return process->more ? "first" : "only";
+}
+
 int registry_register(struct registry *registry, const struct registry_process *process,
         const struct registry_agent *agents, size_t count, registry_reported_cb cb, void *arg)
 {
@@ -424,6 +431,7 @@ int registry_register(struct registry *registry, const struct registry_process *
         redis_command_add_integer(command, process->max_agents);
         redis_command_add_integer(command, process->started_at);
         redis_command_add_text(command, AGENTPOOL_VERSION);
+        redis_command_add_text(command, part_name(process));
         for (size_t i = 0; call->error == 0 && i < count; i++)
                 call->error = add_agent(call, i, &agents[i]);
         return call_send(registry, call, finish_reported, arg);

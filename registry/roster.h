@@ -27,6 +27,7 @@ struct hosted {
         bool telling_end;      /* what is on its way to the registry is its end */
         bool graceful;         /* of a ROSTER_STOP that waits */
         bool listed;           /* on the list being compared (roster_listed) */
+        bool shown;            /* the shell's: in a part of the registration under way */
         unsigned todo;         /* actions that wait, a bit each */
         struct agent_exit exit; /* HOSTED_ENDED */
         struct command *spawn;  /* owned: what it was started with; a new registration needs it */

@@ -32,7 +32,8 @@ struct worker {
         unsigned connects_failed; /* attempts at the registry in a row */
         int64_t emit_second;      /* mono ms: the beginning of the second in which emitted was emitted */
         size_t emitted;           /* bytes of notifications beyond what each agent may emit by itself */
-        bool registered, registering;
+        bool registered, registering; /* the registry knows all that runs here; a part is on its way */
+        bool parts_left;          /* more than the part that is on its way */
         bool announcing;          /* READY follows from the next listing */
         bool was_away;            /* it was let go of before the last WELCOME; said with the next READY */
         bool ending;              /* told to end its agents and itself */

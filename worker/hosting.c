@@ -138,6 +138,8 @@ static void flush_reports(struct worker *worker, struct batch *batch)
         if (batch->count == 0)
                 return;
         r = FAULT_POINT("agent.report");
+        if (r == 0 && !worker->registered)
+                r = -EAGAIN; /* roster_retry follows the registration */
         r = r ? r : registry_report(worker->registry, &worker->process_id, batch->items, batch->count, on_reported, worker);
         for (size_t i = 0; i < batch->count; i++) {
                 if (r < 0)

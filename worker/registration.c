@@ -60,29 +60,7 @@ static void tell_draining(struct worker *worker)
                 registry_undrain(worker->registry, &worker->process_id, NULL, NULL);
 }
 
-static void on_registered(void *arg, int error, const struct registry_reported *reported, size_t count)
-{
-        struct worker *worker = arg;
-
-        worker->registering = false;
-        if (error == -ESTALE) {
-                roster_fence(worker->roster);
-        } else if (error == -ECANCELED) {
-                return; /* let go of, or this worker ends */
-        } else if (error < 0) {
-                log_warn("worker.not_registered", "error=%s", LOG_Q(strerror(-error)));
-                registration_refused(worker, error);
-        } else {
-                worker->registered = true;
-                hosting_forget_states(worker); /* it says idle of what runs */
-                for (size_t i = 0; i < count; i++)
-                        if (reported[i].result == -ESTALE)
-                                roster_reported(worker->roster, &reported[i].agent_id, reported[i].epoch, -ESTALE);
-                tell_draining(worker); /* a new one is ready, an old one as it was */
-                announce(worker);
-        }
-        worker_wake(worker);
-}
+static void on_registered(void *arg, int error, const struct registry_reported *reported, size_t count);
 
 static void describe_self(const struct worker *worker, struct registry_process *self)
 {
@@ -100,19 +78,27 @@ static enum agent_state state_of(const struct hosted *hosted)
         return hosted->state == HOSTED_STOPPING ? AGENT_STOPPING : AGENT_STARTING;
 }
 
-/* The agents that run here, each with its command (commands[i]: free()); returns how many, -ENOMEM. */
-static ssize_t list_agents(const struct worker *worker, struct registry_agent *agents, char **commands, size_t size)
+/* Agents that run here and were in no part yet, as many as one takes, each with its command (commands[i]: free()). Returns
+ * how many, and whether others are left; -ENOMEM. */
+static ssize_t list_part(const struct worker *worker, struct registry_agent *agents, char **commands, bool *ret_more)
 {
-        size_t count = 0;
+        size_t count = 0, bytes = 0;
 
-        for (struct hosted *h = roster_first(worker->roster); h && count < size; h = h->hh.next) {
-                const struct command *spawn = roster_spawn(h);
+        *ret_more = false;
+        for (struct hosted *h = roster_first(worker->roster); h && !*ret_more; h = h->hh.next) {
+                const struct command *spawn = h->shown ? NULL : roster_spawn(h);
 
                 if (!spawn)
                         continue;
+                if (count == REGISTRY_PART_AGENTS || bytes >= REGISTRY_PART_BYTES) {
+                        *ret_more = true;
+                        break;
+                }
                 commands[count] = command_encode(spawn);
                 if (!commands[count])
                         return -ENOMEM;
+                h->shown = true;
+                bytes += strlen(commands[count]);
                 agents[count] = (struct registry_agent){ .agent_id = h->agent_id, .epoch = spawn->epoch,
                         .command = commands[count], .state = state_of(h) };
                 count++;
@@ -120,25 +106,67 @@ static ssize_t list_agents(const struct worker *worker, struct registry_agent *a
         return (ssize_t)count;
 }
 
-/* Not done for want of memory or Redis: the next heartbeat tries again. */
-static void register_self(struct worker *worker)
+static void register_part(struct worker *worker, bool continues)
 {
-        size_t size = roster_count(worker->roster);
-        struct registry_agent *agents = calloc(size + 1, sizeof *agents);
-        char **commands = calloc(size + 1, sizeof *commands);
+        struct registry_agent agents[REGISTRY_PART_AGENTS];
+        char *commands[REGISTRY_PART_AGENTS] = { 0 };
         struct registry_process self;
-        ssize_t count = agents && commands && !worker->registering ? list_agents(worker, agents, commands, size) : -1;
+        ssize_t count;
 
         describe_self(worker, &self);
-        if (FAULT_POINT("worker.register") < 0)
-                count = -1;
-        if (count >= 0)
-                worker->registering = registry_register(worker->registry, &self, agents, (size_t)count, on_registered,
-                                              worker) == 0;
-        for (size_t i = 0; commands && commands[i]; i++)
+        self.continues = continues;
+        count = list_part(worker, agents, commands, &self.more);
+        worker->parts_left = self.more;
+        worker->registering = count >= 0 && registry_register(worker->registry, &self, agents, (size_t)count, on_registered,
+                                                    worker) == 0;
+        for (size_t i = 0; i < REGISTRY_PART_AGENTS; i++)
                 free(commands[i]);
-        free(commands);
-        free(agents);
+}
+
+/* Not done for want of memory or Redis: the next heartbeat tries again. Meanwhile nothing is reported: Redis would take
+ * what it was not told of yet for what belongs elsewhere. */
+static void register_self(struct worker *worker)
+{
+        worker->registered = false;
+        if (worker->registering || FAULT_POINT("worker.register") < 0)
+                return;
+        for (struct hosted *h = roster_first(worker->roster); h; h = h->hh.next)
+                h->shown = false;
+        register_part(worker, false);
+}
+
+static void registered(struct worker *worker)
+{
+        worker->registered = true;
+        hosting_forget_states(worker); /* it says idle of what runs */
+        tell_draining(worker); /* a new one is ready, an old one as it was */
+        announce(worker);
+}
+
+static void on_registered(void *arg, int error, const struct registry_reported *reported, size_t count)
+{
+        struct worker *worker = arg;
+
+        worker->registering = false;
+        if (error == -ESTALE) {
+                roster_fence(worker->roster);
+        } else if (error == -ECANCELED) {
+                return; /* let go of, or this worker ends */
+        } else if (error == -ENOENT) {
+                register_self(worker); /* a FLUSHALL between two parts */
+        } else if (error < 0) {
+                log_warn("worker.not_registered", "error=%s", LOG_Q(strerror(-error)));
+                registration_refused(worker, error);
+        } else {
+                for (size_t i = 0; i < count; i++)
+                        if (reported[i].result == -ESTALE)
+                                roster_reported(worker->roster, &reported[i].agent_id, reported[i].epoch, -ESTALE);
+                if (worker->parts_left)
+                        register_part(worker, true);
+                else
+                        registered(worker);
+        }
+        worker_wake(worker);
 }
 
 static void take_listing(struct worker *worker, const struct registry_listing *listing)
@@ -171,7 +199,6 @@ static void on_listing(void *arg, const struct registry_listing *listing)
         struct worker *worker = arg;
 
         if (listing->result == -ENOENT) {
-                worker->registered = false;
                 register_self(worker);
         } else if (listing->result == -ESTALE) {
                 log_error("worker.fenced", "process=%s", ID_TEXT(&worker->process_id));

@@ -251,13 +251,15 @@ int registry_memory_register(struct registry_memory *memory, const struct regist
         struct memory_process *known = NULL;
         int r = pool ? process_get(memory, &process->process_id, &known) : -ENOMEM;
 
-        if (r == -ENOENT) {
-                known = process_add(memory, &process->process_id, pool, WORKER_READY);
+        if (r == -ENOENT && !process->continues) {
+                known = process_add(memory, &process->process_id, pool, WORKER_STARTING);
                 r = known ? 0 : -ENOMEM;
         }
         if (r < 0)
                 return r;
         withdraw(known);
+        if (known->state == WORKER_STARTING && !process->more)
+                known->state = WORKER_READY;
         known->master_id = process->master_id;
         known->max_agents = process->max_agents;
         known->beat_at = now;

@@ -34,7 +34,8 @@ struct memory_process {
         struct id process_id, master_id;
         struct memory_pool *pool;
         unsigned max_agents, agent_count;
-        enum worker_state state; /* WORKER_READY, WORKER_DRAINING; WORKER_EXITED: a tombstone */
+        enum worker_state state; /* WORKER_STARTING: parts of its registration follow; WORKER_READY, WORKER_DRAINING; WORKER_EXITED: a
+                                    tombstone */
         uint64_t revision;       /* grows with every change of what is placed here or of a command recorded here */
         int64_t beat_at;
         uint64_t rss_bytes, cpu_ms;

@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Agents of one part of a registration: few, so that most have several. */
+#define PART_AGENTS 2
+
 static void act(struct sim *sim, struct sim_worker *worker);
 
 /* --- the control socket: in order, nothing lost while both ends live ---------------------------------------------- */
@@ -217,9 +220,10 @@ static void report(struct sim *sim, struct sim_worker *worker, const struct repl
         struct told *told = sim_alloc(sim, sizeof *told);
         char *text = reply_encode(reply);
 
-        if (!worker->uses_registry) {
-                send_packet(sim, worker)->reply = sim_text(sim, text);
-                roster_reported(worker->roster, &reply->agent_id, reply->epoch, 0);
+        if (!worker->uses_registry || !worker->registered) {
+                if (!worker->uses_registry)
+                        send_packet(sim, worker)->reply = sim_text(sim, text);
+                roster_reported(worker->roster, &reply->agent_id, reply->epoch, worker->uses_registry ? -EAGAIN : 0);
                 free(text);
                 return;
         }
@@ -263,7 +267,7 @@ static void do_register(struct sim *sim, void *arg)
 
         told->result = registry_memory_register(sim->registry, &told->process, told->agents, told->count, sim->now,
                 told->results);
-        if (told->result == 0)
+        if (told->result == 0 && !told->process.more)
                 registry_memory_drain(sim->registry, &told->worker->process_id, told->draining);
 }
 
@@ -284,6 +288,63 @@ static void tell_draining(struct sim *sim, struct sim_worker *worker)
         sim_request_over(sim, &worker->registry, worker, 0, do_draining, NULL, told, &told->result);
 }
 
+static void on_registered(struct sim *sim, void *arg);
+
+/* What runs here and was in no part yet, as many as one takes. */
+static void list_part(struct sim *sim, const struct sim_worker *worker, struct told *told)
+{
+        for (struct hosted *h = roster_first(worker->roster); h; h = h->hh.next) {
+                char *text;
+
+                if (h->shown || (!h->next && (h->state == HOSTED_ENDED || h->fenced)))
+                        continue;
+                told->process.more = told->count == PART_AGENTS;
+                if (told->process.more)
+                        return;
+                h->shown = true;
+                text = command_encode(h->next ? h->next : h->spawn);
+                told->agents[told->count++] = (struct registry_agent){ .agent_id = h->agent_id,
+                        .epoch = h->next ? h->next->epoch : h->epoch, .command = sim_text(sim, text),
+                        .state = h->next || h->state == HOSTED_STARTING ? AGENT_STARTING
+                                : h->state == HOSTED_RUNNING ? AGENT_IDLE : AGENT_STOPPING };
+                free(text);
+        }
+}
+
+static void register_part(struct sim *sim, struct sim_worker *worker, bool continues)
+{
+        struct told *told = sim_alloc(sim, sizeof *told);
+
+        worker->registering = true;
+        told->worker = worker;
+        told->draining = roster_draining(worker->roster);
+        told->process = (struct registry_process){ .process_id = worker->process_id, .master_id = worker->master_id,
+                .pool_name = sim->pool_names[worker->pool], .host = "sim", .pid = worker->pid,
+                .max_agents = (unsigned)sim->configs[worker->pool].max_agents_per_worker, .continues = continues };
+        told->agents = sim_alloc(sim, PART_AGENTS * sizeof *told->agents);
+        told->results = sim_alloc(sim, PART_AGENTS * sizeof *told->results);
+        list_part(sim, worker, told);
+        sim_request_over(sim, &worker->registry, worker, 0, do_register, on_registered, told, &told->result);
+}
+
+static void register_self(struct sim *sim, struct sim_worker *worker)
+{
+        worker->registered = false;
+        if (worker->registering)
+                return;
+        for (struct hosted *h = roster_first(worker->roster); h; h = h->hh.next)
+                h->shown = false;
+        register_part(sim, worker, false);
+}
+
+static void registered(struct sim *sim, struct sim_worker *worker)
+{
+        worker->registered = true;
+        worker->revision = 0;
+        roster_retry(worker->roster);
+        send_ready(sim, worker);
+}
+
 static void on_registered(struct sim *sim, void *arg)
 {
         struct told *told = arg;
@@ -292,46 +353,16 @@ static void on_registered(struct sim *sim, void *arg)
         worker->registering = false;
         if (told->result == -ESTALE)
                 roster_fence(worker->roster);
-        if (told->result == 0) {
-                worker->registered = true;
-                worker->revision = 0;
-                for (size_t i = 0; i < told->count; i++)
-                        if (told->results[i] == -ESTALE)
-                                roster_reported(worker->roster, &told->agents[i].agent_id, told->agents[i].epoch, -ESTALE);
-                roster_retry(worker->roster);
-                send_ready(sim, worker);
-        }
+        if (told->result == -ENOENT)
+                register_self(sim, worker);
+        for (size_t i = 0; told->result == 0 && i < told->count; i++)
+                if (told->results[i] == -ESTALE)
+                        roster_reported(worker->roster, &told->agents[i].agent_id, told->agents[i].epoch, -ESTALE);
+        if (told->result == 0 && told->process.more)
+                register_part(sim, worker, true);
+        else if (told->result == 0)
+                registered(sim, worker);
         act(sim, worker);
-}
-
-static void register_self(struct sim *sim, struct sim_worker *worker)
-{
-        struct told *told = sim_alloc(sim, sizeof *told);
-        size_t size = roster_count(worker->roster) + 1;
-
-        if (worker->registering)
-                return;
-        worker->registering = true;
-        told->worker = worker;
-        told->draining = roster_draining(worker->roster);
-        told->process = (struct registry_process){ .process_id = worker->process_id, .master_id = worker->master_id,
-                .pool_name = sim->pool_names[worker->pool], .host = "sim", .pid = worker->pid,
-                .max_agents = (unsigned)sim->configs[worker->pool].max_agents_per_worker };
-        told->agents = sim_alloc(sim, size * sizeof *told->agents);
-        told->results = sim_alloc(sim, size * sizeof *told->results);
-        for (struct hosted *h = roster_first(worker->roster); h; h = h->hh.next) {
-                char *text;
-
-                if (!h->next && (h->state == HOSTED_ENDED || h->fenced))
-                        continue;
-                text = command_encode(h->next ? h->next : h->spawn);
-                told->agents[told->count++] = (struct registry_agent){ .agent_id = h->agent_id,
-                        .epoch = h->next ? h->next->epoch : h->epoch, .command = sim_text(sim, text),
-                        .state = h->next || h->state == HOSTED_STARTING ? AGENT_STARTING
-                                : h->state == HOSTED_RUNNING ? AGENT_IDLE : AGENT_STOPPING };
-                free(text);
-        }
-        sim_request_over(sim, &worker->registry, worker, 0, do_register, on_registered, told, &told->result);
 }
 
 static void do_heartbeat(struct sim *sim, void *arg)
@@ -372,7 +403,6 @@ static void on_listing(struct sim *sim, void *arg)
         struct sim_worker *worker = told->worker;
 
         if (told->result == -ENOENT) {
-                worker->registered = false;
                 register_self(sim, worker);
         } else if (told->result == -ESTALE) {
                 roster_fence(worker->roster);

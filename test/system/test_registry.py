@@ -25,9 +25,10 @@ def is_consistent(daemon, agents, pool="developer_pool"):
     store, ids = daemon.redis, {agent["agent_id"] for agent in agents}
     workers = daemon.workers(pool)
     placed = {worker["process_id"]: store.smembers(f"process:{worker['process_id']}:agents") for worker in workers}
+    room = {process: int(store.hget(f"process:{process}", "max_agents") or 0) for process in placed}
     hashes = {agent_id: store.hgetall(f"agent:{agent_id}") for agent_id in ids}
     return (store.smembers(f"pool:{pool}:agents") == ids == set().union(*placed.values())
-            and daemon.scores(pool) == {process: 10 - len(held) for process, held in placed.items()}
+            and daemon.scores(pool) == {process: room[process] - len(held) for process, held in placed.items()}
             and all(agent_id in placed.get(one.get("process_id"), ()) and one["status"] == "idle"
                     for agent_id, one in hashes.items())
             and {agent["agent_id"] for agent in daemon.agents(pool_name=pool)} == ids)
@@ -207,11 +208,12 @@ def test_refuses_to_start_when_the_password_is_wrong(make_daemon, make_redis):
 
 
 def test_modules_share_the_registry_when_they_run(make_daemon):
-    daemon = make_daemon(pools={"developer_pool": module_pool(**QUICK)})
-    agents = daemon.spawn(count=200)["agents"]
+    daemon = make_daemon(pools={"developer_pool": module_pool(max_agents_per_worker=200, **QUICK)})
+    agents = daemon.spawn(count=200)["agents"]  # more than one part of a registration takes
     assert is_consistent(daemon, agents)
     daemon.redis.flushall()
     wait_for(lambda: is_consistent(daemon, agents), "the registry to be whole again")
+    assert {(agent["epoch"], agent["restarts"]) for agent in daemon.agents()} == {(1, 0)}
 
 
 @pytest.mark.sanitize

@@ -335,6 +335,8 @@ static void do_register(void)
         int results[SLOTS], r, expected;
 
         process.pool_name = pools[worker->pool];
+        process.continues = draw(4) == 0;
+        process.more = draw(4) == 0;
         for (size_t i = 0; i < count; i++) {
                 hosted[i].agent_id = agents[draw(AGENTS / 2) * 2 + worker->pool];
                 hosted[i].epoch = any_epoch(&hosted[i].agent_id);

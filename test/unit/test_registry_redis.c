@@ -337,6 +337,29 @@ START_TEST(test_gives_everything_back_when_a_worker_registers_after_flushall)
 }
 END_TEST
 
+START_TEST(test_offers_a_worker_with_the_last_part_of_its_registration)
+{
+        struct registry_process process = harness_process(&h, &workers[0], 3);
+        struct id agents[3] = { id_new(), id_new(), id_new() };
+        struct registry_agent hosted[2];
+
+        for (unsigned i = 0; i < 2; i++)
+                hosted[i] = (struct registry_agent){ agents[i], 2, harness_spawn_command(&agents[i], 2, POOL), AGENT_IDLE };
+        harness_begin(&h);
+        process.more = true;
+        ck_assert_int_eq(harness_register(&h, &process, hosted, 1), 0);
+        ck_assert_int_eq(place(&agents[2], 1), -ENOSPC);
+        process.continues = true;
+        process.more = false;
+        ck_assert_int_eq(harness_register(&h, &process, &hosted[1], 1), 0);
+        ck_assert_int_eq(free_slots(0), 1);
+        ck_assert_int_eq(place(&agents[2], 1), 0);
+        freeReplyObject(redis_fixture_command(&h.redis, "FLUSHALL"));
+        ck_assert_int_eq(harness_register(&h, &process, &hosted[1], 1), -ENOENT); /* the first part is gone */
+        ck_assert_int_eq(place(&agents[2], 1), -ENOSPC);
+}
+END_TEST
+
 START_TEST(test_keeps_what_is_placed_and_fences_what_is_not_when_a_worker_registers_again)
 {
         struct registry_process process = harness_process(&h, &workers[0], 5);
@@ -791,6 +814,7 @@ int main(void)
         tcase_add_test(rules, test_writes_a_deleted_record_again_when_its_worker_registers);
         tcase_add_test(rules, test_lists_what_is_placed_when_it_changed_since_the_last_heartbeat);
         tcase_add_test(rules, test_gives_everything_back_when_a_worker_registers_after_flushall);
+        tcase_add_test(rules, test_offers_a_worker_with_the_last_part_of_its_registration);
         tcase_add_test(rules, test_keeps_what_is_placed_and_fences_what_is_not_when_a_worker_registers_again);
         tcase_add_test(rules, test_refuses_every_write_when_the_process_was_reaped);
         tcase_add_test(rules, test_frees_the_slot_when_released);
