@@ -63,7 +63,8 @@ struct registry_agent { /* an agent as its worker knows it */
 };
 
 /* heartbeat: 0, -ENOENT (register again), -ESTALE (reaped: fence yourself). When what is placed here changed since
- * revision, *listed is the whole list, with the commands to deliver again. */
+ * revision, *listed is the whole list, with the commands to deliver again: of what the worker did not say it runs, and of
+ * what is to end. */
 struct registry_beat {
         uint64_t revision; /* the last one seen; 0: none */
         uint64_t rss_bytes, cpu_ms;
@@ -72,7 +73,7 @@ struct registry_beat {
 struct registry_listed_agent {
         struct id agent_id;
         uint64_t epoch;
-        const char *command; /* NULL: none recorded; then epoch 0: its record was deleted, a registration writes it again */
+        const char *command; /* NULL: it runs, as the worker said; or with epoch 0: its record was deleted, a registration writes it again */
         size_t command_len;
 };
 struct registry_listing {

@@ -400,8 +400,13 @@ static int list(struct registry_memory *memory, const struct memory_process *pro
         free(memory->scratch);
         memory->scratch = agents;
         TAILQ_FOREACH(agent, &process->agents, link)
+        {
+                bool told = agent->state == AGENT_IDLE || agent->state == AGENT_BUSY;
+
                 agents[listing->count++] = (struct registry_listed_agent){ .agent_id = agent->agent_id,
-                        .epoch = agent->epoch, .command = agent->command, .command_len = strlen(agent->command) };
+                        .epoch = agent->epoch, .command = told ? NULL : agent->command,
+                        .command_len = told ? 0 : strlen(agent->command) };
+        }
         listing->agents = agents;
         listing->changed = true;
         return 0;

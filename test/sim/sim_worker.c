@@ -379,7 +379,7 @@ static void do_heartbeat(struct sim *sim, void *arg)
         told->listed = sim_alloc(sim, (listing.count + 1) * sizeof *told->listed);
         for (size_t i = 0; i < listing.count; i++) {
                 told->listed[i] = listing.agents[i];
-                told->listed[i].command = sim_text(sim, listing.agents[i].command);
+                told->listed[i].command = listing.agents[i].command ? sim_text(sim, listing.agents[i].command) : NULL;
         }
 }
 
@@ -391,7 +391,8 @@ static void take_listing(struct sim *sim, struct sim_worker *worker, const struc
         for (size_t i = 0; i < told->count; i++) {
                 ids[i] = told->listed[i].agent_id;
                 epochs[i] = told->listed[i].epoch;
-                sim_worker_command(worker, told->listed[i].command);
+                if (told->listed[i].command)
+                        sim_worker_command(worker, told->listed[i].command);
         }
         roster_listed(worker->roster, ids, epochs, told->count);
         worker->revision = told->revision;

@@ -149,6 +149,8 @@ UNUSED static void on_harness_listing(void *arg, const struct registry_listing *
         ck_assert_uint_le(listing->count, 64);
         for (size_t i = 0; i < listing->count; i++) {
                 h->listed[i] = listing->agents[i];
+                if (!listing->agents[i].command)
+                        continue;
                 snprintf(h->commands[i], sizeof h->commands[i], "%s", listing->agents[i].command);
                 h->listed[i].command = h->commands[i];
         }

@@ -379,7 +379,7 @@ static void do_heartbeat(void)
         for (size_t i = 0; listing.changed && i < listing.count; i++) {
                 ck_assert(id_equal(&expected[i].agent_id, &h.listed[i].agent_id));
                 SAME(expected[i].epoch, h.listed[i].epoch);
-                ck_assert_str_eq(expected[i].command, h.listed[i].command);
+                ck_assert_pstr_eq(expected[i].command, h.listed[i].command);
         }
         worker->seen_redis = h.listing.revision;
         worker->seen_memory = listing.revision;

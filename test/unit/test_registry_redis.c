@@ -280,6 +280,11 @@ START_TEST(test_lists_what_is_placed_when_it_changed_since_the_last_heartbeat)
         ck_assert(id_equal(&h.listing.agents[0].agent_id, &agent));
         ck_assert_uint_eq(h.listing.agents[0].epoch, 3);
         ck_assert_str_eq(h.listing.agents[0].command, agent_field(&agent, "command"));
+        ck_assert_int_eq(report(0, &agent, 3, REPLY_SPAWNED), 0);
+        beat.revision = 0;
+        ck_assert_int_eq(harness_heartbeat(&h, &workers[0], &beat), 0);
+        ck_assert_uint_eq(h.listing.count, 1);
+        ck_assert_ptr_null(h.listing.agents[0].command); /* the worker has said that it runs */
         beat.revision = h.listing.revision;
         ck_assert_int_eq(harness_send(&h, &agent, 3, AGENT_STOPPING, "{\"terminate\":1}"), 0);
         ck_assert_int_eq(harness_heartbeat(&h, &workers[0], &beat), 0);
