@@ -355,7 +355,7 @@ void life_release(struct life *life)
         master->workers = workers_free(master->workers);
         master->registry = registry_free(master->registry);
         master->degraded = degraded_free(master->degraded);
-        master->store = store_close(master->store, 1000);
+        master->store = life->step == LIFE_RETIRED ? store_leave(master->store, 1000) : store_close(master->store, 1000);
         life->restore = restore_free(life->restore);
         backlog_done(&life->backlog);
         backlog_done(&life->doors);

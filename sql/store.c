@@ -414,14 +414,16 @@ static void drain(struct store_queue *queue)
         }
 }
 
-struct store *store_close(struct store *store, int timeout_ms)
+static struct store *end(struct store *store, int timeout_ms, bool leaves)
 {
         if (!store)
                 return NULL;
         if (store->thread_runs)
                 end_threads(store, timeout_ms);
-        if (store->backend)
+        if (store->backend && !leaves)
                 store_owner_release(&store->owner, store->backend);
+        if (store->backend)
+                store->backend->leaves = leaves;
         drain(&store->queue);
         if (store->event)
                 event_free(store->event);
@@ -432,6 +434,16 @@ struct store *store_close(struct store *store, int timeout_ms)
         store_queue_done(&store->queue);
         free(store);
         return NULL;
+}
+
+struct store *store_close(struct store *store, int timeout_ms)
+{
+        return end(store, timeout_ms, false);
+}
+
+struct store *store_leave(struct store *store, int timeout_ms)
+{
+        return end(store, timeout_ms, true);
 }
 
 bool store_database_id(struct store *store, struct id *ret_id)

@@ -87,6 +87,9 @@ const char *store_postgres_address(const char *url);
 /* Commits what is queued (for at most timeout_ms), ends the thread, runs the callbacks that are left (-EAGAIN for what
  * was not written). Not from inside a callback. NULL is fine; returns NULL. */
 struct store *store_close(struct store *store, int timeout_ms);
+/* The same where the next process of the same daemon opens it at once: its claim on the database stays, and no disk is waited
+ * for to tidy up. */
+struct store *store_leave(struct store *store, int timeout_ms);
 void store_status(struct store *store, struct store_status *ret_status);
 /* Which database it is: a random id that it has kept since it was made. False: not known yet, or nobody's. */
 bool store_database_id(struct store *store, struct id *ret_id);

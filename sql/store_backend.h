@@ -60,6 +60,7 @@ struct store_backend {
         bool connected;
         bool reads_only;                /* of two connections the one that only reads: SQLite's does not lock the file */
         bool migrating;                 /* waits a minute for an answer; what is not as it expects is not ours: -EPROTO */
+        bool leaves;                    /* another process of ours opens it next: what is only tidying up is left to that */
         bool lost;                      /* the last statement's answer never came: it may have been carried out */
         char reason[STORE_REASON_SIZE]; /* of the last failure, with the remedy */
         char prefix[STORE_PREFIX_SIZE]; /* stands for @ in SQL: "" or a quoted schema with its dot */

@@ -38,6 +38,8 @@ static void sqlite_disconnect(struct store_backend *backend)
                 sqlite3_finalize(s->writes[i]);
                 s->writes[i] = NULL;
         }
+        if (s->db && backend->leaves)
+                sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
         sqlite3_close(s->db);
         s->db = NULL;
         backend->connected = false;

@@ -123,6 +123,27 @@ START_TEST(test_another_life_takes_over_at_once_when_it_is_the_same_daemon)
 }
 END_TEST
 
+START_TEST(test_nothing_is_tidied_up_when_left_to_the_next_of_its_daemon)
+{
+        struct store_agent agent = an_agent();
+
+        database_new(&db, (enum backend)_i);
+        store = open_as(0);
+        ck_assert_int_eq(FINISH(store_agent_insert, store, &agent), 0);
+        store_leave(store, 30000);
+        event_base_free(base);
+        base = NULL;
+        if (_i == SQLITE) /* the last to close a file writes its log into it, and waits for the disk */
+                ck_assert_int_eq(access(format("%s-wal", db.path), F_OK), 0);
+        ck_assert_str_eq(holder(), "first.example");
+        store = open_as(0);
+        ck_assert(status_of(store).available);
+        close_store(store);
+        ck_assert_str_eq(holder(), "");
+        ck_assert_str_eq(ask(&db, "SELECT COUNT(*) FROM agents"), "1");
+}
+END_TEST
+
 START_TEST(test_first_daemon_writes_no_more_when_another_took_it)
 {
         struct store_agent agent = an_agent();
@@ -198,6 +219,7 @@ int main(void)
         tcase_add_loop_test(tcase, test_second_daemon_is_told_who_has_it_when_the_first_lives, POSTGRES, BACKENDS);
         tcase_add_loop_test(tcase, test_second_daemon_takes_over_when_the_first_stands_still, POSTGRES, BACKENDS);
         tcase_add_loop_test(tcase, test_another_life_takes_over_at_once_when_it_is_the_same_daemon, 0, BACKENDS);
+        tcase_add_loop_test(tcase, test_nothing_is_tidied_up_when_left_to_the_next_of_its_daemon, 0, BACKENDS);
         tcase_add_loop_test(tcase, test_first_daemon_writes_no_more_when_another_took_it, POSTGRES, BACKENDS);
         tcase_add_loop_test(tcase, test_older_master_only_falls_silent_when_a_newer_one_of_its_daemon_took_it, POSTGRES, BACKENDS);
         tcase_add_loop_test(tcase, test_open_refuses_when_the_database_is_not_the_known_one, 0, BACKENDS);
