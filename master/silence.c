@@ -12,10 +12,16 @@ void silence_heard(struct pool_worker *worker, int64_t heartbeat_at)
         worker->heard_at = clock_mono_ms();
 }
 
+/* One that ran before this master, too, though it has not told this one yet what it runs. */
+static bool is_expected(const struct pool_worker *worker)
+{
+        return worker->state == WORKER_READY || (worker->state == WORKER_STARTING && worker->adopted);
+}
+
 /* Both must lapse: a slow Redis alone, or a busy loop alone, is no death. While Redis is away nothing is heard there. */
 static bool is_silent(const struct master *master, const struct pool_worker *worker, int64_t ms, int64_t now)
 {
-        return worker->state == WORKER_READY && now - worker->ready_at > ms && now - worker->heard_at > ms &&
+        return is_expected(worker) && now - worker->ready_at > ms && now - worker->heard_at > ms &&
                workers_silent_ms(master->workers, &worker->process_id) > ms;
 }
 
@@ -46,7 +52,7 @@ void silence_check(struct master *master)
 
                 longest = lease > longest ? lease : longest;
                 for (const struct pool_worker *w = pool_first_worker(pool->rules); w; w = w->hh.next) {
-                        workers += w->state == WORKER_READY;
+                        workers += is_expected(w);
                         late += is_silent(master, w, lease / 2, now);
                         silent += is_silent(master, w, lease, now);
                 }

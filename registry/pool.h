@@ -33,7 +33,7 @@ struct pool_worker {
         uint64_t revision;          /* of what the registry has placed there, as last seen by the shell; 0: never */
         int64_t beat_at;            /* mono ms: when the shell last wrote a heartbeat for it */
         int64_t heartbeat_at;       /* Redis ms of that; the shell's */
-        int64_t heard_at;           /* mono ms when that was last seen to change; the shell's */
+        int64_t heard_at;           /* mono ms when that was last seen to change, or it was adopted; the shell's */
         int64_t forked_us;          /* mono µs when its fork was asked for; 0: not by this master, or measured; the shell's */
         TAILQ_HEAD(, agent) agents; /* by agent.on_worker */
         RB_ENTRY(pool_worker) timer;

@@ -188,6 +188,7 @@ void pool_worker_adopt(struct pool *pool, const struct id *process_id, int pid, 
         if (!worker)
                 return;
         worker->adopted = true;
+        worker->heard_at = now;
         worker->pid = pid;
         worker->settled = false;
         pool->unsettled++;

@@ -178,11 +178,11 @@ static bool is_silent(const struct sim *sim, const struct sim_worker *w, int64_t
                 && (sim->degraded || !process || silent_since(sim, process->beat_at, ms));
 }
 
-static bool is_ready(const struct sim *sim, const struct sim_worker *w)
+static bool is_expected(const struct sim *sim, const struct sim_worker *w)
 {
         const struct pool_worker *worker = pool_worker(sim->pools[w->pool], &w->process_id);
 
-        return worker && worker->state == WORKER_READY;
+        return worker && (worker->state == WORKER_READY || (worker->state == WORKER_STARTING && worker->adopted));
 }
 
 static void suspect_hung(struct sim *sim)
@@ -191,9 +191,9 @@ static void suspect_hung(struct sim *sim)
         unsigned workers = 0, late = 0, silent = 0;
 
         for (const struct sim_worker *w = sim->workers; w; w = w->next) {
-                workers += is_ready(sim, w);
-                late += is_ready(sim, w) && is_silent(sim, w, lease / 2);
-                silent += is_ready(sim, w) && is_silent(sim, w, lease);
+                workers += is_expected(sim, w);
+                late += is_expected(sim, w) && is_silent(sim, w, lease / 2);
+                silent += is_expected(sim, w) && is_silent(sim, w, lease);
         }
         if (silent && suspicion_of_self(&sim->suspicion, late, workers, lease, sim->now)) {
                 sim_trace(sim, "the master suspects itself: %u of %u are late", late, workers);
@@ -201,7 +201,7 @@ static void suspect_hung(struct sim *sim)
                 return;
         }
         for (const struct sim_worker *w = sim->workers; w && silent; w = w->next)
-                if (is_ready(sim, w) && is_silent(sim, w, lease))
+                if (is_expected(sim, w) && is_silent(sim, w, lease))
                         pool_worker_suspect(sim->pools[w->pool], &w->process_id, sim->now);
         sim_master_wake(sim);
 }

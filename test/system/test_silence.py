@@ -65,6 +65,17 @@ def test_ends_a_stopped_worker_before_its_agents_run_again(make_daemon):
     assert "master.suspects_itself" not in daemon.log()
 
 
+def test_ends_a_worker_that_is_silent_to_the_next_master(make_daemon):
+    daemon = make_daemon(pools={"pool": program_pool(max_agents_per_worker=3, worker_start_timeout_ms=600000)})
+    moved = [daemon.spawn("pool") for _ in range(3)]
+    pid = daemon.worker_pids("pool")[moved[0]["process_id"]]
+    send(signal.SIGSTOP, pid)
+    os.kill(daemon.master_pid(), signal.SIGKILL)
+    wait_until_settled(daemon, moved, 2)
+    assert pid not in processes(), "it was killed although it was stopped"
+    assert "it does not answer" in daemon.log()
+
+
 @pytest.mark.sanitize
 def test_ends_a_worker_whose_module_blocks(make_daemon, blocking_module):
     daemon = make_daemon(pools={"pool": module_pool(blocking_module, max_agents_per_worker=2, **SHORT)})
