@@ -27,7 +27,7 @@ struct life {
         int forker_fd;        /* the same, borrowed from the channel then */
         struct restore *restore;
         struct backlog backlog; /* what the forker said while master.restoring */
-        struct backlog doors;   /* listening sockets, until they are opened */
+        struct backlog doors;   /* what the masters before this one carry, until requests are begun */
         struct event *look;     /* whether they can be; freed then */
         int64_t open_by;        /* mono ms: opened in any case */
         struct event *announce, *prune, *alive;
@@ -64,7 +64,7 @@ int life_attend(struct life *life);
 void life_tell_forker(struct life *life, enum forker_message_type type);
 /* What should exist is known: what the forker said until now is taken up. */
 void life_catch_up(struct life *life);
-/* Clients are let in: at once, or when it is known what runs, which does not take long. 0 or -ENOMEM. */
+/* Requests are begun: at once, or when it is known what runs, which does not take long. 0 or -ENOMEM. */
 void life_open_doors(struct life *life);
 int life_open_doors_soon(struct life *life);
 /* Whether its clients speak TLS. */

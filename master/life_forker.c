@@ -110,8 +110,6 @@ static void handle_forker(struct life *life, const struct forker_message *messag
 
         switch (message->type) {
         case FORKER_LISTENER:
-                if (life->look && backlog_add(&life->doors, message, fd) == 0)
-                        return;
                 life->listeners_lent = message->adopted;
                 take_listener(life, (size_t)message->number, fd);
                 return;
@@ -215,6 +213,7 @@ int life_attend(struct life *life)
 
 void life_catch_up(struct life *life)
 {
+        life->open_by = clock_mono_ms() + DOORS_MS;
         backlog_replay(&life->backlog, on_known, life);
 }
 
@@ -222,18 +221,20 @@ void life_open_doors(struct life *life)
 {
         if (life->look)
                 event_free(life->look);
+        if (life->look && !life->reloading)
+                http_server_hold(life->master.http, HTTP_HOLD_NONE);
         life->look = NULL;
         backlog_replay(&life->doors, on_known, life);
 }
 
-/* Whoever comes before it is known what runs would hear that it does not: until then clients wait at the socket. */
+/* Whoever asks before it is known what runs would hear that it does not: until then all but /livez wait. */
 static void on_look(evutil_socket_t fd, short what, void *arg)
 {
         struct life *life = arg;
 
         (void)fd;
         (void)what;
-        if (pools_known(life->master.pools) || clock_mono_ms() >= life->open_by)
+        if (!life->master.restoring && (pools_known(life->master.pools) || clock_mono_ms() >= life->open_by))
                 life_open_doors(life);
 }
 
@@ -241,7 +242,7 @@ int life_open_doors_soon(struct life *life)
 {
         struct timeval tv = { .tv_usec = LOOK_MS * 1000 };
 
-        life->open_by = clock_mono_ms() + DOORS_MS;
+        http_server_hold(life->master.http, HTTP_HOLD_ALL);
         life->look = event_new(life->master.base, -1, EV_PERSIST, on_look, life);
         return life->look && event_add(life->look, &tv) == 0 ? 0 : -ENOMEM;
 }

@@ -215,7 +215,7 @@ void life_hand_over(struct life *life)
         (void)FAULT_POINT("master.hand_over");
         life_arm_give_up(life, life->master.config->shutdown_timeout_ms);
         life->step = LIFE_FINISHING;
-        http_server_hold(life->master.http, HTTP_HOLD_UNMOVABLE);
+        http_server_hold(life->master.http, life->look ? HTTP_HOLD_ALL : HTTP_HOLD_UNMOVABLE);
 }
 
 void life_keep(struct life *life)
@@ -227,7 +227,7 @@ void life_keep(struct life *life)
         life->next[1] = fd_close(life->next[1]);
         life->step = LIFE_GOES_ON;
         if (life->reloading)
-                http_server_hold(life->master.http, HTTP_HOLD_NONE);
+                http_server_hold(life->master.http, life->look ? HTTP_HOLD_ALL : HTTP_HOLD_NONE);
         life->reloading = false;
 }
 

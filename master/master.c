@@ -205,8 +205,6 @@ static void on_store_away(void *arg)
         struct life *life = arg;
 
         life->store_away = true;
-        if (life_attend(life) < 0)
-                life_end(life, EXIT_FAILURE);
         life_open_doors(life);
 }
 
@@ -222,8 +220,6 @@ static void on_restored(void *arg, int error)
 {
         struct life *life = arg;
 
-        if (error == 0)
-                error = life_attend(life);
         if (error < 0) {
                 log_error("restore.failed", "error=%s", LOG_Q(strerror(-error)));
                 life_end(life, EXIT_FAILURE);
@@ -334,6 +330,9 @@ static int start(struct life *life)
         if (r < 0)
                 return r;
         master->restoring = true;
+        r = life_attend(life);
+        if (r < 0)
+                return r;
         life->restore = restore_new(master, on_store_away, on_restored, life);
         return life->restore ? 0 : -ENOMEM;
 }

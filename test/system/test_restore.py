@@ -2,7 +2,9 @@
 import concurrent.futures
 import os
 import random
+import select
 import signal
+import socket
 import threading
 import time
 import uuid
@@ -39,6 +41,28 @@ def test_exactly_the_living_come_back_when_everything_was_killed(daemon):
             assert answer["history"][0]["event"] == "agent_terminated"
     assert daemon.redis.smembers("pool:developer_pool:agents") == ids
     assert sorted(daemon.scores().values()) == [0, 0, 0]
+
+
+def test_answers_livez_while_other_requests_wait_for_the_workers(make_daemon):
+    daemon = make_daemon(pools={"pool": module_pool(worker_lease_ms=600000)})
+    agent, address = daemon.spawn("pool"), ("127.0.0.1", int(daemon.url.rpartition(":")[2]))
+    worker = daemon.worker_pids("pool")[agent["process_id"]]
+
+    def is_answered_first():
+        """It does not know yet what the worker runs: who asks for agents waits for that a while. May be over on a slow machine."""
+        os.kill(worker, signal.SIGSTOP)
+        master = daemon.master_pid()
+        os.kill(master, signal.SIGKILL)
+        wait_for(lambda: daemon.find_master() not in (None, master), "the next master")
+        with socket.create_connection(address, PATIENCE) as first, socket.create_connection(address, PATIENCE) as second:
+            first.sendall(b"GET /api/v1/agents HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            second.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert second.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+            waits = not select.select([first], [], [], 0)[0]
+            os.kill(worker, signal.SIGCONT)
+            assert agent["agent_id"].encode() in first.recv(1 << 16)
+        return waits
+    wait_for(is_answered_first, "/livez to be answered first")
 
 
 def test_settings_come_back_when_everything_was_killed(make_daemon):
