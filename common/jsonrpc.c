@@ -99,7 +99,7 @@ const char *jsonrpc_cancel_member(const char *method)
         return strcmp(method, "$/cancelRequest") == 0 ? "id" : "requestId";
 }
 
-enum jsonrpc_named jsonrpc_named(const struct jsonrpc *message, struct json_raw *ret_value)
+enum jsonrpc_named jsonrpc_named(const struct jsonrpc *message, const char *cancel_method, struct json_raw *ret_value)
 {
         static const struct {
                 const char *method, *member;
@@ -118,7 +118,17 @@ enum jsonrpc_named jsonrpc_named(const struct jsonrpc *message, struct json_raw 
                         *ret_value = (struct json_raw){ 0 };
                 return methods[i].named;
         }
-        return JSONRPC_NAMES_NOTHING;
+        if (!*cancel_method || !json_raw_says(message->method, cancel_method))
+                return JSONRPC_NAMES_NOTHING;
+        switch (json_raw_member(message->params, jsonrpc_cancel_member(cancel_method), ret_value)) {
+        case 0:
+                return JSONRPC_NAMES_NOTHING;
+        case 1:
+                return JSONRPC_NAMES_REQUEST;
+        default:
+                *ret_value = (struct json_raw){ 0 };
+                return JSONRPC_NAMES_REQUEST;
+        }
 }
 
 struct json_raw jsonrpc_token(const struct jsonrpc *request)

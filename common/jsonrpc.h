@@ -35,8 +35,9 @@ enum jsonrpc_named {
         JSONRPC_NAMES_REQUEST, /* the one that is to be cancelled */
         JSONRPC_NAMES_TOKEN,   /* that of the request whose progress it tells */
 };
-/* *ret_value is absent when its method should name something, but params do not, or more than once. */
-enum jsonrpc_named jsonrpc_named(const struct jsonrpc *message, struct json_raw *ret_value);
+/* *ret_value is absent when its method should name something, but params do not, or more than once. cancel_method is the
+ * pool's own way to cancel, beside those that are known everywhere; what else it may mean is left to client and agent. */
+enum jsonrpc_named jsonrpc_named(const struct jsonrpc *message, const char *cancel_method, struct json_raw *ret_value);
 /* The member of params in which a method names the request to be cancelled. */
 const char *jsonrpc_cancel_member(const char *method);
 /* params._meta.progressToken of a request, a string or a number; else absent. */

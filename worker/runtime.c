@@ -220,7 +220,7 @@ static int send_request(struct runtime_agent *agent, const struct command *comma
 static int send_notification(struct runtime_agent *agent, const struct command *command, const struct jsonrpc *message)
 {
         struct json_edit edit = { 0 };
-        enum jsonrpc_named named = jsonrpc_named(message, &edit.what);
+        enum jsonrpc_named named = jsonrpc_named(message, agent->runtime->config->runtime.cancel_method, &edit.what);
         struct jsonrpc_request *request = NULL;
         int64_t until = clock_mono_ms() + CANCELLED_MS;
         char number[24], *text;
@@ -329,7 +329,7 @@ void runtime_fail_request(struct runtime_agent *agent, struct jsonrpc_request *t
 void runtime_event(struct runtime_agent *agent, const struct jsonrpc *notification)
 {
         struct json_edit edit = { 0 };
-        enum jsonrpc_named named = jsonrpc_named(notification, &edit.what);
+        enum jsonrpc_named named = jsonrpc_named(notification, agent->runtime->config->runtime.cancel_method, &edit.what);
         const struct jsonrpc_request *request = NULL;
         uint64_t number;
         size_t len = 0;

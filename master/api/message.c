@@ -49,10 +49,13 @@ static const char *named_twice(const struct jsonrpc *message)
         return NULL;
 }
 
-static const char *why_not(const struct jsonrpc *message)
+static const char *why_not(const struct jsonrpc *message, const char *cancel_method)
 {
+        struct json_raw named;
         char params = json_raw_kind(message->params), id = json_raw_kind(message->id);
 
+        if (message->text.text[strspn(message->text.text, " \t\r\n")] == '[')
+                return message->why;
         if (!json_raw_says(message->version, "2.0"))
                 return "/jsonrpc: the body must be a JSON-RPC 2.0 message with \"jsonrpc\": \"2.0\"";
         if (json_raw_kind(message->method) != '"')
@@ -61,6 +64,9 @@ static const char *why_not(const struct jsonrpc *message)
                 return "/params: must be an object or an array, or be left out";
         if (id && id != '"' && id != '0' && id != '-')
                 return "/id: must be a string or a number; leave it out for a notification";
+        /* An agent that goes by the method alone would take its params for those of the notification, where nobody has looked at what they name. */
+        if (message->kind == JSONRPC_REQUEST && jsonrpc_named(message, cancel_method, &named) != JSONRPC_NAMES_NOTHING)
+                return "/id: a notification of this method has none; leave it out";
         return message->kind == JSONRPC_INVALID ? message->why : NULL;
 }
 
@@ -77,19 +83,19 @@ static const char *body_of(const struct http_request *request, size_t *ret_len)
 /* A JSON-RPC 2.0 request or notification. False: answered already. */
 static bool read_message(struct http_request *request, const struct agent *agent, struct jsonrpc *ret_message)
 {
-        unsigned depth = (unsigned)pool_config(agent->pool)->runtime.max_depth + JSONRPC_ENVELOPE_DEPTH;
+        const struct pool_runtime_config *runtime = &pool_config(agent->pool)->runtime;
         struct json_error error;
         const char *body, *why;
         size_t len;
 
         body = body_of(request, &len);
-        if (json_raw_check(body, len, depth, &error) < 0) {
+        if (json_raw_check(body, len, (unsigned)runtime->max_depth + JSONRPC_ENVELOPE_DEPTH, &error) < 0) {
                 http_answer_problem(request, 400, "the body is not acceptable JSON: line %zu, column %zu: %s", error.line,
                         error.column, error.detail);
                 return false;
         }
         jsonrpc_read(body, len, ret_message);
-        why = why_not(ret_message);
+        why = why_not(ret_message, runtime->cancel_method);
         if (why) {
                 http_answer_problem(request, 400, "%s", why);
                 return false;

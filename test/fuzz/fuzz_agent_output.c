@@ -71,7 +71,7 @@ static void take_line(struct jsonrpc_pending *pending, const char *line, size_t 
         else if (message.kind == JSONRPC_RESPONSE)
                 take_response(pending, &message);
         else if (message.kind == JSONRPC_NOTIFICATION)
-                jsonrpc_named(&message, &named);
+                jsonrpc_named(&message, "x/cancel", &named);
         else
                 assert(message.why);
 }

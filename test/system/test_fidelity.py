@@ -90,7 +90,7 @@ def test_refuses_what_is_no_message(mirror):
     daemon, agent_id = mirror(max_depth=100)
     for body, words in ((call("mirror", "[" * 101 + "]" * 101), "max_depth"), (call("mirror", "[01]"), "begin with 0"),
                         ('{"jsonrpc":"2.0","id":1,"id":2,"method":"mirror"}', "twice"), (b'{"a":"\xff"}', "UTF-8"),
-                        (call("mirror", '{"_meta":{},"_meta":{}}'), "twice"), ("[]", "jsonrpc"), ("", "early")):
+                        (call("mirror", '{"_meta":{},"_meta":{}}'), "twice"), ("[1]", "batches"), ("7", "jsonrpc"), ("", "early")):
         answer = send(daemon, agent_id, body)
         assert answer.status_code == 400 and words in answer.json()["detail"], answer.text
     assert send(daemon, agent_id, call("mirror", "[" * 100 + "]" * 100)).status_code == 200
@@ -239,7 +239,7 @@ def test_tells_the_reader_how_many_were_lost(mirror):
 
 
 def test_cancels_only_requests_of_the_client_that_asks(mirror):
-    daemon, agent_id = mirror()
+    daemon, agent_id = mirror(cancel_method="work/cancel")
     waiting = []
     for client in ("one", "other"):
         waiting.append(threading.Thread(target=send, args=(daemon, agent_id, call("quiet", message_id="1001"), client),
@@ -249,16 +249,22 @@ def test_cancels_only_requests_of_the_client_that_asks(mirror):
     number = json.loads([line for line in seen(daemon, agent_id) if '"quiet"' in line][1])["id"]
     for client, method, member, value in (("third", "notifications/cancelled", "requestId", "1001"),
                                           ("one", "notifications/cancelled", "requestId", str(number)),
+                                          ("one", "work/cancel", "requestId", str(number)),
                                           ("other", "notifications/cancelled", "requestId", '"1001"'),
                                           ("other", "notifications/cancelled", "requestId", "1001"),
                                           ("other", "$/cancelRequest", "id", "1001"),
-                                          ("other", "$/cancel_request", "requestId", "1001")):
+                                          ("other", "$/cancel_request", "requestId", "1001"),
+                                          ("other", "work/cancel", "requestId", "1001"), ("one", "work/cancel", "task", "1")):
         body = f'{{"jsonrpc":"2.0","method":"{method}","params":{{"{member}":{value},"reason":"1.0"}}}}'
         assert send(daemon, agent_id, body, client).status_code == 202
+        if member != "task":  # with an id it is no notification, and agents may go by the method alone
+            answer = send(daemon, agent_id, body.replace("{", '{"id":1,', 1), client)
+            assert answer.status_code == 400 and answer.json()["detail"].startswith("/id"), answer.text
     cancels = [json.loads(line) for line in seen(daemon, agent_id) if "ancel" in line]
     assert [(cancel["method"], cancel["params"]) for cancel in cancels] == [
         ("notifications/cancelled", {"requestId": number, "reason": "1.0"}),
-        ("$/cancelRequest", {"id": number, "reason": "1.0"}), ("$/cancel_request", {"requestId": number, "reason": "1.0"})]
+        ("$/cancelRequest", {"id": number, "reason": "1.0"}), ("$/cancel_request", {"requestId": number, "reason": "1.0"}),
+        ("work/cancel", {"requestId": number, "reason": "1.0"}), ("work/cancel", {"task": 1, "reason": "1.0"})]
     daemon.terminate({"pool_name": "mirror", "agent_id": agent_id}, graceful=False)
     for thread in waiting:
         thread.join(PATIENCE)

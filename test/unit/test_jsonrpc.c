@@ -116,6 +116,9 @@ static const struct {
         { "notifications/cancelled", "{\"requestId\":1,\"requestId\":2}", NULL, JSONRPC_NAMES_REQUEST },
         { "notifications/cancelled", "[1]", NULL, JSONRPC_NAMES_REQUEST },
         { "notifications/message", "{\"requestId\":1}", NULL, JSONRPC_NAMES_NOTHING },
+        { "work/cancel", "{\"requestId\":7}", "7", JSONRPC_NAMES_REQUEST },
+        { "work/cancel", "{\"requestId\":7,\"requestId\":8}", NULL, JSONRPC_NAMES_REQUEST },
+        { "work/cancel", "{\"id\":7}", NULL, JSONRPC_NAMES_NOTHING },
 };
 
 START_TEST(test_finds_what_a_notification_names)
@@ -126,7 +129,7 @@ START_TEST(test_finds_what_a_notification_names)
 
         snprintf(text, sizeof text, "{\"jsonrpc\":\"2.0\",\"method\":\"%s\",\"params\":%s}", named[_i].method, named[_i].params);
         jsonrpc_read(text, strlen(text), &message);
-        ck_assert_int_eq(jsonrpc_named(&message, &value), named[_i].named);
+        ck_assert_int_eq(jsonrpc_named(&message, "work/cancel", &value), named[_i].named);
         if (named[_i].value)
                 ck_assert(value.len == strlen(named[_i].value) && memcmp(value.text, named[_i].value, value.len) == 0);
         else
