@@ -2,20 +2,39 @@
 #include "cli/agents.h"
 #include "cli/commands.h"
 #include "cli/show.h"
-#include "common/json.h"
+#include "common/json_raw.h"
+#include "common/utf8.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-static int read_all(FILE *file, struct json_text *text)
+#define PARAMS_MAX ((size_t)1 << 30) /* no daemon takes more */
+
+/* NULL, or what is wrong. */
+static const char *read_all(FILE *file, struct json_text *text)
 {
         char part[65536];
         size_t n;
 
-        while ((n = fread(part, 1, sizeof part, file)) > 0)
+        while (text->len <= PARAMS_MAX && (n = fread(part, 1, sizeof part, file)) > 0)
                 json_text_put(text, part, n);
-        return ferror(file) ? -EIO : 0;
+        return ferror(file) ? "cannot be read" : text->len > PARAMS_MAX ? "has more than 1 GiB" : NULL;
+}
+
+/* What is said of the JSON at params is said here, by its own lines; how deep it may be is the pool's to say. False: said why. */
+static bool check_params(const struct cli *cli, const char *word, const char *params, size_t len)
+{
+        const char *from = *word == '@' || strcmp(word, "-") == 0 ? word : "PARAMS";
+        struct json_error error;
+
+        if (!params[strspn(params, " \t\r\n")])
+                cli_wrong(cli, "%s: there are no parameters in it", from);
+        else if (json_raw_check(params, len, JSON_RAW_DEPTH_MAX, &error) < 0)
+                cli_wrong(cli, "%s: line %zu, column %zu: %s", from, error.line, error.column, error.detail);
+        else
+                return true;
+        return false;
 }
 
 /* PARAMS: JSON itself, @FILE or - for standard input; free(). NULL: said why. */
@@ -24,26 +43,30 @@ static char *read_params(const struct cli *cli, const char *word)
         struct json_text text = { 0 };
         bool input = strcmp(word, "-") == 0;
         FILE *file = input ? stdin : *word == '@' ? fopen(word + 1, "re") : NULL;
+        const char *why = NULL;
+        size_t len, mark;
         char *params;
-        int r = 0;
 
         if (*word == '@' && !file) {
                 cli_wrong(cli, "%s: %s", word + 1, strerror(errno));
                 return NULL;
         }
         if (file)
-                r = read_all(file, &text);
+                why = read_all(file, &text);
         else
                 json_text_put(&text, word, strlen(word));
         if (file && !input)
                 fclose(file);
+        len = text.len;
         params = json_text_take(&text);
         if (!params)
                 client_out_of_memory();
-        /* Whether it is JSON is the daemon's to say: it takes what no tree here could hold. */
-        if (r == 0 && params[strspn(params, " \t\r\n")])
+        mark = utf8_mark(params, len);
+        memmove(params, params + mark, len - mark + 1);
+        if (why)
+                cli_wrong(cli, "%s: %s", word, why);
+        else if (check_params(cli, word, params, len - mark))
                 return params;
-        cli_wrong(cli, "%s: %s", word, r < 0 ? "cannot be read" : "there are no parameters in it");
         free(params);
         return NULL;
 }
@@ -89,6 +112,8 @@ int cli_message(struct cli *cli)
         char id[AGENT_ID_SIZE], suffix[64] = "/messages", *params = NULL, *body, *path;
         int status;
 
+        if (!utf8_valid(cli->words[1], strlen(cli->words[1])))
+                return cli_wrong(cli, "METHOD is not UTF-8");
         if (cli->count == 3 && !(params = read_params(cli, cli->words[2])))
                 return EXIT_USAGE;
         status = agents_find_one(cli, cli->words[0], false, id);

@@ -1,5 +1,6 @@
 #include "cli/show.h"
 
+#include "cli/client.h"
 #include "cli/text.h"
 #include "cli/yaml.h"
 #include "common/json.h"
@@ -131,15 +132,35 @@ bool show_has(const char *text, size_t len, const char *name)
         return false;
 }
 
+/* The numbers of item as they are spelled in text, which ends behind its last: 1.0 is not to become 1. Returns what is behind
+ * them. */
+static const char *keep_spelling(cJSON *item, const char *text, const char *end)
+{
+        cJSON *child;
+        size_t n;
+
+        if (cJSON_IsNumber(item)) {
+                while (text < end && !strchr("-0123456789", *text))
+                        text += *text == '"' ? string_length(text, (size_t)(end - text)) : 1;
+                n = strspn(text, "+-.0123456789eE");
+                item->valuestring = client_need(strndup(text, n));
+                text += n;
+        }
+        cJSON_ArrayForEach(child, item) text = keep_spelling(child, text, end);
+        return text;
+}
+
 void show_json(const struct cli *cli, const char *text, size_t len)
 {
         struct json_error why;
         cJSON *tree = NULL;
 
-        if (cli->format == CLI_YAML && json_parse(text, len, JSON_STRICT, &tree, &why) == 0)
+        if (cli->format == CLI_YAML && json_parse(text, len, JSON_STRICT, &tree, &why) == 0) {
+                keep_spelling(tree, text, text + len);
                 yaml_print(tree);
-        else
+        } else {
                 put_json(text, len);
+        }
         cJSON_Delete(tree);
 }
 

@@ -60,6 +60,8 @@ static void print_scalar(const cJSON *item)
 {
         if (cJSON_IsString(item) && is_plain(item->valuestring))
                 fputs(item->valuestring, stdout);
+        else if (cJSON_IsNumber(item) && item->valuestring)
+                fputs(item->valuestring, stdout); /* as it was spelled */
         else
                 print_quoted(item); /* numbers, true, null, {} and [] are the same in both */
         putchar('\n');

@@ -3,5 +3,6 @@
 #define CLI_YAML_H
 #include <cjson/cJSON.h>
 
+/* A number that has a valuestring is printed as that. */
 void yaml_print(const cJSON *tree);
 #endif

@@ -1,5 +1,6 @@
 /* POST /agents/{agent_id}/messages: JSON-RPC 2.0 through to the agent, its answer back. */
 #include "common/jsonrpc.h"
+#include "common/utf8.h"
 #include "master/api/api.h"
 #include "master/messages.h"
 
@@ -73,11 +74,10 @@ static const char *why_not(const struct jsonrpc *message, const char *cancel_met
 static const char *body_of(const struct http_request *request, size_t *ret_len)
 {
         const char *body = http_request_body(request, ret_len);
+        size_t mark = utf8_mark(body, *ret_len);
 
-        if (*ret_len < 3 || memcmp(body, "\xef\xbb\xbf", 3) != 0)
-                return body;
-        *ret_len -= 3;
-        return body + 3;
+        *ret_len -= mark;
+        return body + mark;
 }
 
 /* A JSON-RPC 2.0 request or notification. False: answered already. */

@@ -155,11 +155,20 @@ def test_passes_messages_on_as_they_are_spelt(make_daemon, odd_pool, run_base):
                             capture_output=True, timeout=PATIENCE)
     assert json.loads(answer.stdout)["result"] == {"from": "input"}
     assert client("message", "--notify", agent, "echo", "{}") == ""
-    broken = subprocess.run([BUILD / "agentpool", "-u", daemon.url, "message", agent, "echo", "{"], text=True, capture_output=True, timeout=PATIENCE)
-    assert broken.returncode == 1 and "JSON" in broken.stderr + broken.stdout, broken
+    assert "PARAMS: line 1, column 2" in client("message", agent, "echo", "{", status=2)
+    assert "more text" in client("message", agent, "echo", '{},"id":7', status=2)
+    for text, line in ((b"\xef\xbb\xbf{\n}", None), (b"{}\0", 1), (b'\n{"a": "\xe9"}', 2)):
+        (run_base / "params").write_bytes(text)
+        said = client("message", agent, "echo", f"@{run_base}/params", status=2 if line else 0)
+        assert f"params: line {line}, column" in said if line else '"result"' in said, said
+    assert "1 GiB" in client("message", agent, "echo", "@/dev/zero", status=2)
+    assert "METHOD is not UTF-8" in client("message", agent, "\udce9", status=2)
     assert "No such file" in client("message", agent, "echo", "@/nonexistent", status=2)
     assert client("message", "--timeout", "100ms", agent, "slow", '{"seconds": 5}', status=5)
     assert client("-o", "yaml", "message", agent, "echo", '{"a": 1}').endswith("result:\n  a: 1\n")
+    numbers = "-0.0 1.0 -7 1e+22".split()
+    said = client("-o", "yaml", "message", agent, "echo", f'{{"1": [{",".join(numbers)}], "2": "3", "4": {{"5": 5.0}}}}')
+    assert said.endswith('  "1":\n' + "".join(f"    - {n}\n" for n in numbers) + '  "2": "3"\n  "4":\n    "5": 5.0\n'), said
 
 
 @pytest.mark.sanitize
