@@ -132,8 +132,8 @@ static void answer_tool(struct agentpool_agent *agent, uint64_t request, const s
         if (structure)
                 fprintf(out, ",\"structuredContent\":%s", structure);
         fputs(",\"isError\":false}", out);
-        if (fclose(out) == 0)
-                host->reply(agent, request, result, len);
+        if (fclose(out) == 0 && host->reply(agent, request, result, len) == -EMSGSIZE)
+                host->reply_error(agent, request, INTERNAL_ERROR, "the result is longer than the pool's max_line_bytes");
         free(result);
 }
 

@@ -75,6 +75,15 @@ def test_passes_every_value_through_a_module(make_daemon):
     assert answer.text.endswith('"id":1.0}') and answer.json()["result"]["content"][0]["text"] == "ü"
 
 
+def test_says_so_when_a_module_has_more_than_a_line_to_say(make_daemon):
+    pool = module_pool()
+    pool["runtime"]["max_line_bytes"] = 4096
+    daemon = make_daemon(pools={"module": pool})
+    agent_id = daemon.spawn("module")["agent_id"]
+    answer = send(daemon, agent_id, call("tools/call", '{"name":"echo","arguments":{"text":"%s"}}' % ("x" * 4096)))
+    assert answer.status_code == 200 and "max_line_bytes" in answer.json()["error"]["message"], answer.text
+
+
 def test_passes_every_value_when_redis_is_away(make_daemon, make_redis):
     server = make_redis()
     daemon = make_daemon(pools={"mirror": command_pool(MIRROR)}, redis={"url": server.url(0)})
