@@ -1,13 +1,12 @@
 """What is wrong is said in words that name it."""
-import os
 import subprocess
 
 import pytest
 
 from daemon import BUILD, PATIENCE, command_pool, module_pool
 from secure import status_of
+from users import as_root
 
-ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user, or mount")
 
 
 @pytest.mark.sanitize
@@ -35,7 +34,7 @@ def test_passes_over_a_byte_order_mark(make_daemon):
     assert subprocess.run([BUILD / "agentpoold", "-t", "-c", daemon.config_path], timeout=PATIENCE, check=False).returncode == 0
 
 
-@ROOT
+@as_root
 @pytest.mark.skipif("address" in BUILD.name, reason="AddressSanitizer itself needs /proc")
 @pytest.mark.parametrize("mounts, cause", [("umount -l /proc", "/proc is not there"), (":", "/proc is that of another PID namespace")])
 def test_refuses_to_start_without_a_proc_of_its_own(make_daemon, mounts, cause):
@@ -46,7 +45,7 @@ def test_refuses_to_start_without_a_proc_of_its_own(make_daemon, mounts, cause):
     assert cause in daemon.log() and "mount -t proc proc /proc" in daemon.log()
 
 
-@ROOT
+@as_root
 def test_warns_once_of_root(make_daemon):
     daemon = make_daemon(pools={"tester_pool": module_pool()})
     assert status_of(daemon.process.pid)["Uid"].split()[0] == "0"

@@ -87,7 +87,7 @@ def test_reaches_every_route_that_there_is(daemon):
         one, two, three = (ask("spawn", "-p", PROJECT, "-n", 3, "-q", "developer_pool")).split()
         for command in ("status", "status --ready", "ls", "ls pools", "ls workers", "ls workers --pool developer_pool", "top -n 1",
                         "show developer_pool", f"show {one}", f"why {one}", f"logs {one}", "executions", "executions --summary", "stats",
-                        "stats --metric executions", "openapi", f"restart {one}", f"restart {one} {two}", "drain tester_pool",
+                        "stats --metric executions", "openapi", f"restart {one}", f"restart {two} {three}", "drain tester_pool",
                         "resume tester_pool", "restart tester_pool", "rollout --min-healthy 0 tester_pool", "reset tester_pool",
                         f"message {one} tools/list"):
             ask(*command.split())

@@ -9,6 +9,7 @@ import pytest
 
 from daemon import BUILD, PATIENCE, command_pool, wait_for
 from secure import searched
+from users import as_root
 
 pytestmark = pytest.mark.sanitize
 
@@ -66,7 +67,7 @@ def test_hands_them_over_as_files_and_takes_them_away(make_daemon, run_base, sho
     assert list((daemon.run_dir / "credentials").iterdir()) == []
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@as_root
 def test_hands_them_to_a_user_of_its_own_who_cannot_read_the_source(make_daemon, run_base, shown):
     pool = make_pool(run_base, shown, user="nobody")
     os.chown(run_base / "secret", 1, 1)  # daemon, bin: readable for the daemon's user alone

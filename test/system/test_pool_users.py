@@ -10,8 +10,9 @@ import redis
 from daemon import BUILD, PATIENCE, TOP, command_pool, descendants, module_pool, wait_for
 from secure import status_of
 from test_logs import PARROT, logs, note, said
+from users import as_others, as_root
 
-pytestmark = [pytest.mark.sanitize, pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")]
+pytestmark = [pytest.mark.sanitize, as_root]
 
 QUICK = {"heartbeat_interval_ms": 300}
 
@@ -70,6 +71,7 @@ def run_check(daemon):
     return found.returncode == 0
 
 
+@as_others
 def test_has_no_way_to_redis_nor_the_daemons_group(make_daemon, run_base):
     run_base.chmod(0o755)
     path = run_base / "connecting.so"
@@ -91,6 +93,7 @@ def test_has_no_way_to_redis_nor_the_daemons_group(make_daemon, run_base):
     assert workers and not set(workers) & set(daemon.redis.pubsub_channels())
 
 
+@as_others
 def test_shows_the_same_in_redis_as_other_pools(daemon):
     agents = {pool: [daemon.spawn(pool) for _ in range(12)] for pool in ("own", "modules", "plain")}
     for pool, spawned in agents.items():
@@ -108,6 +111,7 @@ def test_shows_the_same_in_redis_as_other_pools(daemon):
     check(daemon)
 
 
+@as_others
 def test_heals_in_redis_whatever_is_lost(daemon):
     agents = {pool: [daemon.spawn(pool) for _ in range(3)] for pool in ("own", "modules")}
     store = daemon.redis

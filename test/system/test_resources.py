@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from daemon import BUILD, TOP, Daemon, command_pool, module_pool, processes, wait_for
+from users import as_others
 
 CONTROLLERS = pathlib.Path("/sys/fs/cgroup")
 MIB = 1 << 20
@@ -152,7 +153,7 @@ def test_cgroups_of_dead_workers_are_removed_and_agents_run_again(unified, make_
     assert soft_limit(again, "Max open files") == str(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@as_others
 def test_agents_have_cgroups_when_root_is_given_up(unified, make_daemon, run_base):
     run_base.chmod(0o755)
     unified.chmod(0o755)

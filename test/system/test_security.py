@@ -14,10 +14,10 @@ import requests
 import docs
 from daemon import BUILD, PATIENCE, PROJECT, command_pool, default_pools, descendants, module_pool, wait_for
 from secure import TOKENS, Authority, ask_unix, bearer, searched, status_of, write_tokens
+from users import as_others, as_root
 
 pytestmark = pytest.mark.sanitize
 
-ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
 def check(run_base, **sections):
@@ -336,7 +336,7 @@ def test_knows_the_peer_of_a_unix_socket(make_daemon, run_base):
     assert not path.exists()
 
 
-@ROOT
+@as_root
 def test_gives_the_socket_to_whom_it_is_told(make_daemon, run_base):
     path = run_base / "http.sock"
     make_daemon(server={"listen": ["127.0.0.1:0", f"unix:{path}"], "unix": {"user": "nobody", "group": "games", "mode": "0620"}},
@@ -509,7 +509,7 @@ def ids(pid):
     return {int(i) for i in found["Uid"].split()}, [int(i) for i in found["Gid"].split()]
 
 
-@ROOT
+@as_others
 def test_gives_up_root_for_its_user(make_daemon, open_base):
     path = open_base / "http.sock"
     daemon = make_daemon(user="nobody", server={"listen": ["127.0.0.1:0", f"unix:{path}"]})
@@ -526,7 +526,7 @@ def test_gives_up_root_for_its_user(make_daemon, open_base):
     assert daemon.agent(agent["agent_id"])["state"] == "idle"
 
 
-@ROOT
+@as_others
 def test_runs_a_pool_as_its_own_user(make_daemon, open_base):
     daemon = make_daemon(user="nobody", pools={"own": command_pool(BUILD / "example-agent", user="games", worker_lease_ms=2000,
                                                                    heartbeat_interval_ms=500),
@@ -561,7 +561,7 @@ def test_runs_a_pool_as_its_own_user(make_daemon, open_base):
     verify()
 
 
-@ROOT
+@as_others
 def test_does_not_run_a_pool_as_another_when_its_user_changed(make_daemon, open_base):
     daemon = make_daemon(user="nobody", pools={"own": module_pool(user="games"), "other": module_pool()})
     daemon.config["pools"]["other"]["user"] = "daemon"
@@ -574,7 +574,7 @@ def test_does_not_run_a_pool_as_another_when_its_user_changed(make_daemon, open_
     wait_for(lambda: daemon.agent(answer.json()["agent_id"])["state"] == "idle", "the agent to run after an upgrade")
 
 
-@ROOT
+@as_others
 def test_refuses_users_that_it_cannot_become(make_daemon, open_base):
     def status(run_as=None, **settings):
         daemon = make_daemon(start=False, **settings)

@@ -1,4 +1,4 @@
-/* Real databases for the store's tests: one PostgreSQL 15 per test binary (initdb once) with a PgBouncer in transaction pooling
+/* Real databases for the store's tests: one PostgreSQL per test binary (initdb once) with a PgBouncer in transaction pooling
  * in front, more of each on demand, a TCP proxy that can lose answers; SQLite files; what is in the tables, asked without
  * the store. Everything ends with the binary, whatever happens to it. Included by the one .c file of a test. */
 #ifndef TEST_UNIT_STORE_FIXTURE_H
@@ -11,6 +11,7 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <grp.h>
 #include <libpq-fe.h>
 #include <netinet/in.h>
@@ -30,7 +31,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PG_BIN "/usr/lib/postgresql/15/bin"
 #define TIMEOUT_S 240 /* of a test, for valgrind on a busy machine */
 
 enum backend { SQLITE, POSTGRES, PGBOUNCER, BACKENDS };
@@ -64,6 +64,18 @@ static inline const char *format(const char *fmt, ...)
         vsnprintf(text, sizeof texts[0], fmt, args);
         va_end(args);
         return text;
+}
+
+/* A program of the PostgreSQL that Debian's release has. */
+static inline const char *pg_program(const char *name)
+{
+        glob_t found;
+        const char *path;
+
+        must(glob(format("/usr/lib/postgresql/*/bin/%s", name), 0, NULL, &found) == 0);
+        path = format("%s", found.gl_pathv[found.gl_pathc - 1]);
+        globfree(&found);
+        return path;
 }
 
 /* One look every 10 ms until condition; the test's timeout bounds it. */
@@ -146,7 +158,7 @@ static inline void postgres_start(struct server *server)
 {
         const char *port = format("port=%d", server->port), *sockets = format("unix_socket_directories=%s", server->directory);
 
-        server->pid = spawn((const char *const[]){ PG_BIN "/postgres", "-D", server->directory, "-c", port, "-c", sockets,
+        server->pid = spawn((const char *const[]){ pg_program("postgres"), "-D", server->directory, "-c", port, "-c", sockets,
                 "-c", "listen_addresses=127.0.0.1", "-c", "shared_buffers=32MB", "-c", "autovacuum=off", "-c",
                 "jit=off", NULL });
         WAIT_UNTIL(is_up(server->port, "postgres"));
@@ -218,7 +230,7 @@ static inline void fixture_start(void)
         fixture_pid = getpid();
         atexit(fixture_stop);
         snprintf(template, sizeof template, "%s/template", root);
-        run_to_end((const char *const[]){ PG_BIN "/initdb", "-D", template, "-A", "trust", "-U", "postgres", "-E",
+        run_to_end((const char *const[]){ pg_program("initdb"), "-D", template, "-A", "trust", "-U", "postgres", "-E",
                 "UTF8", "--locale=C", "--no-sync", "--wal-segsize=4", NULL });
         postgres_new(&postgres, "main");
         bouncer_new(&bouncer, &postgres, "bouncer");
