@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Runs the fault table: each row in a directory and in process, mount and network namespaces of its own, two at a time.
 
-  scripts/faults [--row N[,N…]] [--seed S] [--keep] [--json FILE] [--again]
+  scripts/faults [--row N[,N…]] [--seed S] [--keep] [--json FILE] [--again] [--agents WORKERSxAGENTS]
   scripts/faults --random N [--seed S]      N faults drawn from the injectors, one after the other, under load
 
 One line per row: what was injected and how often, the time from an injection until what must happen has happened
@@ -267,6 +267,7 @@ def parse_options(arguments):
     parser.add_argument("--row", type=lambda text: [int(number) for number in text.split(",")], default=[], metavar="N[,N…]")
     parser.add_argument("--random", type=int, metavar="N", help="N faults drawn at random, under load")
     parser.add_argument("--seed", help="of all choices; drawn unless given")
+    parser.add_argument("--agents", metavar="WORKERSxAGENTS", help="size of row 34: so many workers with so many agents each")
     parser.add_argument("--again", action="store_true", help="run a row that failed once more, alone")
     parser.add_argument("--keep", action="store_true", help="keep the directories with logs and databases")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE")
@@ -280,6 +281,8 @@ def parse_options(arguments):
 
 def main(arguments):
     options = parse_options(arguments)
+    if options.agents:
+        os.environ["AGENTPOOL_FAULTS_AGENTS"] = options.agents
     if options.inside:
         inside(options.inside, options.directory, options.seed, options.limit)
         return 0

@@ -9,6 +9,7 @@ import rows_machine
 import rows_master
 import rows_points
 import rows_redis
+import rows_scale
 import rows_store
 import rows_workers
 
@@ -57,4 +58,5 @@ ROWS = [
     Row(31, "100 reloads and 20 upgrades under load", rows_master.reloads_and_upgrades, 90),
     Row(32, "log's disk full", rows_machine.log_disk_full, 30),
     Row(33, "hostile HTTP, JSON, Redis replies, agent output, configuration", rows_hostile.hostile_input, 90, needs_fuzzers=True),
+    Row(34, "very many agents: master, workers and Redis die at once", rows_scale.many_agents, rows_scale.budget()),
 ]
