@@ -4,6 +4,8 @@
 #define SQL_STORE_DRAFT_H
 #include "sql/store_op.h"
 
+#define STORE_TIME_MAX 253402300799999 /* the end of 9999 */
+
 struct store_draft {
         char sql[1024];
         size_t len;

@@ -59,6 +59,32 @@ static bool is_object(const char *text)
         return object;
 }
 
+static bool is_number(const struct store_rows *rows, size_t row, size_t column, int64_t max)
+{
+        const char *cell = store_cell(rows, row, column);
+        char *end = NULL;
+        int64_t number = cell ? strtoll(cell, &end, 10) : -1;
+
+        return number >= 0 && number <= max && end > cell && !*end;
+}
+
+static const char *wrong_number(const struct store_rows *rows, size_t i)
+{
+        static const struct {
+                size_t column;
+                const char *name;
+                int64_t max;
+        } numbers[] = {
+                { 1, "created_at", STORE_TIME_MAX }, { 10, "epoch", JSON_INTEGER_MAX }, { 11, "heartbeat_interval", INT32_MAX },
+                { 12, "max_idle_time", INT32_MAX }, { 13, "restarts", UINT32_MAX }, { 14, "updated_at", STORE_TIME_MAX },
+        };
+
+        for (size_t n = 0; n < sizeof numbers / sizeof *numbers; n++)
+                if (!is_number(rows, i, numbers[n].column, numbers[n].max))
+                        return numbers[n].name;
+        return NULL;
+}
+
 /* Written by somebody else: what the rest of the program may rely on does not hold. */
 static bool read_good_agent(struct store_op *op, size_t i, struct store_agent *agent)
 {
@@ -66,10 +92,13 @@ static bool read_good_agent(struct store_op *op, size_t i, struct store_agent *a
 
         read_agent(&op->rows, i, agent);
         wrong = id_is_zero(&agent->agent_id)    ? "agent_id"
+                : !agent->pool_name             ? "pool_name"
+                : !agent->role_type             ? "role_type"
+                : !agent->state                 ? "state"
                 : !is_object(agent->labels)     ? "labels"
                 : !is_object(agent->args)       ? "args"
                 : !is_object(agent->last_exit)  ? "last_exit"
-                                                : NULL;
+                                                : wrong_number(&op->rows, i);
         if (wrong)
                 store_op_leave_out(op, "agents", key, wrong);
         return !wrong;
@@ -92,16 +121,23 @@ static bool hand_out(struct store_op *op, bool once)
         return agents;
 }
 
+/* The next page begins after the last row whose place can be told: the others stand behind it, and come again. */
 static bool deliver_agents(struct store_op *op)
 {
         struct store_rows *rows = &op->rows;
+        size_t last = rows->count;
 
         if (!hand_out(op, false))
                 return false;
-        /* The next page begins after the last row. */
-        op->values[0].text = store_cell(rows, rows->count - 1, 0);
-        op->values[1].integer = store_cell_integer(rows, rows->count - 1, 1);
-        op->values[2].text = store_cell(rows, rows->count - 1, 2);
+        while (last > 0 && !(store_cell(rows, last - 1, 0) && is_number(rows, last - 1, 1, INT64_MAX) && store_cell(rows, last - 1, 2)))
+                last--;
+        if (rows->count < PAGE_ROWS || last == 0) {
+                op->cb.agents(op->arg, rows->count < PAGE_ROWS ? 0 : -EBADMSG, NULL, 0);
+                return false;
+        }
+        op->values[0].text = store_cell(rows, last - 1, 0);
+        op->values[1].integer = store_cell_integer(rows, last - 1, 1);
+        op->values[2].text = store_cell(rows, last - 1, 2);
         return true;
 }
 

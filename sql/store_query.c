@@ -49,7 +49,6 @@ static int add_field(cJSON *object, const struct field *field, const char *cell)
         return json_add_integer(object, field->name, strtoll(cell, NULL, 10));
 }
 
-#define TIME_MAX 253402300799999 /* the end of 9999 */
 
 /* The column that no answer could hold; NULL: none. (Malformed UTF-8 is printed as U+FFFD.) */
 static const char *broken_field(const struct store_rows *rows, size_t row, const struct field *fields)
@@ -57,7 +56,7 @@ static const char *broken_field(const struct store_rows *rows, size_t row, const
         for (size_t i = 0; fields[i].name; i++) {
                 int64_t number = fields[i].type == 't' ? store_cell_integer(rows, row, i) : 0;
 
-                if (number < 0 || number > TIME_MAX)
+                if (number < 0 || number > STORE_TIME_MAX)
                         return fields[i].name;
         }
         return NULL;

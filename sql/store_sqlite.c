@@ -307,6 +307,15 @@ static int sqlite_write(struct store_backend *backend, const struct store_kind *
         return error;
 }
 
+/* SQLite takes any value in any column. What is no text as we write it is absent: it would not be found again by what is read. */
+static const char *cell(sqlite3_stmt *statement, int column)
+{
+        const char *text = sqlite3_column_type(statement, column) == SQLITE_BLOB
+                ? NULL : (const char *)sqlite3_column_text(statement, column);
+
+        return text && strlen(text) == (size_t)sqlite3_column_bytes(statement, column) ? text : NULL;
+}
+
 static int collect(struct sqlite *s, sqlite3_stmt *statement, struct store_rows *rows)
 {
         int status, error = 0;
@@ -314,7 +323,7 @@ static int collect(struct sqlite *s, sqlite3_stmt *statement, struct store_rows 
         rows->columns = (size_t)sqlite3_column_count(statement);
         while ((status = sqlite3_step(statement)) == SQLITE_ROW && !error) {
                 for (size_t i = 0; i < rows->columns && !error; i++)
-                        error = store_rows_add(rows, (const char *)sqlite3_column_text(statement, (int)i));
+                        error = store_rows_add(rows, cell(statement, (int)i));
                 rows->count++;
         }
         rows->affected = (uint64_t)sqlite3_changes64(s->db);
