@@ -1,13 +1,14 @@
-"""Rows 12 to 17: agents that misbehave."""
+"""Rows 12 to 17: agents that misbehave. Row 37: agents that are moved and ended while they work."""
 import os
 import signal
 import statistics
+import threading
 import time
 
 import requests
 
 from daemon import processes, wait_for
-from scene import odd, programs, running_at, two_pools
+from scene import next_epochs, odd, programs, running_at, two_pools
 
 
 def odd_pools(*flags, **settings):
@@ -170,3 +171,65 @@ def ignores_term(scene):
             scene.recovered(lambda: pid not in processes(), "it to be gone")
             clients.flow()
         assert daemon.log().count("signal 9") >= 5
+
+
+class Workload:
+    """One client per agent, which asks for slow answers until its agent is told to end. Every request is answered."""
+
+    def __init__(self, scene, daemon):
+        self.scene, self.daemon, self.problems, self.answered = scene, daemon, [], 0
+        self.done, self.ended, self.threads = threading.Event(), set(), []
+
+    def add(self, agent):
+        self.threads.append(threading.Thread(target=self.ask, args=(agent,)))
+        self.threads[-1].start()
+
+    def ask(self, agent):
+        while not self.done.is_set():
+            answer = tell(self.scene, self.daemon, agent, "slow", {"seconds": 0.3})
+            if answer.status_code == 200:
+                self.answered += 1
+            elif answer.status_code in (404, 409) and agent["agent_id"] in self.ended:
+                return
+            else:
+                self.problems.append(f"{answer.status_code} {answer.text}")
+
+    def end(self):
+        self.done.set()
+        for thread in self.threads:
+            thread.join()
+        assert not self.problems, f"{len(self.problems)} failed: {self.problems[:5]}"
+        self.scene.figures.append(f"{self.answered} requests of 0.3 s answered, none failed")
+
+
+def worked_on(scene):
+    """Restarted, drained, rolled out, terminated: what they work on is answered first, what comes meanwhile waits."""
+    daemon = scene.start(pools=odd_pools(max_agents_per_worker=4, stop_grace_ms=50, kill_grace_ms=50))
+    agents, pool = scene.spawn(daemon, "odd", 12), "/agents/pools/odd"
+    load = Workload(scene, daemon)
+    with scene.clients(daemon, ["modules", "programs"]) as clients:
+        for agent in agents:
+            load.add(agent)
+
+        def moved(what, *commands):
+            after = next_epochs(daemon, [agent["agent_id"] for agent in agents])
+            scene.injected(what)
+            for path, body in commands:
+                assert daemon.post(path, body).status_code in (200, 202), path
+            scene.recovered(lambda: running_at(daemon, after), "all to run again")
+            clients.flow(10)
+
+        for _ in range(4):
+            moved("restart", (f"{pool}/restart", None))
+            moved("rollout", (f"{pool}/rollout", {"min_healthy_seconds": 0}))
+            wait_for(lambda: daemon.pool("odd")["rollout"]["state"] == "finished", "the rollout to finish")
+            moved("drain and rollout", (f"{pool}/drain", None), (f"{pool}/rollout", {"min_healthy_seconds": 0}))
+            wait_for(lambda: daemon.pool("odd")["rollout"]["state"] == "finished", "the rollout to finish")
+            assert daemon.post(f"{pool}/resume").status_code in (200, 202)
+            agent = agents.pop(0)
+            scene.injected("terminate")
+            load.ended.add(agent["agent_id"])
+            scene.recovered(lambda: scene.terminate(daemon, agent).status_code == 200, "the end of one")
+            agents += scene.spawn(daemon, "odd", 1)
+            load.add(agents[-1])
+        load.end()

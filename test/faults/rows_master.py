@@ -1,4 +1,4 @@
-"""Rows 7, 8, 9 and 31: masters and forkers that die, double, or are replaced."""
+"""Rows 7, 8, 9, 31 and 35: masters and forkers that die, double, or are replaced."""
 import contextlib
 import http.client
 import json
@@ -14,6 +14,7 @@ from daemon import BUILD, PATIENCE, descendants, processes, wait_for
 from scene import next_epochs, odd, running_at, two_pools
 
 LONG, LONG_SECONDS = 30, 10  # how many requests are open at any time, each for so long
+EX_CONFIG = 78
 PROBE_SECONDS = 10           # as master_lease_ms: who waits longer takes the master for one that hangs
 
 
@@ -43,13 +44,14 @@ def master_killed(scene):
     scene.figures.append(f"{clients.book.cut + clients.book.closed} requests cut off and repeated, none refused")
 
 
-def refusal(scene, daemon, holder, what):
+def refusal(scene, daemon, holder, what, expected=1):
+    """It ends, and its log names the one that it must not disturb."""
     scene.injected(what)
     daemon.launch()
     status = daemon.process.wait(timeout=PATIENCE)
     scene.recovered(lambda: True, "the refusal")
-    assert status == 1, f"exit status {status}"
-    assert f"pid {holder}" in daemon.log(), daemon.log().strip()[-500:]
+    assert status == expected, f"exit status {status}"
+    assert holder in daemon.log(), daemon.log().strip()[-500:]
     daemon.process = None
 
 
@@ -61,10 +63,26 @@ def second_daemon(scene):
             same_place, same_address = scene.make_daemon(), scene.make_daemon()
             same_place.config["run_dir"] = str(daemon.run_dir)
             same_place.config["database"] = daemon.config["database"]
-            refusal(scene, same_place, str(daemon.process.pid), "the same run_dir")
+            refusal(scene, same_place, f"pid {daemon.process.pid}", "the same run_dir")
             same_address.config["server"]["listen"] = [daemon.url.removeprefix("http://")]
-            refusal(scene, same_address, str(daemon.process.pid), "the same address")
+            refusal(scene, same_address, f"pid {daemon.process.pid}", "the same address")
             clients.flow()
+
+
+def second_daemon_of_servers(scene):
+    """In a place of its own, but with the first one's Redis, or its database."""
+    redis, sql = scene.redis().url(0), scene.postgres().url("faults")
+    daemon = scene.start(redis={"url": redis}, database={"url": sql})
+    targets = scene.spawn(daemon, "programs", 12)
+    before = {agent["agent_id"]: daemon.whoami(agent["agent_id"])["pid"] for agent in targets}
+    with scene.clients(daemon, ["modules"], targets, errors=()) as clients:
+        for _ in range(3):
+            same_redis, same_database = scene.make_daemon(redis={"url": redis}), scene.make_daemon(database={"url": sql})
+            refusal(scene, same_redis, f"run_dir {daemon.run_dir}", "the same Redis", EX_CONFIG)
+            refusal(scene, same_database, f"run_dir {daemon.run_dir}", "the same database", EX_CONFIG)
+            clients.flow()
+            assert not daemon.pool("programs")["degraded"], daemon.pool("programs")["degraded_reason"]
+    assert {agent_id: daemon.whoami(agent_id)["pid"] for agent_id in before} == before, "an agent noticed"
 
 
 def forker_killed(scene):

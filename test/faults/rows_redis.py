@@ -1,4 +1,4 @@
-"""Rows 18 to 24: a Redis that is gone, hung, cut off, full, forgetful, or loses messages."""
+"""Rows 18 to 24 and 36: a Redis that is gone, hung, cut off, full, forgetful, or loses messages."""
 import os
 import re
 import signal
@@ -201,3 +201,35 @@ def evicting_policy(scene):
             clients.flow()
         scene.check(daemon)
         daemon.stop()
+
+
+def reason_told(daemon, words):
+    """Everywhere that it is told, in Redis' own words."""
+    reasons = [daemon.pool("programs").get("degraded_reason"), daemon.get("/readyz").json().get("reason"), daemon.health().get("reason")]
+    return all(reason and re.search(words, reason) for reason in reasons)
+
+
+def rights_taken(scene):
+    """What only a worker meets: its keys are not its own, or one is of another type."""
+    server = scene.redis()
+    daemon = scene.start(redis={"url": server.allow(), "ping_interval_ms": 300})
+    store, key = server.client(0), "pool:programs:processes"
+    targets = scene.spawn(daemon, "programs", 12)
+    pids = pids_of(daemon, targets)
+
+    def taken(what, words, take, give_back):
+        scene.injected(what)
+        take()
+        scene.recovered(lambda: reason_told(daemon, words), f"{words} to be told")
+        serves(scene, daemon, "its workers are refused")
+        clients.flow()
+        give_back()
+        scene.clock()
+        scene.recovered(lambda: is_rebuilt(daemon, targets) and not daemon.pool("programs")["degraded"], "Redis to be used again")
+        clients.flow()
+
+    with scene.clients(daemon, ["modules"], targets, message_timeout_ms=LOST_MS) as clients:
+        for _ in range(2):
+            taken("ACL SETUSER without ~process:*", "NOPERM|can't access", lambda: server.allow("~process:*"), server.allow)
+            taken("SET of a key of ours", "WRONGTYPE", lambda: store.set(key, "x"), lambda: store.delete(key))
+    unmoved(daemon, pids)

@@ -59,4 +59,7 @@ ROWS = [
     Row(32, "log's disk full", rows_machine.log_disk_full, 30),
     Row(33, "hostile HTTP, JSON, Redis replies, agent output, configuration", rows_hostile.hostile_input, 90, needs_fuzzers=True),
     Row(34, "very many agents: master, workers and Redis die at once", rows_scale.many_agents, rows_scale.budget()),
+    Row(35, "second daemon on the same Redis or database", rows_master.second_daemon_of_servers, 60),
+    Row(36, "rights to workers' keys taken away, a key of another type", rows_redis.rights_taken, 60),
+    Row(37, "agents at work restarted, drained, rolled out, terminated", rows_agents.worked_on, 60),
 ]

@@ -18,6 +18,9 @@ def free_port():
         return sock.getsockname()[1]
 
 
+RIGHTS = ("+@all", "~pools", "~pool:*", "~agent:*", "~master:*", "~process:*", "&process:*", "&pool:*", "&master:*")
+
+
 class RedisServer:
     def __init__(self, directory, password="secret of the test", policy="noeviction", databases=16):
         self.directory = pathlib.Path(directory)
@@ -45,6 +48,12 @@ class RedisServer:
 
     def url(self, database):
         return f"redis://:{self.password.replace(' ', '%20')}@127.0.0.1:{self.port}/{database}"
+
+    def allow(self, *without):
+        """The user agentpool has all rights that a daemon needs but these, from now on. Its URL."""
+        rights = [right for right in RIGHTS if right not in without]
+        self.client(0).execute_command("ACL", "SETUSER", "agentpool", "reset", "on", ">word", *rights)
+        return f"redis://agentpool:word@127.0.0.1:{self.port}/0"
 
     def pause(self, on=True):
         """It hangs: takes what it is sent and answers nothing; or goes on."""

@@ -9,19 +9,12 @@ from test_redis_away import QUICK, TIMES, is_degraded, is_whole, serve_without_r
 
 pytestmark = pytest.mark.sanitize
 
-RIGHTS = ("+@all", "~pools", "~pool:*", "~agent:*", "~master:*", "~process:*", "&process:*", "&pool:*", "&master:*")
 POOLS = {"developer_pool": command_pool(BUILD / "example-agent", **QUICK), "tester_pool": module_pool(**QUICK)}
 
 
 @pytest.fixture
 def server(make_redis):
     return make_redis()
-
-
-def allow(server, *without):
-    """The user of the daemon has all rights that it needs but these."""
-    rights = [right for right in RIGHTS if right not in without]
-    server.client(0).execute_command("ACL", "SETUSER", "agentpool", "reset", "on", ">word", *rights)
 
 
 def reason_everywhere(daemon, words):
@@ -46,14 +39,13 @@ def serves(daemon, words):
 
 @pytest.mark.parametrize("right", ["~process:*", "&process:*"])
 def test_serves_without_redis_when_only_workers_lack_a_right(make_daemon, server, right):
-    allow(server, right)
-    daemon = make_daemon(pools=POOLS, redis={"url": f"redis://agentpool:word@127.0.0.1:{server.port}/0", **TIMES})
+    daemon = make_daemon(pools=POOLS, redis={"url": server.allow(right), **TIMES})
     agents = serve_without_redis(daemon, serves(daemon, "NOPERM"))
-    allow(server)
+    server.allow()
     wait_until_whole(daemon, server, agents)
-    allow(server, right)  # taken away again from a connection that stands
+    server.allow(right)  # taken away again from a connection that stands
     agents += serves(daemon, "NOPERM|can't access")  # a script of the master's may find it first
-    allow(server)
+    server.allow()
     wait_until_whole(daemon, server, agents)
 
 
@@ -68,8 +60,7 @@ def test_serves_without_redis_when_a_key_is_of_another_type(make_daemon, server)
 
 
 def test_says_so_once_when_a_right_stays_away(make_daemon, server):
-    allow(server, "&process:*")
-    daemon = make_daemon(pools=POOLS, redis={"url": f"redis://agentpool:word@127.0.0.1:{server.port}/0", **TIMES})
+    daemon = make_daemon(pools=POOLS, redis={"url": server.allow("&process:*"), **TIMES})
     daemon.spawn_many(3)
     seen = server.client(0).info("commandstats").get("cmdstat_publish", {}).get("rejected_calls", 0)
     wait_for(lambda: server.client(0).info("commandstats").get("cmdstat_publish", {}).get("rejected_calls", 0) > seen + 2,
