@@ -45,6 +45,7 @@ const struct column agent_columns[] = {
         { .heading = "CPU", .member = "cpu_ms", .kind = COLUMN_MS, .wide = true },
         { .heading = "LABELS", .member = "labels", .kind = COLUMN_MAP, .wide = true },
         { .heading = "CREATED", .member = "created_at", .wide = true },
+        { .heading = "REASON", .member = "reason", .wide = true },
         { 0 },
 };
 const struct column pool_columns[] = {

@@ -16,6 +16,7 @@ struct messages;
 struct pools;
 struct registry;
 struct store;
+struct strays;
 struct streams;
 struct usages;
 struct workers;
@@ -30,6 +31,7 @@ struct master {
         struct http_server *http;
         struct ssl_ctx_st *tls;    /* of the listeners that want it; NULL: none does, or the certificate is unusable */
         struct pools *pools;       /* pools' rules and the carrying out of their actions */
+        struct strays *strays;     /* agents whose pool is not configured */
         struct workers *workers;   /* control sockets */
         struct degraded *degraded; /* whether Redis is used */
         struct streams *streams;   /* who listens to events */

@@ -18,6 +18,7 @@
 #include "master/pools_act.h"
 #include "master/replies.h"
 #include "master/restore.h"
+#include "master/strays.h"
 #include "master/streams.h"
 #include "master/usages.h"
 #include "master/workers.h"
@@ -314,13 +315,14 @@ static int start(struct life *life)
         if (life->first)
                 totals_forget(master->config->run_dir);
         master->pools = pools_new(master);
+        master->strays = strays_new(master);
         master->workers = workers_new(master);
         master->messages = messages_new(master);
         master->degraded = degraded_new(master);
         master->streams = streams_new();
         master->usages = usages_new(master);
         if (!master->usages || !master->streams || !master->pools || !master->workers || !master->messages ||
-                !master->degraded)
+                !master->degraded || !master->strays)
                 return -ENOMEM;
         r = add_timer(&life->announce, life, on_announce, ANNOUNCE_INTERVAL_S);
         r = r ? r : add_timer(&life->alive, life, on_alive, ALIVE_INTERVAL_S);
@@ -355,6 +357,7 @@ void life_release(struct life *life)
         master->registry = registry_free(master->registry);
         master->degraded = degraded_free(master->degraded);
         master->store = life->step == LIFE_RETIRED ? store_leave(master->store, 1000) : store_close(master->store, 1000);
+        master->strays = strays_free(master->strays);
         life->restore = restore_free(life->restore);
         backlog_done(&life->backlog);
         backlog_done(&life->doors);

@@ -346,7 +346,7 @@ static void refuse_worker(struct pools *pools, const struct id *process_id, cons
 {
         log_warn("worker.without_pool", "process=%s pool=%s", ID_TEXT(process_id), pool_name);
         registry_reap(pools->master->registry, pool_name, process_id, NULL, NULL);
-        if (workers_dismiss(pools->master->workers, process_id, take_socket) < 0)
+        if (workers_dismiss(pools->master->workers, process_id, pool_name, take_socket) < 0)
                 pools_kill(pools->master, process_id);
 }
 
@@ -406,8 +406,11 @@ static void fail_messages(struct pools *pools, const struct master_pool *pool, c
 void pools_worker_exited(struct pools *pools, const struct id *process_id, int status)
 {
         struct master_pool *pool = pools_of_worker(pools, process_id);
+        const char *dismissed_from = workers_dismissed_from(pools->master->workers, process_id);
         char why[192];
 
+        if (dismissed_from) /* once more: the registry may not have been there when it was dismissed */
+                registry_reap(pools->master->registry, dismissed_from, process_id, NULL, NULL);
         workers_explain(pools->master->workers, process_id, pool ? pool_worker(pool->rules, process_id) : NULL, status, why,
                 sizeof why);
         workers_remove(pools->master->workers, process_id);

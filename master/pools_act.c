@@ -348,12 +348,24 @@ static void log_event(const struct store_event *event)
                         event->detail ? LOG_Q(event->detail) : "-");
 }
 
+void pools_tell(struct master *master, const struct store_event *event)
+{
+        char *text = pools_event_text(event);
+
+        log_event(event);
+        store_event_add(master->store, event);
+        if (text) {
+                registry_publish_event(master->registry, event->pool_name, text);
+                streams_event(master->streams, event->event, &event->agent_id, text);
+        }
+        free(text);
+}
+
 static void tell_event(struct master *master, struct master_pool *pool, const struct pool_action *action)
 {
         const struct pool_worker *worker = action->worker ? action->worker : action->agent ? action->agent->worker : NULL;
         struct store_event event = { .at = clock_wall_ms(), .pool_name = pool->config->pool_name,
                 .event = action->event, .detail = action->detail[0] ? action->detail : NULL };
-        char *text;
 
         if (action->agent) {
                 event.agent_id = action->agent->agent_id;
@@ -361,15 +373,8 @@ static void tell_event(struct master *master, struct master_pool *pool, const st
         }
         if (worker)
                 event.process_id = worker->process_id;
-        log_event(&event);
         pool_metrics_event(&pool->metrics, action->event);
-        store_event_add(master->store, &event);
-        text = pools_event_text(&event);
-        if (text) {
-                registry_publish_event(master->registry, pool->config->pool_name, text);
-                streams_event(master->streams, event.event, &event.agent_id, text);
-        }
-        free(text);
+        pools_tell(master, &event);
         if (action->agent)
                 messages_agent_changed(master->messages, action->agent);
 }

@@ -3,7 +3,7 @@
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/log.h"
-#include "master/pools.h"
+#include "master/strays.h"
 #include "registry/agent_exit.h"
 #include "sql/store.h"
 
@@ -67,8 +67,10 @@ static void restore_row(struct restore *restore, const struct store_agent *row)
         struct agent *agent = pool ? restore_agent(row) : NULL;
 
         if (!agent) {
+                bool kept = !pool && strays_add(restore->master->strays, row) == 0;
+
                 log_warn("restore.skipped", "agent=%s pool=%s detail=%s", ID_TEXT(&row->agent_id), row->pool_name,
-                        pool ? "\"cannot be read\"" : "\"no such pool is configured\"");
+                        kept ? "\"no such pool is configured\"" : "\"cannot be read\"");
                 restore->skipped++;
                 return;
         }

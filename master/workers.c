@@ -30,6 +30,7 @@ struct workers_entry {
         size_t hosted_count;
         char *failure;              /* why it cannot serve; NULL: it did not say so */
         unsigned unanswered;        /* PINGs since its last PONG */
+        char dismissed_from[65];    /* the pool that is not configured any more; "": its pool is */
         UT_hash_handle hh;
 };
 
@@ -327,13 +328,23 @@ int workers_add(struct workers *workers, const struct id *process_id, const stru
         return r;
 }
 
-int workers_dismiss(struct workers *workers, const struct id *process_id, int take_socket)
+int workers_dismiss(struct workers *workers, const struct id *process_id, const char *pool_name, int take_socket)
 {
         struct workers_entry *entry = entry_new(workers, process_id, 0, take_socket);
 
         struct control stop = { .type = CONTROL_STOP, .number = CONTROL_STOP_END, .drain_ms = INT32_MAX }; /* as its pool says */
 
-        return entry ? send_control(entry, &stop) : -ENOMEM;
+        if (!entry)
+                return -ENOMEM;
+        snprintf(entry->dismissed_from, sizeof entry->dismissed_from, "%s", pool_name);
+        return send_control(entry, &stop);
+}
+
+const char *workers_dismissed_from(const struct workers *workers, const struct id *process_id)
+{
+        const struct workers_entry *entry = find(workers, process_id);
+
+        return entry && entry->dismissed_from[0] ? entry->dismissed_from : NULL;
 }
 
 void workers_remove(struct workers *workers, const struct id *process_id)

@@ -10,7 +10,9 @@ struct workers *workers_free(struct workers *workers);
 /* A worker's control socket from the forker: takes it over, sends WELCOME. 0 or -ENOMEM. */
 int workers_add(struct workers *workers, const struct id *process_id, const struct pool_config *config, int take_socket);
 /* The same for a worker whose pool is not configured any more: told to end its agents and itself. */
-int workers_dismiss(struct workers *workers, const struct id *process_id, int take_socket);
+int workers_dismiss(struct workers *workers, const struct id *process_id, const char *pool_name, int take_socket);
+/* Of a worker that was dismissed; NULL: it was not. Valid until workers_remove. */
+const char *workers_dismissed_from(const struct workers *workers, const struct id *process_id);
 /* It has exited. */
 void workers_remove(struct workers *workers, const struct id *process_id);
 bool workers_has(const struct workers *workers, const struct id *process_id);

@@ -95,10 +95,15 @@ class Facts:
 
 # --- the checks: facts -> (findings, numbers) ---
 
+def is_stray(agent):
+    """It runs nowhere, because its pool is not configured."""
+    return agent is not None and "reason" in agent
+
+
 def agent_findings(facts, agent_id, state, places, programs):
     """What is wrong with one agent that should be in this state; places and programs: process ids of workers."""
     listed = facts.agents.get(agent_id)
-    if state not in WANTED:
+    if state not in WANTED or is_stray(listed):
         if places:
             yield f"{agent_id} is {state} and still placed at {', '.join(places)}"
         if programs:
@@ -269,7 +274,7 @@ def check_requests(facts):
         if pool["waiting_spawns"]:
             findings.append(f"{pool['waiting_spawns']} spawns still wait in {pool['pool_name']}")
     for agent in facts.api_agents:
-        if agent["state"] in ("starting", "stopping"):
+        if agent["state"] in ("starting", "stopping") and not is_stray(agent):
             findings.append(f"{agent['agent_id']} is still {agent['state']}")
     return findings, f"{requests} requests of loads, nothing on its way" if not findings else f"{requests} requests of loads"
 

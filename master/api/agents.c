@@ -4,7 +4,7 @@
 #include "master/api/audit.h"
 #include "master/api/idempotency.h"
 #include "master/usages.h"
-#include "master/restore.h"
+#include "master/strays.h"
 #include "sql/store.h"
 
 #include <errno.h>
@@ -23,6 +23,13 @@ static const struct schema_field terminate_fields[] = {
         { .name = "graceful", .type = SCHEMA_BOOL, .offset = offsetof(struct terminate_body, graceful), .fallback = "true" },
         { .name = NULL },
 };
+
+static struct agent *find_agent(const struct master *master, const struct id *agent_id)
+{
+        struct agent *agent = pools_agent(master->pools, agent_id);
+
+        return agent ? agent : strays_agent(master->strays, agent_id);
+}
 
 struct terminate {
         struct waiter waiter; /* first: on_terminated casts */
@@ -86,6 +93,9 @@ static void on_history(void *arg, int error, const struct store_agent *agents, s
 
         if (error == 0 && count > 0 && strcmp(agents->pool_name, terminate->body.pool_name) == 0) {
                 answer_terminated(request, &terminate->body);
+        } else if ((error == 0 || error == -ENOENT) && !pools_find(terminate->master->pools, terminate->body.pool_name)) {
+                idempotency_answered(request, 404, NULL);
+                api_answer_unknown_pool(request, terminate->master, terminate->body.pool_name);
         } else if (error == 0 || error == -ENOENT) {
                 idempotency_answered(request, 404, NULL);
                 http_answer_problem(request, 404, "no agent %s in pool %s", ID_TEXT(&terminate->body.agent_id),
@@ -102,22 +112,22 @@ static void start_terminate(struct http_request *request, void *arg)
 {
         struct terminate *terminate = arg;
         struct master *master = terminate->master;
-        struct master_pool *pool = pools_find(master->pools, terminate->body.pool_name);
-        struct agent *agent = pool ? pool_agent(pool->rules, &terminate->body.agent_id) : NULL;
+        struct agent *agent = find_agent(master, &terminate->body.agent_id);
 
+        if (agent && strcmp(pool_config(agent->pool)->pool_name, terminate->body.pool_name) != 0)
+                agent = NULL;
         terminate->request = request;
         terminate->waiter.done = on_terminated;
         if (!agent) {
                 terminate_unknown(terminate);
                 return;
         }
-        if (pool_terminate(pool->rules, agent, terminate->body.graceful, &terminate->waiter, clock_mono_ms()) < 0) {
+        if (api_terminate(master, agent, terminate->body.graceful, &terminate->waiter) < 0) {
                 idempotency_answered(request, 409, NULL);
                 api_retry_after(request, 1);
                 http_answer_problem(request, 409, "the agent is being terminated already; ask again for the outcome");
                 terminate_free(terminate);
         }
-        pools_wake(master->pools, pool);
 }
 
 void api_agents_terminate(struct http_request *request, void *arg)
@@ -132,11 +142,6 @@ void api_agents_terminate(struct http_request *request, void *arg)
         terminate->master = master;
         if (!api_read_body(request, terminate_fields, &terminate->body)) {
                 free(terminate);
-                return;
-        }
-        if (!pools_find(master->pools, terminate->body.pool_name)) {
-                api_answer_unknown_pool(request, master, terminate->body.pool_name);
-                terminate_free(terminate);
                 return;
         }
         idempotency_run(request, master, "terminate", start_terminate, terminate_free, terminate);
@@ -203,7 +208,8 @@ static cJSON *print_why(const struct master *master, const struct agent *agent)
         cJSON *tree = api_agent_print(master, agent);
         int r = tree ? 0 : -ENOMEM;
 
-        r = r ? r : json_add_string(tree, "placement", placement_reason(agent));
+        r = r ? r : json_add_string(tree, "placement", strays_has(master->strays, agent)
+                        ? strays_detail(agent, (char[200]){ 0 }) : placement_reason(agent));
         r = r ? r : json_add_string(tree, "start_reason", agent->start_reason ? agent->start_reason : "spawn");
         r = r ? r : json_add_item(tree, "backoff", print_backoff(agent));
         if (r == 0)
@@ -229,19 +235,12 @@ static void answer_found(const struct lookup *lookup, const struct agent *agent)
 /* Terminated ones are in the store for as long as history is kept. */
 static void answer_row(const struct lookup *lookup, const struct store_agent *row)
 {
-        const struct master_pool *pool = pools_find(lookup->master->pools, row->pool_name);
-        struct agent *agent = pool ? restore_agent(row) : NULL;
+        struct agent *agent = api_row_agent(lookup->master, row);
 
-        if (!pool) {
-                http_answer_problem(lookup->request, 404, "agent %s is of pool %s, which is not configured any more",
-                        ID_TEXT(&row->agent_id), row->pool_name);
-        } else if (!agent) {
-                api_answer_broken(lookup->request, &row->agent_id);
-        } else {
-                agent->pool = pool->rules;
-                agent->phase = PHASE_NONE;
+        if (agent)
                 answer_found(lookup, agent);
-        }
+        else
+                api_answer_broken(lookup->request, &row->agent_id);
         agent_free(agent);
 }
 
@@ -264,7 +263,7 @@ static void on_row(void *arg, int error, const struct store_agent *agents, size_
 static void answer_lookup(void *arg)
 {
         struct lookup *lookup = arg;
-        const struct agent *agent = pools_agent(lookup->master->pools, &lookup->agent_id);
+        const struct agent *agent = find_agent(lookup->master, &lookup->agent_id);
 
         if (!agent && store_agent_get(lookup->master->store, &lookup->agent_id, on_row, lookup) == 0)
                 return;

@@ -4,6 +4,7 @@
 #include "common/trace.h"
 #include "common/utf8.h"
 #include "master/api/idempotency.h"
+#include "master/strays.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -110,6 +111,18 @@ int api_spawn(struct master *master, struct master_pool *pool, struct agent *tak
         *ret_error = POOL_E_RESOURCES;
         snprintf(detail, 192, "%s", refusal);
         return -EBUSY;
+}
+
+int api_terminate(struct master *master, struct agent *agent, bool graceful, struct waiter *waiter)
+{
+        struct master_pool *pool = pools_of(master->pools, agent);
+        int r;
+
+        if (strays_has(master->strays, agent))
+                return strays_terminate(master->strays, agent, waiter);
+        r = pool_terminate(pool->rules, agent, graceful, waiter, clock_mono_ms());
+        pools_wake(master->pools, pool);
+        return r;
 }
 
 void api_retry_after(struct http_request *request, unsigned seconds)
@@ -259,9 +272,14 @@ struct agent *api_path_agent(struct http_request *request, struct master *master
         if (!api_path_agent_id(request, &id))
                 return NULL;
         agent = pools_agent(master->pools, &id);
-        if (!agent)
+        if (agent)
+                return agent;
+        agent = strays_agent(master->strays, &id);
+        if (agent)
+                http_answer_problem(request, 409, "%s", strays_detail(agent, (char[200]){ 0 }));
+        else
                 http_answer_problem(request, 404, "no agent %s", ID_TEXT(&id));
-        return agent;
+        return NULL;
 }
 
 char *api_unknown_pool(const struct master *master, const char *pool_name, char detail[200])

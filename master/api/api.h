@@ -26,6 +26,8 @@ void api_answer_pool_error(struct http_request *request, enum pool_error error, 
 int api_spawn(struct master *master, struct master_pool *pool, struct agent *take_agent, enum pool_error *ret_error,
         char detail[192]);
 int api_pool_error_status(enum pool_error error);
+/* Ends it, whether its pool is configured or not: waiter->done follows. -EBUSY: somebody else does that already. */
+int api_terminate(struct master *master, struct agent *agent, bool graceful, struct waiter *waiter);
 /* Retry-After on the answers that a client should repeat. */
 void api_retry_after(struct http_request *request, unsigned seconds);
 
@@ -48,7 +50,7 @@ const char *api_trace(const struct http_request *request);
 bool api_client(struct http_request *request, char client[API_CLIENT_SIZE]);
 /* {agent_id} of the path. False: answered already. */
 bool api_path_agent_id(struct http_request *request, struct id *ret_id);
-/* The agent of that id, or NULL when answered 404 already. */
+/* The agent of that id, or NULL when answered 404 already, or 409: its pool is not configured. */
 struct agent *api_path_agent(struct http_request *request, struct master *master);
 /* {name} of the path: the pool, or NULL when answered 404 already. */
 struct master_pool *api_path_pool(struct http_request *request, struct master *master);
@@ -68,6 +70,10 @@ void api_add_last_words(const struct master *master, const struct id *agent_id, 
 void api_answer_with_history(struct http_request *request, struct master *master, const struct id *agent_id, bool asked,
         cJSON *take_tree);
 
+/* An agent that only the store knows, to be printed; its pool need not be configured. NULL when out of memory, or the row makes
+ * no sense. */
+struct store_agent;
+struct agent *api_row_agent(const struct master *master, const struct store_agent *row);
 /* Representations. NULL when out of memory. */
 cJSON *api_agent_summary(const struct agent *agent);                          /* what a spawn answers */
 cJSON *api_agent_print(const struct master *master, const struct agent *agent); /* the whole record */

@@ -5,6 +5,7 @@
 #include "master/api/begun.h"
 #include "master/api/idempotency.h"
 #include "master/api/spawn_body.h"
+#include "master/strays.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -189,6 +190,8 @@ static struct agent *find_agent(struct bulk_slot *slot, const cJSON *item)
         }
         agent = pools_agent(slot->bulk->master->pools, &slot->agent_id);
         if (!agent)
+                agent = strays_agent(slot->bulk->master->strays, &slot->agent_id);
+        if (!agent)
                 set_result(slot, 404, only_id(&slot->agent_id), "no such agent, or it has ended already");
         return agent;
 }
@@ -203,8 +206,7 @@ static void start_terminate(struct bulk_slot *slot, const cJSON *item, size_t in
         slot->waiter.done = on_terminated;
         slot->pool_name = pool_config(agent->pool)->pool_name;
         slot->bulk->left++;
-        pools_wake(slot->bulk->master->pools, pools_of(slot->bulk->master->pools, agent));
-        if (pool_terminate(agent->pool, agent, json_bool(item, "graceful", true), &slot->waiter, clock_mono_ms()) == 0)
+        if (api_terminate(slot->bulk->master, agent, json_bool(item, "graceful", true), &slot->waiter) == 0)
                 return;
         set_result(slot, 409, only_id(&slot->agent_id), "the agent is being terminated already");
         slot->bulk->left--;
@@ -217,6 +219,10 @@ static void start_restart(struct bulk_slot *slot, const cJSON *item, size_t inde
         (void)index;
         if (!agent)
                 return;
+        if (strays_has(slot->bulk->master->strays, agent)) {
+                set_result(slot, 409, only_id(&slot->agent_id), strays_detail(agent, (char[200]){ 0 }));
+                return;
+        }
         if (pool_restart_agent(agent->pool, agent, clock_mono_ms()) < 0) {
                 set_result(slot, 409, only_id(&slot->agent_id), "only a running agent can be restarted");
         } else {

@@ -1,7 +1,7 @@
 /* Lists of agents: those that there are come from memory, those that were ended from the store. */
 #include "common/json.h"
 #include "master/api/api.h"
-#include "master/restore.h"
+#include "master/strays.h"
 #include "master/usages.h"
 #include "sql/store.h"
 
@@ -46,9 +46,16 @@ static bool label_matches(const struct agent *agent, const char *label)
         return item;
 }
 
+static bool is_of(const struct agent *agent, const char *pool_name)
+{
+        return strcmp(pool_config(agent->pool)->pool_name, pool_name) == 0;
+}
+
 static bool filter_matches(const struct filter *filter, const struct agent *agent)
 {
         if (filter->state && agent->state != filter->state)
+                return false;
+        if (filter->pool_name && !is_of(agent, filter->pool_name))
                 return false;
         if (filter->by_project && !id_equal(&filter->project_id, &agent->project_id))
                 return false;
@@ -71,18 +78,28 @@ static bool split_cursor(const char *cursor, char name[65], int64_t *ret_at, str
         return id_parse(id, ret_last) == 0;
 }
 
-/* Where a cursor points: pools before *ret_pool are passed, then agents up to *ret_at (wall ms) or *ret_last. */
-static bool read_cursor(const struct master *master, const char *cursor, size_t *ret_pool, int64_t *ret_at,
+/* Of pool i; after all pools come the agents whose pool is not configured. */
+static struct agent *first_agent(const struct master *master, size_t i)
+{
+        return i < pools_count(master->pools) ? pool_first_agent(pools_at(master->pools, i)->rules) : strays_first(master->strays);
+}
+
+static struct agent *known_agent(const struct master *master, size_t i, const struct id *agent_id)
+{
+        return i < pools_count(master->pools) ? pool_agent(pools_at(master->pools, i)->rules, agent_id)
+                                              : strays_agent(master->strays, agent_id);
+}
+
+/* Where a cursor points: *ret_pool as in first_agent, there after *ret_at (wall ms) or *ret_last. */
+static bool read_cursor(const struct master *master, const char *cursor, char name[65], size_t *ret_pool, int64_t *ret_at,
         struct id *ret_last)
 {
-        char name[65];
-
         if (!split_cursor(cursor, name, ret_at, ret_last))
                 return false;
         for (*ret_pool = 0; *ret_pool < pools_count(master->pools); ++*ret_pool)
                 if (strcmp(pools_at(master->pools, *ret_pool)->config->pool_name, name) == 0)
-                        break;
-        return *ret_pool < pools_count(master->pools);
+                        return true;
+        return strays_are_of(master->strays, name);
 }
 
 /* The first agent to look at; pools before *ret_pool are passed already. False: the cursor is none of ours. */
@@ -91,17 +108,20 @@ static bool list_start(const struct master *master, const struct filter *filter,
 {
         struct agent *agent, *last;
         struct id last_id;
+        char name[65];
         int64_t at;
 
         *ret_pool = 0;
-        *ret_agent = pools_count(master->pools) ? pool_first_agent(pools_at(master->pools, 0)->rules) : NULL;
+        *ret_agent = first_agent(master, 0);
         if (!filter->cursor)
                 return true;
-        if (!read_cursor(master, filter->cursor, ret_pool, &at, &last_id))
+        if (!read_cursor(master, filter->cursor, name, ret_pool, &at, &last_id))
                 return false;
-        last = pool_agent(pools_at(master->pools, *ret_pool)->rules, &last_id);
-        agent = last ? last->hh.next : pool_first_agent(pools_at(master->pools, *ret_pool)->rules);
-        while (!last && agent && agent->created_at < at) /* rather one twice than one left out */
+        last = known_agent(master, *ret_pool, &last_id);
+        agent = last ? last->hh.next : first_agent(master, *ret_pool);
+        while (!last && agent && !is_of(agent, name))
+                agent = agent->hh.next;
+        while (!last && agent && is_of(agent, name) && agent->created_at < at) /* rather one twice than one left out */
                 agent = agent->hh.next;
         *ret_agent = agent;
         return true;
@@ -111,13 +131,14 @@ static bool list_start(const struct master *master, const struct filter *filter,
 static cJSON *page(const struct master *master, const struct filter *filter, size_t pool, struct agent *agent,
         const struct agent **ret_last)
 {
+        size_t count = pools_count(master->pools);
         cJSON *list = cJSON_CreateArray();
         const struct agent *last = NULL;
         int64_t left = filter->limit;
 
-        for (; list && left > 0 && pool < pools_count(master->pools); ) {
-                const struct master_pool *at = pools_at(master->pools, pool);
-                bool wanted = !filter->pool_name || strcmp(filter->pool_name, at->config->pool_name) == 0;
+        while (list && left > 0 && pool <= count) {
+                bool wanted = pool == count || !filter->pool_name ||
+                        strcmp(filter->pool_name, pools_at(master->pools, pool)->config->pool_name) == 0;
 
                 for (; list && wanted && agent && left > 0; agent = agent->hh.next) {
                         if (!filter_matches(filter, agent))
@@ -126,8 +147,8 @@ static cJSON *page(const struct master *master, const struct filter *filter, siz
                         last = agent;
                         left--;
                 }
-                if (left > 0 && ++pool < pools_count(master->pools))
-                        agent = pool_first_agent(pools_at(master->pools, pool)->rules);
+                if (left > 0 && ++pool <= count)
+                        agent = first_agent(master, pool);
         }
         *ret_last = list && left == 0 ? last : NULL;
         return list;
@@ -163,21 +184,19 @@ struct ended {
         struct filter filter; /* its texts are the request's */
 };
 
-/* One as a list shows it; NULL: it is not wanted, or its pool is not configured any more. */
+/* One as a list shows it; NULL: it is not wanted. */
 static cJSON *print_ended(const struct ended *ended, const struct store_agent *row)
 {
-        const struct master_pool *pool = pools_find(ended->master->pools, row->pool_name);
-        struct agent *agent = pool ? restore_agent(row) : NULL;
-        cJSON *tree = NULL;
+        struct agent *agent = api_row_agent(ended->master, row);
+        cJSON *tree = agent && filter_matches(&ended->filter, agent) ? api_agent_print(ended->master, agent) : NULL;
 
-        if (agent) {
-                agent->pool = pool->rules;
-                agent->phase = PHASE_NONE;
-                if (filter_matches(&ended->filter, agent))
-                        tree = api_agent_print(ended->master, agent);
-        }
         agent_free(agent);
         return tree;
+}
+
+static bool is_known_pool(const struct master *master, const char *pool_name)
+{
+        return !pool_name || pools_find(master->pools, pool_name) || strays_are_of(master->strays, pool_name);
 }
 
 static void on_ended(void *arg, int error, const struct store_agent *rows, size_t count)
@@ -197,10 +216,14 @@ static void on_ended(void *arg, int error, const struct store_agent *rows, size_
                         ID_TEXT(&rows[count - 1].agent_id));
                 api_next_link(ended->request, cursor);
         }
-        if (error)
+        if (error) {
                 api_answer_pool_error(ended->request, POOL_E_STORE, "the store is not available; try again");
-        else
+        } else if (count == 0 && !ended->filter.cursor && !is_known_pool(ended->master, ended->filter.pool_name)) {
+                cJSON_Delete(list);
+                api_answer_unknown_pool(ended->request, ended->master, ended->filter.pool_name);
+        } else {
                 api_answer(ended->request, 200, list);
+        }
         free(ended);
 }
 
@@ -243,10 +266,10 @@ void api_agents_list(struct http_request *request, void *arg)
         if (state && agent_state_parse(state, &filter.state) < 0)
                 http_answer_problem(request, 400, "no agent state \"%s\"; one of starting, idle, busy, stopping, stopped, failed, "
                         "terminated", state);
-        else if (filter.pool_name && !pools_find(master->pools, filter.pool_name))
-                api_answer_unknown_pool(request, master, filter.pool_name);
         else if (filter.state == AGENT_TERMINATED)
                 answer_ended(request, master, &filter);
+        else if (!is_known_pool(master, filter.pool_name))
+                api_answer_unknown_pool(request, master, filter.pool_name);
         else
                 answer_list(request, master, &filter);
 }

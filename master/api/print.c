@@ -2,7 +2,10 @@
 #include "common/clock.h"
 #include "master/api/api.h"
 #include "master/degraded.h"
+#include "master/restore.h"
+#include "master/strays.h"
 #include "registry/agent_exit.h"
+#include "sql/store.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -32,6 +35,18 @@ static int add_names(cJSON *tree, const struct agent *agent)
         snprintf(display, sizeof display, "%s (%s)", human, agent->role_type);
         r = json_add_string(tree, "human_name", human);
         return r ? r : json_add_string(tree, "display_name", display);
+}
+
+struct agent *api_row_agent(const struct master *master, const struct store_agent *row)
+{
+        const struct master_pool *pool = pools_find(master->pools, row->pool_name);
+        struct agent *agent = restore_agent(row);
+
+        if (!agent)
+                return NULL;
+        agent->pool = pool ? pool->rules : strays_pool(master->strays, row->pool_name);
+        agent->phase = PHASE_NONE;
+        return agent->pool ? agent : agent_free(agent);
 }
 
 cJSON *api_agent_summary(const struct agent *agent)
@@ -70,6 +85,8 @@ cJSON *api_agent_print(const struct master *master, const struct agent *agent)
         cJSON *tree = api_agent_summary(agent);
         int r = tree ? 0 : -ENOMEM;
 
+        if (strays_has(master->strays, agent))
+                r = r ? r : json_add_string(tree, "reason", strays_detail(agent, (char[200]){ 0 }));
         r = r ? r : json_add_time(tree, "updated_at", agent->updated_at);
         r = r ? r : json_add_integer(tree, "heartbeat_interval", agent->heartbeat_interval);
         r = r ? r : json_add_integer(tree, "max_idle_time", agent->max_idle_time);
