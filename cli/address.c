@@ -36,15 +36,31 @@ static char *part(CURLU *url, CURLUPart what)
         return curl_url_get(url, what, &text, 0) == CURLUE_OK ? text : NULL;
 }
 
+/* In bytes of the network's order. Who connects to the unspecified address comes out here, too. */
+static bool is_loopback_v4(const unsigned char address[4])
+{
+        return address[0] == 127 || memcmp(address, "\0\0\0", 4) == 0;
+}
+
+/* As libcurl writes it: IPv6 in brackets, IPv4 in four numbers. */
 static bool is_loopback(const char *host)
 {
-        size_t len = strlen(host);
+        char name[256];
         struct in_addr v4;
+        struct in6_addr v6;
+        size_t len;
 
-        if (inet_pton(AF_INET, host, &v4) == 1)
-                return ntohl(v4.s_addr) >> 24 == 127;
-        return strcmp(host, "[::1]") == 0 || strcasecmp(host, "localhost") == 0 ||
-               (len > 10 && strcasecmp(host + len - 10, ".localhost") == 0);
+        snprintf(name, sizeof name, "%s", *host == '[' ? host + 1 : host);
+        name[strcspn(name, "]")] = '\0';
+        if (inet_pton(AF_INET, name, &v4) == 1)
+                return is_loopback_v4((const unsigned char *)&v4);
+        if (inet_pton(AF_INET6, name, &v6) == 1)
+                return IN6_IS_ADDR_LOOPBACK(&v6) || IN6_IS_ADDR_UNSPECIFIED(&v6) ||
+                       (IN6_IS_ADDR_V4MAPPED(&v6) && is_loopback_v4(v6.s6_addr + 12));
+        len = strlen(name);
+        if (len > 0 && name[len - 1] == '.')
+                name[--len] = '\0';
+        return strcasecmp(name, "localhost") == 0 || (len > 10 && strcasecmp(name + len - 10, ".localhost") == 0);
 }
 
 /* The path that stands before ours, as behind a proxy: without slashes at its end, and without ours, which people copy too. */

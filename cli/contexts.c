@@ -3,6 +3,7 @@
 #include "cli/commands.h"
 #include "cli/show.h"
 #include "common/json.h"
+#include "common/utf8.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -31,10 +32,11 @@ static cJSON *parse(const char *path, FILE *file)
         char *text = client_need(calloc(1, FILE_SIZE_MAX));
         struct json_error why;
         cJSON *tree = NULL;
-        size_t len;
+        size_t len, mark;
 
         len = fread(text, 1, FILE_SIZE_MAX - 1, file);
-        if (json_parse(text, len, JSON_COMMENTS, &tree, &why) < 0)
+        mark = utf8_mark(text, len);
+        if (json_parse(text + mark, len - mark, JSON_COMMENTS, &tree, &why) < 0)
                 fprintf(stderr, "agentpool: %s:%zu:%zu: %s\n", path, why.line, why.column, why.detail);
         else if (!cJSON_IsObject(tree))
                 fprintf(stderr, "agentpool: %s: no object\n", path);

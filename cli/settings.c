@@ -2,6 +2,7 @@
 
 #include "cli/contexts.h"
 #include "common/json.h"
+#include "common/utf8.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -25,6 +26,7 @@ static const char *read_token(const char *path)
 {
         FILE *file = fopen(path, "re");
         const char *why = NULL;
+        size_t mark;
 
         if (!file)
                 why = strerror(errno);
@@ -33,10 +35,11 @@ static const char *read_token(const char *path)
         if (file)
                 fclose(file);
         token[strcspn(token, "\r\n")] = '\0';
-        if (!why && !*token)
+        mark = utf8_mark(token, strlen(token));
+        if (!why && !token[mark])
                 why = "its first line is empty";
         if (!why)
-                return token;
+                return token + mark;
         fprintf(stderr, "agentpool: no token in %s: %s\n", path, why);
         return NULL;
 }

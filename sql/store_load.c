@@ -59,6 +59,14 @@ static bool is_object(const char *text)
         return object;
 }
 
+/* Also none at all, and the nil one. */
+static bool is_id(const char *text)
+{
+        struct id id;
+
+        return !text || id_parse(text, &id) == 0;
+}
+
 static bool is_number(const struct store_rows *rows, size_t row, size_t column, int64_t max)
 {
         const char *cell = store_cell(rows, row, column);
@@ -92,6 +100,7 @@ static bool read_good_agent(struct store_op *op, size_t i, struct store_agent *a
 
         read_agent(&op->rows, i, agent);
         wrong = id_is_zero(&agent->agent_id)    ? "agent_id"
+                : !is_id(store_cell(&op->rows, i, 3)) ? "project_id"
                 : !agent->pool_name             ? "pool_name"
                 : !agent->role_type             ? "role_type"
                 : !agent->state                 ? "state"

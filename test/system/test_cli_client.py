@@ -123,6 +123,8 @@ def test_shows_nothing_to_a_proxy_that_is_none_of_its_business(daemon):
     assert run("-u", daemon.url, "ls", env=env).returncode == 0
     assert run("-u", f"http://localhost:{port}", "ls", env=env).returncode == 0
     assert run("-u", f"unix:{daemon.run_dir}/none", "ls", env=env).returncode == 3
+    for host in ("127.0.0.1", "127.0.0.2", "0.0.0.0", "[::ffff:127.0.0.1]", "[0::1]", "[::]", "localhost.", "a.localhost."):
+        assert run("-u", f"http://{host}:1", "ls", env={**env, "AGENTPOOL_TOKEN": ""}).returncode == 3
     # Another machine, without TLS: with a token directly; 192.0.2.0/24 is nowhere.
     assert run("-u", "http://agents.invalid", "ls", env=env).returncode == 3
     with pytest.raises(BlockingIOError):
@@ -191,7 +193,7 @@ def test_asks_the_daemon_whose_name_it_is_given(daemon, make_daemon, run_base):
     other, home = make_daemon(), run_base / "home"
     env = {"XDG_CONFIG_HOME": str(home)}
     secret = run_base / "secret"
-    secret.write_text("a secret\n")
+    secret.write_text("\ufeffa secret\r\n")
 
     def ask(*arguments, status=0, **more):
         answer = run(*arguments, env={**env, **more})
@@ -211,6 +213,8 @@ def test_asks_the_daemon_whose_name_it_is_given(daemon, make_daemon, run_base):
     assert json.loads((home / "agentpool" / "config.json").read_text())["contexts"]["two"] == {"url": other.url, "token_file": str(secret)}
     assert asked() is daemon and asked("--context", "two") is other and asked(AGENTPOOL_CONTEXT="two") is other
     ask("context", "use", "two")
+    kept = home / "agentpool" / "config.json"
+    kept.write_text("\ufeff" + kept.read_text())
     assert asked() is other and asked("-u", daemon.url) is daemon and asked(AGENTPOOL_URL=daemon.url) is daemon
     assert re.search(r"^\* +two +\S+ +\S+secret$", ask("context"), flags=re.M)
     assert 'no context "three"' in ask("--context", "three", "ls", status=2)
