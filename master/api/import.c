@@ -68,6 +68,9 @@ static void on_inserted(void *arg, int error)
         struct import_slot *slot = arg;
         struct import *import = slot->import;
 
+        /* The same row again is no error of the store: the list has it twice. */
+        if (error == 0 && pools_agent(import->master->pools, &slot->agent->agent_id))
+                error = -EEXIST;
         if (error < 0) {
                 note_failure(import, slot->index, ID_TEXT(&slot->agent->agent_id), store_problem(error));
                 agent_free(slot->agent);
@@ -116,7 +119,8 @@ static int read_life(const cJSON *record, struct agent *agent)
         int64_t epoch, restarts;
 
         if (!agent_id || !state || !created_at || id_parse(agent_id, &agent->agent_id) < 0 ||
-                agent_state_parse(state, &agent->state) < 0 || clock_parse(created_at, &agent->created_at) < 0)
+                id_is_zero(&agent->agent_id) || agent_state_parse(state, &agent->state) < 0 ||
+                clock_parse(created_at, &agent->created_at) < 0 || agent->created_at < 0)
                 return -EINVAL;
         if (json_integer(record, "epoch", &epoch) < 0 || json_integer(record, "restarts", &restarts) < 0 || epoch < 0 ||
                 epoch > EPOCH_MAX || restarts < 0 || restarts > UINT_MAX)
@@ -154,7 +158,7 @@ static void import_record(struct import *import, cJSON *record, int64_t index)
         struct import_slot *slot = agent && read_life(record, agent) == 0 ? malloc(sizeof *slot) : NULL;
 
         if (!slot) {
-                note_failure(import, index, agent_id, pool ? detail : "no such pool is configured here");
+                note_failure(import, index, agent_id, pool_name && !pool ? "no such pool is configured here" : detail);
                 agent_free(agent);
                 return;
         }

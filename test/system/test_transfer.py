@@ -1,6 +1,7 @@
 """Moving from one store to the other with agentpool export and import."""
 import json
 import subprocess
+import uuid
 
 import pytest
 
@@ -110,6 +111,20 @@ def test_names_what_is_broken_and_loses_nothing(make_pair, broken, words, import
     agentpool(target, "import", input="\n".join(lines) + "\n")
     running(target, 6)
     assert records(target).keys() == {json.loads(line)["agent_id"] for line in lines[1:]}
+
+
+def test_refuses_a_record_that_could_not_be_read_again(make_pair):
+    daemon, = make_pair("sqlite")
+    daemon.spawn("modules")
+    one = {**daemon.agents()[0], "agent_id": str(uuid.uuid4())}
+    wrong = [{**one, "epoch": one["epoch"] + 1}, {**one, "agent_id": str(uuid.UUID(int=0))},
+             {**one, "agent_id": str(uuid.uuid4()), "created_at": "0001-01-01T00:00:00.000Z"}, "text"]
+    answer = daemon.post("/agents/import", {"agents": [one, one, *wrong]}).json()
+    assert answer["imported"] == 1 and sorted(failure["index"] for failure in answer["failed"]) == [1, 2, 3, 4, 5], answer
+    by_index = {failure["index"]: failure["detail"] for failure in answer["failed"]}
+    assert "exists already" in by_index[1] and "exists already" in by_index[2]
+    assert all("not the record" in by_index[index] for index in (3, 4, 5)), by_index
+    running(daemon, 2)
 
 
 def test_refuses_when_the_file_is_no_export(make_pair):
