@@ -1,4 +1,4 @@
-#include "master/messages.h"
+#include "master/messages_internal.h"
 
 #include "common/clock.h"
 #include "common/fault.h"
@@ -12,55 +12,11 @@
 #include "sql/store.h"
 
 #include <errno.h>
-#include <event2/event_struct.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define MESSAGES_MAX 100000
-/* The worker forgets a request this much later than we do, so that it is always we who say that time is over. */
-#define FORGET_MS 1000
-
-struct message {
-        struct id command_id;
-        uint64_t epoch; /* the agent's */
-        struct messages *messages;
-        struct message_target *target;
-        struct event deadline;
-        char *method;
-        char *text;                /* owned: its command, while it waits for its agent's start; NULL: given to it */
-        int64_t answer_by;         /* mono ms */
-        int64_t sent_wall, sent_us; /* wall ms, mono µs */
-        message_cb cb;             /* NULL: a notification, which only waits for the start */
-        void *arg;
-        TAILQ_ENTRY(message) link; /* in its target: held while it has text, else waiting */
-        UT_hash_handle hh;         /* by command_id */
-};
-
-/* An agent that works on messages, or will. */
-struct message_target {
-        struct id agent_id, project_id;
-        char *pool_name;
-        unsigned count;
-        TAILQ_HEAD(, message) held, waiting; /* for its start, for its answers */
-        UT_hash_handle hh; /* by agent_id */
-};
-
-/* An answer that came before the message that it belongs to. */
-struct early {
-        struct reply reply; /* owned: message, detail; the rest is not used */
-        UT_hash_handle hh;  /* by reply.command_id */
-};
-
-struct messages {
-        struct master *master;
-        struct early *early;
-        bool settled; /* whatever comes late comes too late */
-        struct message *by_command;
-        struct message_target *by_agent;
-};
-
-static struct message_target *find_target(const struct messages *messages, const struct id *agent_id)
+struct message_target *messages_target(const struct messages *messages, const struct id *agent_id)
 {
         struct message_target *target;
 
@@ -70,7 +26,7 @@ static struct message_target *find_target(const struct messages *messages, const
 
 static struct message_target *target_of(struct messages *messages, const struct agent *agent)
 {
-        struct message_target *target = find_target(messages, &agent->agent_id);
+        struct message_target *target = messages_target(messages, &agent->agent_id);
 
         if (target)
                 return target;
@@ -99,8 +55,7 @@ static void drop_idle_target(struct messages *messages, struct message_target *t
         free(target);
 }
 
-/* Tells the pool's rules how many messages the agent works on. */
-static void count_changed(struct messages *messages, const struct message_target *target)
+void messages_count_changed(struct messages *messages, const struct message_target *target)
 {
         struct agent *agent = pools_agent(messages->master->pools, &target->agent_id);
 
@@ -141,7 +96,7 @@ static void record(const struct message *message, enum pool_metrics_message resu
                 histogram_add(&pool->metrics.messages, took_us);
 }
 
-static void message_free(struct message *message)
+void message_free(struct message *message)
 {
         struct messages *messages = message->messages;
         struct message_target *target = message->target;
@@ -156,11 +111,11 @@ static void message_free(struct message *message)
         free(message->text);
         free(message->method);
         free(message);
-        count_changed(messages, target);
+        messages_count_changed(messages, target);
         drop_idle_target(messages, target);
 }
 
-static void finish(struct message *message, enum message_result result, const char *answer, const char *detail)
+void message_finish(struct message *message, enum message_result result, const char *answer, const char *detail)
 {
         message_cb cb = message->cb;
         void *arg = message->arg;
@@ -187,23 +142,6 @@ struct messages *messages_new(struct master *master)
         return messages;
 }
 
-static void early_free(struct messages *messages, struct early *early)
-{
-        HASH_DEL(messages->early, early);
-        free(early->reply.message);
-        free(early->reply.detail);
-        free(early);
-}
-
-void messages_settled(struct messages *messages)
-{
-        struct early *early, *next;
-
-        messages->settled = true;
-        HASH_ITER(hh, messages->early, early, next)
-                early_free(messages, early);
-}
-
 struct messages *messages_drop(struct messages *messages)
 {
         struct message *message, *next;
@@ -224,14 +162,13 @@ struct messages *messages_free(struct messages *messages)
         if (!messages)
                 return NULL;
         HASH_ITER(hh, messages->by_command, message, next)
-                finish(message, MESSAGE_FAILED, NULL, "the daemon ends");
+                message_finish(message, MESSAGE_FAILED, NULL, "the daemon ends");
         return messages_drop(messages);
 }
 
 static void on_deadline(evutil_socket_t fd, short what, void *arg);
 
-/* A request's place among those that wait. NULL when out of memory. */
-static struct message *enlist(struct messages *messages, struct agent *agent, const struct command *command,
+struct message *messages_enlist(struct messages *messages, struct agent *agent, const struct command *command,
         int64_t timeout_ms, message_cb cb, void *arg)
 {
         struct timeval tv = { .tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000 };
@@ -253,7 +190,7 @@ static struct message *enlist(struct messages *messages, struct agent *agent, co
         TAILQ_INSERT_TAIL(&target->waiting, message, link);
         target->count++;
         HASH_ADD(hh, messages->by_command, command_id, sizeof message->command_id, message);
-        count_changed(messages, target);
+        messages_count_changed(messages, target);
         return message;
 }
 
@@ -289,14 +226,13 @@ static void on_posted(void *arg, int error)
                 HASH_FIND(hh, posted->messages->by_command, &posted->command_id, sizeof posted->command_id, message);
                 if (!(message && hold_again(message, posted)) && workers_send_command(posted->messages->master->workers,
                                                                          &posted->process_id, posted->command) < 0 && message)
-                        finish(message, MESSAGE_FAILED, NULL, "its worker cannot be reached; try again");
+                        message_finish(message, MESSAGE_FAILED, NULL, "its worker cannot be reached; try again");
         }
         free(posted->command);
         free(posted);
 }
 
-/* 0; as channel_send: neither Redis nor the control socket takes it; -ENOMEM. take_command is consumed even then. */
-static int post(struct messages *messages, const struct agent *agent, const struct id *command_id, char *take_command)
+int messages_post(struct messages *messages, const struct agent *agent, const struct id *command_id, char *take_command)
 {
         struct master *master = messages->master;
         bool apart = pools_of(master->pools, agent)->apart;
@@ -326,7 +262,7 @@ int messages_send(struct messages *messages, struct agent *agent, char *text, ch
         message_cb cb, void *arg, struct message **ret_message)
 {
         struct command command = { .type = COMMAND_MESSAGE, .command_id = id_new(), .agent_id = agent->agent_id,
-                .master_id = messages->master->master_id, .epoch = agent->epoch, .timeout_ms = timeout_ms + FORGET_MS,
+                .master_id = messages->master->master_id, .epoch = agent->epoch, .timeout_ms = timeout_ms + MESSAGES_FORGET_MS,
                 .message = text, .client = client, .pool_name = pool_config(agent->pool)->pool_name };
         struct message *message = NULL;
         char *envelope;
@@ -340,7 +276,7 @@ int messages_send(struct messages *messages, struct agent *agent, char *text, ch
         envelope = command_encode(&command);
         if (!envelope)
                 return -ENOMEM;
-        if ((cb || !runs) && !(message = enlist(messages, agent, &command, timeout_ms, cb, arg))) {
+        if ((cb || !runs) && !(message = messages_enlist(messages, agent, &command, timeout_ms, cb, arg))) {
                 free(envelope);
                 return -ENOMEM;
         }
@@ -351,7 +287,7 @@ int messages_send(struct messages *messages, struct agent *agent, char *text, ch
                 message->text = envelope;
                 return 0;
         }
-        r = post(messages, agent, &command.command_id, envelope);
+        r = messages_post(messages, agent, &command.command_id, envelope);
         if (r < 0 && message)
                 message_free(message);
         if (r == 0 && !message)
@@ -371,7 +307,7 @@ static void tell_agent(const struct message *message, struct agent *agent, const
 
         free(command.reason);
         if (envelope)
-                post(messages, agent, &none, envelope);
+                messages_post(messages, agent, &none, envelope);
 }
 
 /* Its agent may work on it still: its worker will say so with the next heartbeats. */
@@ -383,7 +319,7 @@ static void give_up(struct message *message, enum message_result result, const c
 
         if (agent && agent->worker)
                 tell_agent(message, agent, why);
-        finish(message, result, NULL, why);
+        message_finish(message, result, NULL, why);
         if (agent && pools_agent(pools, &agent_id) == agent)
                 pool_active(agent, true, clock_mono_ms());
 }
@@ -402,96 +338,6 @@ void messages_cancel(struct message *message, const char *why)
         give_up(message, MESSAGE_FAILED, why);
 }
 
-#define NOTE_SIZE (ID_TEXT_SIZE + 4 * 21)
-
-void messages_each(const struct messages *messages, void (*tell)(void *arg, const char *note))
-{
-        char note[NOTE_SIZE];
-
-        for (struct message *message = messages->by_command; message; message = message->hh.next) {
-                if (!message->cb)
-                        continue; /* a notification: its client has its answer */
-                snprintf(note, sizeof note, "%s %llu %lld %lld %lld", ID_TEXT(&message->command_id),
-                        (unsigned long long)(message->text ? 0 : message->epoch), (long long)message->answer_by,
-                        (long long)message->sent_wall, (long long)message->sent_us);
-                tell(message->arg, note);
-        }
-}
-
-/* What a note says; the command's message is borrowed. 0 or -EPROTO. */
-static int read_note(const char *note, struct command *command, struct message *ret_times)
-{
-        char id[ID_TEXT_SIZE];
-        unsigned long long epoch;
-        long long answer_by, sent_wall, sent_us;
-
-        if (sscanf(note, "%36s %llu %lld %lld %lld", id, &epoch, &answer_by, &sent_wall, &sent_us) != 5 ||
-                id_parse(id, &command->command_id) < 0)
-                return -EPROTO;
-        command->epoch = epoch;
-        ret_times->answer_by = answer_by;
-        ret_times->sent_wall = sent_wall;
-        ret_times->sent_us = sent_us;
-        return 0;
-}
-
-/* It waited for the agent's start: it was not sent. 0, or as messages_send. */
-static int begin_again(struct messages *messages, struct agent *agent, const struct command *command, int64_t left, message_cb cb,
-        void *arg, struct message **ret_message)
-{
-        char why[48];
-
-        if (agent_runs(agent) || agent_comes(agent))
-                return messages_send(messages, agent, command->message, command->client, left, cb, arg, ret_message);
-        snprintf(why, sizeof why, "the agent is %s", agent_state_name(agent->state));
-        cb(arg, MESSAGE_REFUSED, NULL, why);
-        return 0;
-}
-
-int messages_resume(struct messages *messages, struct agent *agent, const char *note, char *text, char *client, message_cb cb,
-        void *arg, struct message **ret_message)
-{
-        struct command command = { .message = text, .client = client };
-        struct message times = { .answer_by = 0 }, *message;
-        struct early *early;
-        int64_t left;
-
-        if (read_note(note, &command, &times) < 0)
-                return -EPROTO;
-        left = times.answer_by - clock_mono_ms();
-        left = left > 0 ? left : 0;
-        if (command.epoch == 0)
-                return begin_again(messages, agent, &command, left, cb, arg, ret_message);
-        message = enlist(messages, agent, &command, left, cb, arg);
-        if (!message)
-                return -ENOMEM;
-        message->answer_by = times.answer_by;
-        message->sent_wall = times.sent_wall;
-        message->sent_us = times.sent_us;
-        HASH_FIND(hh, messages->early, &command.command_id, sizeof command.command_id, early);
-        if (early) {
-                messages_reply(messages, &early->reply);
-                early_free(messages, early);
-        } else if (agent->epoch != command.epoch) {
-                finish(message, MESSAGE_FAILED, NULL, MESSAGES_AGENT_ENDED);
-        } else {
-                *ret_message = message;
-        }
-        return 0;
-}
-
-static void keep_early(struct messages *messages, const struct reply *reply)
-{
-        struct early *early = HASH_COUNT(messages->early) < MESSAGES_MAX ? calloc(1, sizeof *early) : NULL;
-
-        if (!early)
-                return;
-        early->reply = (struct reply){ .type = reply->type, .command_id = reply->command_id,
-                .message = reply->message ? strdup(reply->message) : NULL,
-                .detail = reply->detail ? strdup(reply->detail) : NULL };
-        HASH_ADD(hh, messages->early, reply.command_id, sizeof early->reply.command_id, early);
-}
-
 void messages_reply(struct messages *messages, const struct reply *reply)
 {
         struct message *message;
@@ -499,13 +345,13 @@ void messages_reply(struct messages *messages, const struct reply *reply)
         HASH_FIND(hh, messages->by_command, &reply->command_id, sizeof reply->command_id, message);
         if (!message) { /* too early, too late, or a repeat */
                 if (!messages->settled)
-                        keep_early(messages, reply);
+                        messages_keep_early(messages, reply);
                 return;
         }
         if (reply->type == REPLY_ANSWER)
-                finish(message, MESSAGE_ANSWERED, reply->message, NULL);
+                message_finish(message, MESSAGE_ANSWERED, reply->message, NULL);
         else
-                finish(message, MESSAGE_FAILED, NULL, reply->detail ? reply->detail : "no answer");
+                message_finish(message, MESSAGE_FAILED, NULL, reply->detail ? reply->detail : "no answer");
 }
 
 void messages_agent_gone(struct messages *messages, const struct id *agent_id, const char *why)
@@ -513,73 +359,8 @@ void messages_agent_gone(struct messages *messages, const struct id *agent_id, c
         struct message_target *target;
 
         /* Looked up each time: the last finish frees it. */
-        while ((target = find_target(messages, agent_id)) && !TAILQ_EMPTY(&target->waiting))
-                finish(TAILQ_FIRST(&target->waiting), MESSAGE_FAILED, NULL, why);
-}
-
-/* ---- those that wait for their agent's start ---- */
-
-/* Its command once more, as it has to be now. NULL when out of memory. */
-static char *renew(const struct message *message, const struct agent *agent)
-{
-        int64_t left = message->answer_by - clock_mono_ms();
-        struct command command;
-        char *text;
-
-        if (command_decode(message->text, strlen(message->text), &command) < 0)
-                return NULL;
-        command.epoch = agent->epoch;
-        command.timeout_ms = (left > 1 ? left : 1) + FORGET_MS;
-        text = command_encode(&command);
-        command_done(&command);
-        return text;
-}
-
-/* A notification is done with that. */
-static void give(struct message *message, struct agent *agent)
-{
-        struct messages *messages = message->messages;
-        struct message_target *target = message->target;
-        char *text = renew(message, agent);
-        int r;
-
-        TAILQ_REMOVE(&target->held, message, link);
-        TAILQ_INSERT_TAIL(&target->waiting, message, link);
-        free(message->text);
-        message->text = NULL;
-        r = text ? post(messages, agent, &message->command_id, text) : -ENOMEM;
-        if (r < 0)
-                finish(message, MESSAGE_FAILED, NULL, "its worker cannot be reached; try again");
-        else if (!message->cb)
-                message_free(message);
-}
-
-void messages_agent_changed(struct messages *messages, struct agent *agent)
-{
-        struct message_target *target = find_target(messages, &agent->agent_id);
-        char why[48];
-
-        if (!target || TAILQ_EMPTY(&target->held))
-                return;
-        if (!agent_state_wanted(agent->state)) {
-                snprintf(why, sizeof why, "the agent is %s", agent_state_name(agent->state));
-                messages_agent_forgotten(messages, &agent->agent_id, why);
-        }
-        if (!agent_runs(agent) || !agent->worker)
-                return;
-        while ((target = find_target(messages, &agent->agent_id)) && !TAILQ_EMPTY(&target->held))
-                give(TAILQ_FIRST(&target->held), agent);
-        target = find_target(messages, &agent->agent_id);
-        if (target)
-                count_changed(messages, target);
-}
-
-void messages_agent_forgotten(struct messages *messages, const struct id *agent_id, const char *why)
-{
-        struct message_target *target;
-
-        while ((target = find_target(messages, agent_id)) && !TAILQ_EMPTY(&target->held))
-                finish(TAILQ_FIRST(&target->held), MESSAGE_REFUSED, NULL, why);
+        while ((target = messages_target(messages, agent_id)) && !TAILQ_EMPTY(&target->waiting))
+                message_finish(TAILQ_FIRST(&target->waiting), MESSAGE_FAILED, NULL, why);
 }
 
 void messages_close(struct messages *messages)
@@ -588,7 +369,7 @@ void messages_close(struct messages *messages)
 
         HASH_ITER(hh, messages->by_command, message, next)
                 if (message->text)
-                        finish(message, MESSAGE_FAILED, NULL, "the daemon ends");
+                        message_finish(message, MESSAGE_FAILED, NULL, "the daemon ends");
 }
 
 unsigned messages_waiting(const struct messages *messages)
