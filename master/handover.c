@@ -12,10 +12,10 @@
 #define PIECE 65536
 #define LENGTH_MAX (UINT64_C(1) << 31) /* of one connection: its body is bounded by server.max_body_bytes */
 
-enum kind { CONNECTION = 1, BYTES, LISTED, OPEN };
+enum kind { CONNECTION = 1, BYTES, LISTED, OPEN, NOTIFICATION };
 struct packet {
         uint32_t version, kind;
-        uint64_t len; /* CONNECTION: of all its pieces */
+        uint64_t len; /* CONNECTION, NOTIFICATION: of all its pieces */
         char bytes[]; /* BYTES */
 };
 #define VERSION 1
@@ -25,7 +25,7 @@ struct packet {
 struct parcel {
         uint32_t kind;
         int fd;
-        bool begun; /* its CONNECTION was sent */
+        bool begun; /* its first packet was sent */
         size_t len, sent;
         STAILQ_ENTRY(parcel) link;
         char data[];
@@ -180,6 +180,11 @@ void handover_give(struct handover_source *source, const char *data, size_t len,
         enqueue(source, CONNECTION, data, len, take_fd);
 }
 
+void handover_notify(struct handover_source *source, const char *data, size_t len)
+{
+        enqueue(source, NOTIFICATION, data, len, -1);
+}
+
 void handover_listed(struct handover_source *source)
 {
         source->listed = true;
@@ -199,7 +204,7 @@ struct handover_sink {
         struct handover_sink_events events;
         void *arg;
         bool listed;
-        int fd;              /* of the connection that comes; -1: none does */
+        int fd;              /* of the connection that comes; -1: none does, or a notification */
         char *data;
         size_t len, arrived;
         char packet[sizeof(struct packet) + PIECE];
@@ -222,7 +227,10 @@ static void deliver_if_whole(struct handover_sink *sink)
                 return;
         sink->data = NULL;
         sink->fd = -1;
-        sink->events.on_connection(sink->arg, data, sink->len, fd);
+        if (fd >= 0)
+                sink->events.on_connection(sink->arg, data, sink->len, fd);
+        else
+                sink->events.on_notification(sink->arg, data, sink->len);
         free(data);
 }
 
@@ -237,14 +245,17 @@ static void listed(struct handover_sink *sink)
 /* take_fd: what came with it. */
 static void take_packet(struct handover_sink *sink, const struct packet *head, const char *bytes, size_t len, int take_fd)
 {
+        bool lacks_fd = head->kind == CONNECTION && take_fd < 0;
+
         switch (head->kind) {
         case CONNECTION:
+        case NOTIFICATION:
                 forget(sink);
                 sink->fd = take_fd;
                 sink->len = head->len;
-                sink->data = take_fd >= 0 && head->len > 0 && head->len <= LENGTH_MAX ? malloc(head->len) : NULL;
+                sink->data = !lacks_fd && head->len > 0 && head->len <= LENGTH_MAX ? malloc(head->len) : NULL;
                 if (!sink->data) {
-                        log_error("handover.lost", "error=%s", strerrorname_np(take_fd < 0 ? EMFILE : ENOMEM));
+                        log_error("handover.lost", "error=%s", strerrorname_np(lacks_fd ? EMFILE : ENOMEM));
                         forget(sink);
                 }
                 return;

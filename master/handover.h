@@ -1,6 +1,6 @@
-/* What a master that retires gives to the next one: its clients' connections as master/http packs them, over a packet
- * socket of which whoever is master has the other end. A connection is one packet with its socket, then its bytes in
- * pieces; what an earlier reader left in the middle is passed over. */
+/* What a master that retires gives to the next one: its clients' connections as master/http packs them, and notifications
+ * that wait for their agent, over a packet socket of which whoever is master has the other end. Each is one packet, with the
+ * connection's socket, then its bytes in pieces; what an earlier reader left in the middle is passed over. */
 #ifndef MASTER_HANDOVER_H
 #define MASTER_HANDOVER_H
 #include <event2/event.h>
@@ -19,6 +19,7 @@ struct handover_source *handover_source_new(struct event_base *base, int take_so
         void *arg);
 struct handover_source *handover_source_free(struct handover_source *source); /* NULL is fine; what waits is closed */
 void handover_give(struct handover_source *source, const char *data, size_t len, int take_fd);
+void handover_notify(struct handover_source *source, const char *data, size_t len); /* a notification */
 /* All that was begun was given. */
 void handover_listed(struct handover_source *source);
 bool handover_waits(const struct handover_source *source);
@@ -27,6 +28,7 @@ bool handover_waits(const struct handover_source *source);
 struct handover_sink;
 struct handover_sink_events {
         void (*on_connection)(void *arg, const char *data, size_t len, int take_fd);
+        void (*on_notification)(void *arg, const char *data, size_t len);
         void (*on_listed)(void *arg); /* once: all that was begun has come, or the other end is gone */
 };
 /* The same. It says that clients are let in here. */

@@ -62,6 +62,13 @@ static void on_give(void *arg, const char *data, size_t len, int take_fd)
         handover_give(life->source, data, len, take_fd);
 }
 
+static void on_notification_held(void *arg, const char *data, size_t len)
+{
+        struct life *life = arg;
+
+        handover_notify(life->source, data, len);
+}
+
 /* Nobody watches a retired master any more but the kernel: one that hangs is killed. */
 static void on_watchdog(evutil_socket_t fd, short what, void *arg)
 {
@@ -120,6 +127,7 @@ static void let_go(struct life *life)
         life->next[0] = -1;
         free_sinks(life);
         messages_each(master->messages, leave_note);
+        messages_each_notification(master->messages, on_notification_held, life);
         http_server_give_away(master->http, on_give, on_http_idle, life);
         handover_listed(life->source);
         master->messages = messages_drop(master->messages);
@@ -242,6 +250,15 @@ static void on_connection(void *arg, const char *data, size_t len, int take_fd)
                 log_error("handover.lost", "error=%s", strerrorname_np(-r));
 }
 
+static void on_notification(void *arg, const char *data, size_t len)
+{
+        const struct life *life = arg;
+        int r = messages_take_notification(life->master.messages, data, len);
+
+        if (r < 0)
+                log_error("handover.lost", "error=%s", strerrorname_np(-r));
+}
+
 void life_settle(struct life *life)
 {
         if (life->synced && life->unlisted == 0)
@@ -258,7 +275,8 @@ static void on_listed(void *arg)
 
 void life_take_sink(struct life *life, int take_socket)
 {
-        static const struct handover_sink_events events = { .on_connection = on_connection, .on_listed = on_listed };
+        static const struct handover_sink_events events = { .on_connection = on_connection,
+                .on_notification = on_notification, .on_listed = on_listed };
         struct handover_sink *sink = life->sink_count < FORKER_RETIRED_MAX
                         ? handover_sink_new(life->master.base, take_socket, &events, life) : NULL;
 

@@ -3,7 +3,6 @@
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/jsonrpc.h"
-#include "common/log.h"
 #include "master/degraded.h"
 #include "master/mirror.h"
 #include "master/pools.h"

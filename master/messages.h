@@ -35,12 +35,16 @@ void messages_agent_forgotten(struct messages *messages, const struct id *agent_
 void messages_close(struct messages *messages);
 /* For those that another master goes on with: a note of each, for messages_resume there. */
 void messages_each(const struct messages *messages, void (*tell)(void *arg, const char *note));
+/* The notifications that wait for their agent's start, for messages_take_notification there. */
+void messages_each_notification(const struct messages *messages, void (*tell)(void *arg, const char *data, size_t len), void *arg);
 /* Frees all; nobody hears of it. NULL is fine; returns NULL. */
 struct messages *messages_drop(struct messages *messages);
 /* A message that an earlier master sent: as messages_send, but that it is not sent again, unless it still waited for its
  * agent's start. Should cb be called at once, *ret_message is left alone. -EPROTO: that is no note. */
 int messages_resume(struct messages *messages, struct agent *agent, const char *note, char *text, char *client, message_cb cb,
         void *arg, struct message **ret_message);
+/* A notification that an earlier master held. What cannot be delivered any more is logged. 0; -EPROTO: that is none. */
+int messages_take_notification(struct messages *messages, const char *data, size_t len);
 #define MESSAGES_AGENT_ENDED "the agent ended while it worked on it"
 /* Until then answers that nobody waits for are kept: messages_resume may come later. */
 void messages_settled(struct messages *messages);

@@ -115,3 +115,50 @@ int messages_resume(struct messages *messages, struct agent *agent, const char *
         }
         return 0;
 }
+
+/* Its client has its answer, and does not ask again: the whole of it goes on. */
+void messages_each_notification(const struct messages *messages, void (*tell)(void *arg, const char *data, size_t len), void *arg)
+{
+        char *data;
+        int n;
+
+        for (struct message *message = messages->by_command; message; message = message->hh.next) {
+                if (message->cb)
+                        continue;
+                n = asprintf(&data, "%lld %s", (long long)message->answer_by, message->text);
+                if (n < 0) {
+                        log_error("handover.lost", "agent=%s detail=\"a notification; out of memory\"",
+                                ID_TEXT(&message->target->agent_id));
+                        continue;
+                }
+                tell(arg, data, (size_t)n);
+                free(data);
+        }
+}
+
+static void notify(struct messages *messages, const struct command *command, int64_t answer_by)
+{
+        struct agent *agent = pools_agent(messages->master->pools, &command->agent_id);
+        int64_t left = answer_by - clock_mono_ms();
+        struct message *ignored;
+        int r = -ENOENT;
+
+        if (agent && left > 0)
+                r = messages_send(messages, agent, command->message, command->client, left, NULL, NULL, &ignored);
+        if (r < 0)
+                log_warn("message.not_delivered", "agent=%s detail=\"a notification that waited for its start\" error=%s",
+                        ID_TEXT(&command->agent_id), left > 0 ? strerrorname_np(-r) : "ETIMEDOUT");
+}
+
+int messages_take_notification(struct messages *messages, const char *data, size_t len)
+{
+        const char *text = memchr(data, ' ', len);
+        struct command command;
+
+        if (!text || command_decode(text + 1, len - (size_t)(text + 1 - data), &command) < 0)
+                return -EPROTO;
+        if (command.type == COMMAND_MESSAGE)
+                notify(messages, &command, strtoll(data, NULL, 10));
+        command_done(&command);
+        return 0;
+}

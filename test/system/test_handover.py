@@ -73,6 +73,7 @@ def gate_pool(run_base, wait_ready):
     script.write_text(f'''#!/bin/sh
 while read -r line; do
   while [ ! -e {run_base}/open ]; do sleep 0.05; done
+  case $line in *'"told"'*) echo told >> {run_base}/told; continue ;; esac
   id=${{line#*\\"id\\":}}; id=${{id%%[,\\}}]*}}
   printf '{{"jsonrpc":"2.0","id":%s,"result":{{"pid":%d}}}}\\n' "$id" $$
 done
@@ -149,11 +150,17 @@ def test_sends_what_waited_for_an_agents_start(start_copy, run_base, number):  #
     wait_for(lambda: len(gated_programs(daemon) - before) == 1, "the agent's next start")
     with concurrent.futures.ThreadPoolExecutor() as executor:
         message = executor.submit(post, daemon, f"/{agent}/messages?timeout_ms=600000", WAITS)
-        wait_for(lambda: daemon.agent(agent)["messages_in_flight"] == 1, "the message to wait")
-        next_master(daemon, number)
-        assert not message.done()
+        told = {"jsonrpc": "2.0", "method": "told", "params": {"text": "x" * 200000}}  # of several packets
+        assert post(daemon, f"/{agent}/messages?timeout_ms=600000", told)[0] == 202
+        wait_for(lambda: daemon.agent(agent)["messages_in_flight"] == 2, "the messages to wait")
+        for _ in range(2):
+            next_master(daemon, number)
+        wait_for(lambda: daemon.agent(agent)["messages_in_flight"] == 2, "the messages to be handed over")
+        assert not message.done() and not (run_base / "told").exists()
         gate.touch()
         assert message.result() == (200, {"jsonrpc": "2.0", "id": 7, "result": {"pid": list(gated_programs(daemon))[0]}})
+        wait_for(lambda: (run_base / "told").exists(), "the notification to be delivered")
+        assert (run_base / "told").read_text() == "told\n", "once"
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR2])
@@ -173,6 +180,56 @@ def test_goes_on_with_spawns_in_bulk(start_copy, run_base, number):  # noqa: F81
     spawned = [results[i]["agent"]["agent_id"] for i in (0, 1, 3)]
     assert {agent["agent_id"] for agent in daemon.agents()} == set(spawned)
     assert {daemon.message(agent, "who").json()["result"]["pid"] for agent in (spawned[0], spawned[2])} == pids
+
+
+def hold_open(daemon, executor, agent, count=3):
+    """Messages to an agent of a gate pool, which wait for `open`."""
+    messages = [executor.submit(post, daemon, f"/{agent}/messages?timeout_ms=600000", {**WAITS, "id": i}) for i in range(count)]
+    wait_for(lambda: daemon.agent(agent)["messages_in_flight"] == count, "the messages to be open")
+    return messages
+
+
+def check_answers(run_base, messages, pid):
+    assert not any(message.done() for message in messages)
+    (run_base / "open").touch()
+    for i, message in enumerate(messages):
+        assert message.result() == (200, {"jsonrpc": "2.0", "id": i, "result": {"pid": pid}})
+
+
+def test_answers_what_was_open_when_it_goes_back_to_the_program_before(start_copy, run_base):  # noqa: F811
+    daemon, _ = start_copy(pools={"held": gate_pool(run_base, False), "modules": module_pool()})
+    agent = daemon.spawn("held")["agent_id"]
+    pid = list(gated_programs(daemon))[0]
+    next_master(daemon, signal.SIGUSR2)
+    with concurrent.futures.ThreadPoolExecutor() as executor, probing(daemon):
+        messages = hold_open(daemon, executor, agent)
+        master, upgrades = daemon.master_pid(), daemon.log().count("upgrade.done")
+        assert daemon.post("/agents/pools/held/rollback").status_code == 202
+        wait_for(lambda: daemon.log().count("upgrade.done") > upgrades, "the program before")
+        wait_for(lambda: daemon.find_master() not in (None, master) and daemon.is_ready(), "it to serve")
+        daemon.spawn("modules")
+        check_answers(run_base, messages, pid)
+    assert daemon.post("/agents/pools/held/rollback").status_code == 409, "it is the one before"
+
+
+def test_answers_what_was_open_when_the_file_is_broken_at_an_upgrade(start_copy, run_base):  # noqa: F811
+    daemon, _ = start_copy(pools={"held": gate_pool(run_base, False), "modules": module_pool()})
+    agent = daemon.spawn("held")["agent_id"]
+    pid = list(gated_programs(daemon))[0]
+    daemon.config["pools"]["added"] = module_pool()
+    daemon.write_config()
+    next_master(daemon)
+    with concurrent.futures.ThreadPoolExecutor() as executor, probing(daemon):
+        messages = hold_open(daemon, executor, agent)
+        daemon.config_path.write_text("{")
+        master = daemon.master_pid()
+        daemon.process.send_signal(signal.SIGUSR2)
+        wait_for(lambda: "upgrade.refused" in daemon.log(), "the refusal")
+        assert daemon.master_pid() == master and daemon.spawn("added")
+        daemon.write_config()
+        next_master(daemon, signal.SIGUSR2)
+        daemon.spawn("added")
+        check_answers(run_base, messages, pid)
 
 
 def test_does_no_request_twice_that_only_one_master_can_answer(make_daemon, run_base):
