@@ -250,15 +250,28 @@ static void on_alive(evutil_socket_t fd, short what, void *arg)
         life_tell_forker(arg, FORKER_ALIVE);
 }
 
+static void on_pruned(void *arg, int error, const struct store_count *counts, size_t count)
+{
+        const struct master *master = arg;
+
+        (void)error;
+        for (size_t i = 0; i < count; i++) {
+                struct master_pool *pool = pools_find(master->pools, counts[i].pool_name);
+
+                if (pool)
+                        pool->ended -= counts[i].count;
+        }
+}
+
 static void on_prune(evutil_socket_t fd, short what, void *arg)
 {
-        const struct life *life = arg;
+        struct life *life = arg;
         const struct config *config = life->master.config;
         int64_t keep_ms = config->database.history_days * 86400000;
 
         (void)fd;
         (void)what;
-        store_prune(life->master.store, clock_wall_ms(), keep_ms, NULL, NULL);
+        store_prune(life->master.store, clock_wall_ms(), keep_ms, on_pruned, &life->master);
         if (config_keeps_agent_files(&config->log))
                 capture_prune(config->log.agents_dir, clock_wall_ms() - keep_ms);
 }

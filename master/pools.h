@@ -27,6 +27,7 @@ struct master_pool {
         bool apart;         /* its workers run as another user: without Redis, which master/mirror.h writes for them */
         bool rolling_out;   /* a rollout runs; looked at by rollback_if_halted */
         bool placing;       /* what earlier lives left in the registry is gone: agents may be placed */
+        int64_t ended;      /* terminated agents that only the store knows any more */
         struct pool_metrics metrics;
         struct totals totals;
         uint64_t executions, executions_ok;  /* messages answered since the last snapshot */

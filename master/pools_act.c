@@ -433,6 +433,7 @@ static void act(struct master *master, struct master_pool *pool, struct batch *b
                 tell_event(master, pool, action);
                 break;
         case POOL_FORGET_AGENT:
+                pool->ended += action->agent->row && action->agent->state == AGENT_TERMINATED;
                 messages_agent_forgotten(master->messages, &action->agent->agent_id, "the agent is gone");
                 break;
         case POOL_FORGET_WORKER:

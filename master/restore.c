@@ -107,12 +107,17 @@ static void try_again(struct restore *restore)
         restore->on_away(restore->arg);
 }
 
+static bool is_away(int error)
+{
+        return error == -EAGAIN || error == -ENOSPC || error == -EROFS;
+}
+
 /* A row for a pool means: it was told to drain. */
 static void on_pools(void *arg, int error, const struct store_pool *rows, size_t count)
 {
         struct restore *restore = arg;
 
-        if (error == -EAGAIN || error == -ENOSPC || error == -EROFS) {
+        if (is_away(error)) {
                 try_again(restore);
                 return;
         }
@@ -125,6 +130,27 @@ static void on_pools(void *arg, int error, const struct store_pool *rows, size_t
         restore->on_done(restore->arg, error);
 }
 
+/* Of the terminated ones nothing is kept but their number. */
+static void on_ended(void *arg, int error, const struct store_count *counts, size_t count)
+{
+        struct restore *restore = arg;
+
+        if (is_away(error)) {
+                try_again(restore);
+                return;
+        }
+        for (size_t i = 0; i < count; i++) {
+                struct master_pool *pool = pools_find(restore->master->pools, counts[i].pool_name);
+
+                if (pool)
+                        pool->ended = counts[i].count;
+        }
+        if (error == 0)
+                error = store_pools_load(restore->master->store, on_pools, restore);
+        if (error < 0)
+                restore->on_done(restore->arg, error);
+}
+
 static void on_rows(void *arg, int error, const struct store_agent *rows, size_t count)
 {
         struct restore *restore = arg;
@@ -133,7 +159,7 @@ static void on_rows(void *arg, int error, const struct store_agent *rows, size_t
                 restore_row(restore, &rows[i]);
         if (error == 0 && count > 0)
                 return; /* more follow */
-        if (error == -EAGAIN || error == -ENOSPC || error == -EROFS) {
+        if (is_away(error)) {
                 try_again(restore);
                 return;
         }
@@ -141,7 +167,7 @@ static void on_rows(void *arg, int error, const struct store_agent *rows, size_t
                 log_info("restore.loaded", "agents=%llu skipped=%llu", (unsigned long long)restore->restored,
                         (unsigned long long)restore->skipped);
         if (error == 0)
-                error = store_pools_load(restore->master->store, on_pools, restore);
+                error = store_agents_count_ended(restore->master->store, on_ended, restore);
         if (error < 0)
                 restore->on_done(restore->arg, error);
 }

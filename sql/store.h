@@ -112,6 +112,13 @@ struct store_place {
 };
 int store_agents_ended(struct store *store, const char *pool_name, const struct id *project_id,
         const struct store_place *after, unsigned limit, store_agent_cb cb, void *arg);
+/* How many terminated ones each pool has: a scan of the table. One call. */
+struct store_count {
+        const char *pool_name;
+        int64_t count;
+};
+typedef void (*store_count_cb)(void *arg, int error, const struct store_count *counts, size_t count);
+int store_agents_count_ended(struct store *store, store_count_cb cb, void *arg);
 int store_agent_get(struct store *store, const struct id *agent_id, store_agent_cb cb, void *arg);
 
 /* Pools made or changed over the API; settings is a JSON object. */
@@ -183,6 +190,7 @@ int store_events(struct store *store, const struct store_query *query, store_jso
 /* {"metric_type":…,"bucket_ms":…,"points":[{"at","value"}]}, the newest limit buckets, oldest first. metric_type:
  * utilization, executions, success_rate (value null where nothing was executed). */
 int store_timeseries(struct store *store, const struct store_query *query, store_json_cb cb, void *arg);
-/* Deletes expired keys, history older than keep_ms, and terminated agents not changed for keep_ms; in small steps. */
-int store_prune(struct store *store, int64_t now_wall, int64_t keep_ms, store_cb cb, void *arg);
+/* Deletes expired keys, history older than keep_ms, and terminated agents not changed for keep_ms; in small steps. Says how
+ * many agents of which pools it deleted, also when it did not come to its end. */
+int store_prune(struct store *store, int64_t now_wall, int64_t keep_ms, store_count_cb cb, void *arg);
 #endif

@@ -232,6 +232,34 @@ int store_agent_get(struct store *store, const struct id *agent_id, store_agent_
         return store_submit(store, op);
 }
 
+bool store_deliver_counts(struct store_op *op)
+{
+        struct store_count *counts = op->rows.count ? calloc(op->rows.count, sizeof *counts) : NULL;
+        size_t count = counts ? op->rows.count : 0;
+
+        if (op->rows.count && !counts && !op->error)
+                op->error = -ENOMEM;
+        for (size_t i = 0; i < count; i++)
+                counts[i] = (struct store_count){ store_cell(&op->rows, i, 0), store_cell_integer(&op->rows, i, 1) };
+        if (op->cb.counts)
+                op->cb.counts(op->arg, op->error, counts, count);
+        free(counts);
+        return false;
+}
+
+int store_agents_count_ended(struct store *store, store_count_cb cb, void *arg)
+{
+        static const struct store_reader reader = { .run = store_run_query, .deliver = store_deliver_counts };
+        struct store_op *op = store_op_new(NULL, &reader,
+                "SELECT pool_name, COUNT(*) FROM @agents WHERE state = 'terminated' GROUP BY pool_name", "", NULL);
+
+        if (op) {
+                op->cb.counts = cb;
+                op->arg = arg;
+        }
+        return store_submit(store, op);
+}
+
 static bool deliver_pools(struct store_op *op)
 {
         size_t count = op->error ? 0 : op->rows.count;

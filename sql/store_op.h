@@ -35,6 +35,7 @@ struct store_op {
                 store_agent_cb agents;
                 store_pool_cb pools;
                 store_key_cb key;
+                store_count_cb counts;
                 store_json_cb json;
         } cb;
         void *arg;
@@ -58,6 +59,8 @@ void store_op_free(struct store_op *op);
 bool store_op_deliver(struct store_op *op);
 /* Takes op, may be NULL (-ENOMEM). 0 or -EAGAIN: the queue is full or the store closes. */
 int store_submit(struct store *store, struct store_op *take_op);
+/* Delivers rows of a pool's name and a number to cb.counts. */
+bool store_deliver_counts(struct store_op *op);
 /* Logs that a row is left out, and counts it. */
 void store_op_leave_out(struct store_op *op, const char *table, const char *key, const char *column);
 /* A number that grows with every event of the same millisecond. */

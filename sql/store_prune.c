@@ -21,9 +21,23 @@ static const struct prune {
         { "DELETE FROM @idempotency_keys WHERE (scope, key) IN (SELECT scope, key FROM @idempotency_keys "
           "WHERE expires_at <= $1 ORDER BY expires_at LIMIT " ROWS ")", "i", NOW },
         { "DELETE FROM @agents WHERE agent_id IN "
-          "(SELECT agent_id FROM @agents WHERE state = 'terminated' AND updated_at < $1 LIMIT " ROWS ")", "i", CUTOFF },
+          "(SELECT agent_id FROM @agents WHERE state = 'terminated' AND updated_at < $1 LIMIT " ROWS ") RETURNING pool_name, 1", "i", CUTOFF },
 };
 #define PRUNE_COUNT (sizeof prunes / sizeof prunes[0])
+
+/* What is returned of the rows that went, one after the other. */
+static int keep_rows(struct store_op *op, const struct store_rows *rows)
+{
+        int error = 0;
+
+        op->rows.columns = rows->columns;
+        for (size_t i = 0; i < rows->count && !error; i++) {
+                for (size_t column = 0; column < rows->columns && !error; column++)
+                        error = store_rows_add(&op->rows, store_cell(rows, i, column));
+                op->rows.count += !error;
+        }
+        return error;
+}
 
 /* One statement; op->limit counts the tables that are done. */
 static int run_prune(struct store_op *op, struct store_backend *backend)
@@ -36,21 +50,17 @@ static int run_prune(struct store_op *op, struct store_backend *backend)
         if (error)
                 return error;
         table_done = rows.affected < PRUNE_ROWS;
+        error = keep_rows(op, &rows);
         store_rows_done(&rows);
+        if (error)
+                return error;
         op->limit += table_done;
         return op->limit < PRUNE_COUNT;
 }
 
-static bool deliver_prune(struct store_op *op)
+int store_prune(struct store *store, int64_t now_wall, int64_t keep_ms, store_count_cb cb, void *arg)
 {
-        if (op->cb.write)
-                op->cb.write(op->arg, op->error);
-        return false;
-}
-
-int store_prune(struct store *store, int64_t now_wall, int64_t keep_ms, store_cb cb, void *arg)
-{
-        static const struct store_reader reader = { .run = run_prune, .deliver = deliver_prune, .writers = true };
+        static const struct store_reader reader = { .run = run_prune, .deliver = store_deliver_counts, .writers = true };
         static const struct id zero;
         int64_t cutoff = now_wall > keep_ms ? now_wall - keep_ms : 0;
         struct id cutoff_id = store_time_id(cutoff, 0, &zero);
@@ -62,7 +72,7 @@ int store_prune(struct store *store, int64_t now_wall, int64_t keep_ms, store_cb
         struct store_op *op = store_op_new(NULL, &reader, "", "uii", values);
 
         if (op) {
-                op->cb.write = cb;
+                op->cb.counts = cb;
                 op->arg = arg;
         }
         return store_submit(store, op);

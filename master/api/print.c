@@ -102,13 +102,14 @@ cJSON *api_agent_print(const struct master *master, const struct agent *agent)
         return finished(tree, r);
 }
 
-static int add_agents_by_state(cJSON *tree, const struct pool_stats *stats)
+static int add_agents_by_state(cJSON *tree, const struct pool_stats *stats, int64_t ended)
 {
         cJSON *states = cJSON_CreateObject();
         int r = states ? 0 : -ENOMEM;
 
         for (unsigned i = 1; r == 0 && i < AGENT_STATE_COUNT; i++)
-                r = json_add_integer(states, agent_state_name((enum agent_state)i), stats->by_state[i]);
+                r = json_add_integer(states, agent_state_name((enum agent_state)i),
+                        stats->by_state[i] + (i == AGENT_TERMINATED ? ended : 0));
         if (r == 0)
                 return json_add_item(tree, "agents_by_state", states);
         cJSON_Delete(states);
@@ -192,7 +193,7 @@ cJSON *api_pool_print(const struct master *master, const struct master_pool *poo
         r = r ? r : json_add_integer(tree, "total_workers_spawned", (int64_t)stats.workers_spawned);
         r = r ? r : json_add_integer(tree, "total_workers_terminated", (int64_t)stats.workers_terminated);
         r = r ? r : json_add_integer(tree, "waiting_spawns", stats.waiting);
-        r = r ? r : add_agents_by_state(tree, &stats);
+        r = r ? r : add_agents_by_state(tree, &stats, pool->ended);
         r = r ? r : json_add_item(tree, "manager_uptime_seconds",
                             cJSON_CreateNumber((double)((clock_wall_ms() - pool->created_at) / 1000)));
         r = r ? r : json_add_bool(tree, "draining", stats.held);

@@ -14,8 +14,12 @@ from test_refusals import check_problem
 pytestmark = pytest.mark.sanitize
 
 
+def ended_counts(daemon):
+    return [daemon.pool(pool)["agents_by_state"]["terminated"] for pool in ("a", "b", "c")]
+
+
 def test_lists_ended_agents_when_asked_for_them(make_daemon):
-    daemon = make_daemon(pools={"b": module_pool(), "a": module_pool()})
+    daemon = make_daemon(pools={"b": module_pool(), "a": module_pool(), "c": command_pool("/nowhere/program")})
     agents = [daemon.spawn(pool, labels={"n": str(n)}) for pool in ("a", "b") for n in range(3)]
     for agent in agents[1:]:
         assert daemon.terminate(agent).status_code == 200
@@ -31,9 +35,18 @@ def test_lists_ended_agents_when_asked_for_them(make_daemon):
     assert listed(project_id="6f1c8a52-3a55-4f0b-9d3e-0c7c0c5f9e12") == []
     check_problem(daemon.get("/agents?state=terminated&cursor=x"), 400, "cursor")
     assert [agent["agent_id"] for agent in daemon.agents()] == [agents[0]["agent_id"]]
+    assert ended_counts(daemon) == [2, 3, 0]
     daemon.stop()
     daemon.start()
-    assert set(listed()) == ended
+    assert set(listed()) == ended and ended_counts(daemon) == [2, 3, 0]
+    assert daemon.terminate(agents[0]).status_code == 200
+    assert daemon.terminate(agents[0]).status_code == 200
+    assert daemon.post("/agents/spawn", daemon.spawn_body("c")).status_code == 422
+    assert ended_counts(daemon) == [3, 3, 0]
+    master = daemon.master_pid()
+    os.kill(master, signal.SIGKILL)
+    wait_for(lambda: daemon.find_master() not in (None, master) and daemon.is_ready(), "a new master")
+    assert ended_counts(daemon) == [3, 3, 0] and len(listed()) == 6
 
 
 def test_an_idle_end_is_a_line_of_the_log(make_daemon, odd_pool):

@@ -399,6 +399,20 @@ static inline void on_outcome(void *arg, int error)
                 finished.error;                                                                              \
         })
 
+static inline unsigned queued(struct store *store)
+{
+        struct store_status status;
+
+        store_status(store, &status);
+        return status.queued;
+}
+
+/* Until all that was submitted is on the disk: a read waits for that for a moment only. */
+static inline void settle(struct store *store)
+{
+        LOOP_UNTIL(queued(store) == 0);
+}
+
 static inline struct store_agent an_agent(void)
 {
         return (struct store_agent){ .agent_id = id_new(), .project_id = id_new(), .pool_name = "developer_pool",

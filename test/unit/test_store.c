@@ -41,6 +41,7 @@ static struct loaded load(struct store *store, const char *pool_name, bool all)
 {
         struct loaded loaded = { .ordered = true };
 
+        settle(store);
         ck_assert_int_eq(store_agents_load(store, pool_name, all, on_agents, &loaded), 0);
         LOOP_UNTIL(loaded.ended);
         ck_assert_int_eq(loaded.error, 0);
@@ -51,6 +52,7 @@ static struct loaded get(struct store *store, const struct id *agent_id)
 {
         struct loaded loaded = { .ordered = true };
 
+        settle(store);
         ck_assert_int_eq(store_agent_get(store, agent_id, on_agents, &loaded), 0);
         LOOP_UNTIL(loaded.calls);
         return loaded;

@@ -25,6 +25,7 @@ static void on_json(void *arg, int error, const char *text)
 typedef int query_function(struct store *, const struct store_query *, store_json_cb, void *);
 static const char *query_json(query_function *function, struct store_query query)
 {
+        settle(store);
         json_came = false;
         ck_assert_int_eq(function(store, &query, on_json, NULL), 0);
         LOOP_UNTIL(json_came);
@@ -217,6 +218,32 @@ START_TEST(test_timeseries_is_told_alike_when_asked)
 }
 END_TEST
 
+static char counted[256]; /* "pool:number " for each */
+static unsigned counts_came;
+static int counts_error;
+static void on_counts(void *arg, int error, const struct store_count *counts, size_t count)
+{
+        size_t len = 0;
+
+        (void)arg;
+        counted[0] = '\0';
+        for (size_t i = 0; i < count && len < sizeof counted; i++)
+                len += (size_t)snprintf(counted + len, sizeof counted - len, "%s:%d ", counts[i].pool_name, (int)counts[i].count);
+        counts_error = error;
+        counts_came++;
+}
+
+#define COUNTS(function, ...)                                                                                \
+        __extension__({                                                                                      \
+                settle(store);                                                                               \
+                counts_came = 0;                                                                             \
+                ck_assert_int_eq(function(store, ##__VA_ARGS__, on_counts, NULL), 0);                        \
+                LOOP_UNTIL(counts_came);                                                                     \
+                ck_assert_uint_eq(counts_came, 1);                                                           \
+                ck_assert_int_eq(counts_error, 0);                                                           \
+                counted;                                                                                     \
+        })
+
 START_TEST(test_prune_takes_only_what_is_old)
 {
         struct store_agent agent = an_agent();
@@ -236,13 +263,16 @@ START_TEST(test_prune_takes_only_what_is_old)
                 agent.updated_at = AT + i;
                 ck_assert_int_eq(store_agent_insert(store, &agent, NULL, NULL), 0);
         }
-        ck_assert_int_eq(FINISH(store_prune, store, AT + 10002, 10000), 0);
+        ck_assert_str_eq(COUNTS(store_agents_count_ended), "developer_pool:2 ");
+        ck_assert_str_eq(COUNTS(store_prune, AT + 10002, 10000), "developer_pool:1 ");
+        ck_assert_str_eq(COUNTS(store_agents_count_ended), "developer_pool:1 ");
         ck_assert_str_eq(ask(&db, "SELECT COUNT(*) FROM agent_events"), "4998");
         ck_assert_str_eq(ask(&db, "SELECT COUNT(*) FROM agent_executions"), "6");
         ck_assert_str_eq(ask(&db, "SELECT COUNT(*) FROM pool_metrics"), "3");
         ck_assert_str_eq(ask(&db, "SELECT COUNT(*) FROM idempotency_keys"), "2");
         ck_assert_str_eq(ask(&db, "SELECT COUNT(*) FROM agents"), "4");
-        ck_assert_int_eq(FINISH(store_prune, store, AT + 100000, 10000), 0);
+        ck_assert_str_eq(COUNTS(store_prune, AT + 100000, 10000), "developer_pool:1 ");
+        ck_assert_str_eq(COUNTS(store_agents_count_ended), "");
         ck_assert_str_eq(ask(&db, "SELECT COUNT(*) FROM agent_events"), "0");
         ck_assert_str_eq(ask(&db, "SELECT COUNT(*) FROM agents"), "3");
         close_store(store);
@@ -255,7 +285,7 @@ START_TEST(test_queries_are_empty_when_nothing_is_kept)
         ck_assert_str_eq(QUERY(store_events, .limit = 1), "{\"events\":[],\"next_cursor\":null}");
         ck_assert_str_eq(QUERY(store_timeseries, .metric_type = "utilization"),
                 "{\"metric_type\":\"utilization\",\"bucket_ms\":60000,\"points\":[]}");
-        ck_assert_int_eq(FINISH(store_prune, store, AT, 1), 0);
+        ck_assert_str_eq(COUNTS(store_prune, AT, 1), "");
         ck_assert_str_eq(QUERY(store_executions, .status = "failed"), "{\"executions\":[],\"next_cursor\":null}");
         free(json);
         close_store(store);
