@@ -19,6 +19,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define STORE_EPOCH_MAX (INT64_C(1) << 52) /* of a row that is read or imported: it leaves room for all that may follow */
+
 struct store;
 
 /* Whose the database is to be: one daemon at a time. Borrowed by the store. */

@@ -44,19 +44,22 @@ static void read_agent(const struct store_rows *rows, size_t i, struct store_age
         };
 }
 
-static bool is_object(const char *text)
+/* Absent, or an object; with_strings: of nothing but strings, as labels and args are. */
+static bool is_object(const char *text, bool with_strings)
 {
         struct json_error why;
+        const cJSON *item;
         cJSON *tree;
-        bool object;
+        bool good;
 
         if (!text)
                 return true;
         if (json_parse(text, strlen(text), JSON_STRICT, &tree, &why) < 0)
                 return false;
-        object = cJSON_IsObject(tree);
+        good = cJSON_IsObject(tree);
+        cJSON_ArrayForEach(item, tree) good = good && (!with_strings || cJSON_IsString(item));
         cJSON_Delete(tree);
-        return object;
+        return good;
 }
 
 /* Also none at all, and the nil one. */
@@ -83,7 +86,7 @@ static const char *wrong_number(const struct store_rows *rows, size_t i)
                 const char *name;
                 int64_t max;
         } numbers[] = {
-                { 1, "created_at", STORE_TIME_MAX }, { 10, "epoch", JSON_INTEGER_MAX }, { 11, "heartbeat_interval", INT32_MAX },
+                { 1, "created_at", STORE_TIME_MAX }, { 10, "epoch", STORE_EPOCH_MAX }, { 11, "heartbeat_interval", INT32_MAX },
                 { 12, "max_idle_time", INT32_MAX }, { 13, "restarts", UINT32_MAX }, { 14, "updated_at", STORE_TIME_MAX },
         };
 
@@ -99,15 +102,15 @@ static bool read_good_agent(struct store_op *op, size_t i, struct store_agent *a
         const char *key = store_cell(&op->rows, i, 2), *wrong;
 
         read_agent(&op->rows, i, agent);
-        wrong = id_is_zero(&agent->agent_id)    ? "agent_id"
+        wrong = id_is_zero(&agent->agent_id)          ? "agent_id"
                 : !is_id(store_cell(&op->rows, i, 3)) ? "project_id"
-                : !agent->pool_name             ? "pool_name"
-                : !agent->role_type             ? "role_type"
-                : !agent->state                 ? "state"
-                : !is_object(agent->labels)     ? "labels"
-                : !is_object(agent->args)       ? "args"
-                : !is_object(agent->last_exit)  ? "last_exit"
-                                                : wrong_number(&op->rows, i);
+                : !agent->pool_name                   ? "pool_name"
+                : !agent->role_type                   ? "role_type"
+                : !agent->state                       ? "state"
+                : !is_object(agent->labels, true)     ? "labels"
+                : !is_object(agent->args, true)       ? "args"
+                : !is_object(agent->last_exit, false) ? "last_exit"
+                                                      : wrong_number(&op->rows, i);
         if (wrong)
                 store_op_leave_out(op, "agents", key, wrong);
         return !wrong;
@@ -305,7 +308,7 @@ static bool deliver_key(struct store_op *op)
                 .scope = store_cell(rows, 0, 0),
                 .key = store_cell(rows, 0, 1),
                 .body_sha256 = store_cell(rows, 0, 2),
-                .answer = is_object(store_cell(rows, 0, 3)) ? store_cell(rows, 0, 3) : NULL,
+                .answer = is_object(store_cell(rows, 0, 3), false) ? store_cell(rows, 0, 3) : NULL,
                 .status = (int)store_cell_integer(rows, 0, 4),
                 .created_at = store_cell_integer(rows, 0, 5),
                 .expires_at = store_cell_integer(rows, 0, 6),

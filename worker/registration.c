@@ -33,12 +33,15 @@ static void tell_refusal(struct worker *worker, const char *why)
 
 void registration_refused(struct worker *worker, int error)
 {
+        const char *reason;
         char *name, why[400];
 
         if (!worker->registry || !is_refusal(error))
                 return;
+        reason = registry_reason(worker->registry); /* none: it cannot read the answer that came */
         name = redis_url_format(&worker->welcome->redis_url, true);
-        snprintf(why, sizeof why, "Redis at %s refuses to serve a worker: %s", name ? name : "", registry_reason(worker->registry));
+        snprintf(why, sizeof why, "Redis at %s refuses to serve a worker: %s", name ? name : "",
+                *reason ? reason : strerror(-error));
         free(name);
         tell_refusal(worker, why);
 }

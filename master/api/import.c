@@ -13,7 +13,6 @@
 #include <string.h>
 
 #define IMPORT_MAX 1000
-#define EPOCH_MAX (JSON_INTEGER_MAX / 2) /* leaves room for all that may follow */
 
 struct import {
         struct http_request *request;
@@ -123,7 +122,7 @@ static int read_life(const cJSON *record, struct agent *agent)
                 clock_parse(created_at, &agent->created_at) < 0 || agent->created_at < 0)
                 return -EINVAL;
         if (json_integer(record, "epoch", &epoch) < 0 || json_integer(record, "restarts", &restarts) < 0 || epoch < 0 ||
-                epoch > EPOCH_MAX || restarts < 0 || restarts > UINT_MAX)
+                epoch > STORE_EPOCH_MAX || restarts < 0 || restarts > UINT_MAX)
                 return -EINVAL;
         agent->epoch = (uint64_t)epoch;
         agent->restarts = (uint32_t)restarts;
