@@ -19,7 +19,6 @@
 
 #define RESTART_BASE_MS 100
 #define RESTART_CAP_MS 10000
-#define FREE_RESTARTS 30        /* deaths in a series of masters that served which cost no back-off */
 #define HURRY_MS 1000           /* a second TERM, or a second INT or QUIT */
 #define EXITING_MS 1000         /* from the end of a master's channel to its end */
 #define REQUESTS_PER_WAKE 64
@@ -66,11 +65,6 @@ static void start_redis(struct forker *f)
         log_debug("redis.forked", "pid=%d", pid);
 }
 
-static void upgrade_now(struct forker *f)
-{
-        forker_upgrade_exec(f->config, &f->table, &f->retired, &f->upgrade, f->master.pid, f->redis.pid);
-}
-
 /* Its agents do not live in it: killing one that hangs costs no more than the requests which it does not answer. */
 static void kill_hung_master(struct forker *f, int64_t now)
 {
@@ -103,7 +97,7 @@ static void start_due(struct forker *f)
         if (now >= f->redis.start_at)
                 start_redis(f);
         if (f->upgrade.by && now >= f->upgrade.by)
-                upgrade_now(f);
+                forker_upgrade_now(f);
         if (now < f->master.start_at)
                 return;
         f->master.start_at = INT64_MAX;
@@ -150,46 +144,6 @@ static void fork_or_refuse(struct forker *f, const struct forker_message *reques
                         .process_id = request->process_id, .number = -r };
 }
 
-/* Each reload leaves a master behind for as long as its clients need it: one too many waits. */
-static bool must_wait(struct forker *f, int number)
-{
-        if (!forker_retired_full(&f->retired))
-                return false;
-        if (!(f->waiting & 1u << number))
-                log_warn("reload.waits", "signal=%d retired=%u detail=\"so many masters still carry their clients' answers: it "
-                        "follows when one of them has ended\"", number, f->retired.count);
-        f->waiting |= 1u << number;
-        return true;
-}
-
-/* The master first: it hands over what it has begun, and needs this process for that. */
-static void upgrade(struct forker *f)
-{
-        if (must_wait(f, SIGUSR2))
-                return;
-        notify_state(&f->notify, NOTIFY_RELOADING, 0);
-        if (f->master.pid && f->ready && f->link.fd >= 0) {
-                f->link.signals |= 1u << SIGUSR2;
-                f->upgrade.by = clock_mono_ms() + f->config->shutdown_timeout_ms + FORKER_MARGIN_MS;
-        } else {
-                upgrade_now(f);
-        }
-}
-
-/* There is no way back from exec: the new program is tried in a child first. */
-static void start_upgrade(struct forker *f, bool back)
-{
-        if (f->upgrade.check_pid)
-                kill(f->upgrade.check_pid, SIGKILL); /* it hangs; the next USR2 begins anew */
-        if (f->upgrade.check_pid || f->upgrade.by || f->ending)
-                return;
-        f->upgrade.back = back;
-        if (f->config->check_argv)
-                forker_upgrade_check(f->config, &f->table, &f->upgrade);
-        else
-                upgrade(f);
-}
-
 static void on_alive(struct forker *f)
 {
         char status[sizeof f->notify.status];
@@ -197,42 +151,6 @@ static void on_alive(struct forker *f)
         snprintf(status, sizeof status, "%s; master %d, %u workers", f->ready ? "serving" : "loading what should run",
                 f->master.pid, f->table.live);
         notify_alive(&f->notify, status);
-}
-
-/* The next one at once, or the next program. */
-static void retire_master(struct forker *f, int take_socket)
-{
-        pid_t pid = f->master.pid;
-
-        if (!forker_retired_add(&f->retired, pid, take_socket)) {
-                fd_close(take_socket);
-                kill(pid, SIGTERM); /* it was told to only when there was room */
-                return;
-        }
-        log_debug("master.retired", "pid=%d retired=%u", pid, f->retired.count);
-        forker_link_close(&f->link);
-        f->free_restarts = forker_child_was_healthy(&f->master) ? FREE_RESTARTS : f->free_restarts;
-        forker_child_again(&f->master, true);
-        if (f->upgrade.by)
-                upgrade_now(f);
-}
-
-static void on_retired_exit(struct forker *f, pid_t pid, int status)
-{
-        uint32_t waiting = f->waiting;
-
-        if (status != 0 && !f->ending)
-                log_error("master.retired_died", "pid=%d status=%d signal=%d", pid, forker_exit_status(status),
-                        forker_exit_signal(status));
-        f->waiting = 0;
-        if (f->ending)
-                return;
-        if (waiting & 1u << SIGHUP) {
-                notify_state(&f->notify, NOTIFY_RELOADING, 0);
-                f->link.signals |= 1u << SIGHUP;
-        }
-        if (waiting & 1u << SIGUSR2)
-                upgrade(f);
 }
 
 static void handle_request(struct forker *f, const struct forker_message *request, int *take_fd)
@@ -268,10 +186,10 @@ static void handle_request(struct forker *f, const struct forker_message *reques
                 break;
         case FORKER_ROLLBACK:
                 if (f->upgrade.previous >= 0)
-                        start_upgrade(f, true);
+                        forker_begin_upgrade(f, true);
                 break;
         case FORKER_RETIRE:
-                retire_master(f, *take_fd);
+                forker_retire_master(f, *take_fd);
                 *take_fd = -1;
                 break;
         default:
@@ -323,9 +241,9 @@ static void on_master_exit(struct forker *f, int status)
                 return;
         }
         if (f->upgrade.by)
-                upgrade_now(f);
+                forker_upgrade_now(f);
         if (at_once)
-                f->free_restarts = FREE_RESTARTS;
+                f->free_restarts = FORKER_FREE_RESTARTS;
         else if (f->ready && f->free_restarts > 0)
                 at_once = f->free_restarts-- > 0;
         pause = forker_child_again(&f->master, at_once);
@@ -355,15 +273,6 @@ static void on_worker_exit(struct forker *f, struct forker_worker *w, int status
                 forker_table_owe(&f->table, w, TELL_EXITED);
 }
 
-static void on_check_exit(struct forker *f, int status)
-{
-        f->upgrade.check_pid = 0;
-        if (status != 0)
-                forker_upgrade_refused(f->config, &f->upgrade, status);
-        else if (!f->ending)
-                upgrade(f);
-}
-
 static bool is_known(const void *arg, pid_t pid)
 {
         const struct forker *f = arg;
@@ -390,9 +299,9 @@ static void reap(struct forker *f)
                 else if (pid == f->redis.pid)
                         on_redis_exit(f, status);
                 else if (pid == f->upgrade.check_pid)
-                        on_check_exit(f, status);
+                        forker_on_check_exit(f, status);
                 else if (forker_retired_gone(&f->retired, pid))
-                        on_retired_exit(f, pid, status);
+                        forker_on_retired_exit(f, pid, status);
         }
         f->childless = pid < 0 && errno == ECHILD;
         if (reaped)
@@ -413,7 +322,7 @@ static void handle_signal(struct forker *f, int number)
                 f->fast = true;
                 break;
         case SIGHUP:
-                if (must_wait(f, number))
+                if (forker_must_wait(f, number))
                         return;
                 notify_state(&f->notify, NOTIFY_RELOADING, 0);
                 break;
@@ -421,7 +330,7 @@ static void handle_signal(struct forker *f, int number)
                 log_reopen();
                 break;
         case SIGUSR2:
-                start_upgrade(f, false);
+                forker_begin_upgrade(f, false);
                 return;
         case SIGCHLD: /* reap follows */
                 return;
@@ -507,7 +416,7 @@ int forker_run(const struct forker_config *config, const struct forker_roles *ro
 {
         struct backoff backoff = { .base_ms = RESTART_BASE_MS, .cap_ms = RESTART_CAP_MS };
         struct forker f = { .config = config, .roles = roles, .pid = getpid(), .link.fd = -1, .upgrade.previous = -1,
-                .master.backoff = backoff, .redis.backoff = backoff, .free_restarts = FREE_RESTARTS,
+                .master.backoff = backoff, .redis.backoff = backoff, .free_restarts = FORKER_FREE_RESTARTS,
                 .redis.start_at = config->redis_argv ? 0 : INT64_MAX, .deadline = INT64_MAX };
         sigset_t unblocked;
         int r;

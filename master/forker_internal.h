@@ -7,6 +7,7 @@
 #include "master/notify.h"
 
 #define FORKER_MARGIN_MS 2000 /* the master's own budget is shutdown_timeout: it is to end first */
+#define FORKER_FREE_RESTARTS 30 /* deaths in a series of masters that served which cost no back-off */
 #define FORKER_FAST_MS 5000   /* INT, QUIT; Redis; what SIGKILL should have ended */
 
 struct forker {
@@ -31,7 +32,17 @@ struct forker {
         int status;
 };
 
-/* What still runs then is killed; an earlier end stays. */
+/* forker_reload.c. Each reload leaves a master behind for as long as its clients need it: one too many waits. */
+bool forker_must_wait(struct forker *f, int number);
+/* There is no way back from exec: the new program is tried in a child first. back: it is the previous one. */
+void forker_begin_upgrade(struct forker *f, bool back);
+void forker_on_check_exit(struct forker *f, int status);
+void forker_upgrade_now(struct forker *f); /* also without a word from the master */
+/* The master said so: the next one at once, or the next program. */
+void forker_retire_master(struct forker *f, int take_socket);
+void forker_on_retired_exit(struct forker *f, pid_t pid, int status);
+
+/* forker_end.c. What still runs then is killed; an earlier end stays. */
 void forker_end_by(struct forker *f, int64_t ms);
 void forker_tell_stopping(struct forker *f);
 /* Takes the next step of the end, when one has begun. True when all is over; also when something is left that not even
