@@ -12,6 +12,7 @@
 #include "master/leftovers.h"
 #include "master/listen.h"
 #include "master/master.h"
+#include "master/program.h"
 #include "master/run_lock.h"
 #include "master/seccomp.h"
 #include "worker/worker.h"
@@ -242,28 +243,6 @@ static void raise_descriptor_limit(struct daemon *d)
         setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/* As execvp would find it, absolute. 0 or -ENOENT. */
-static int find_program(const char *name, char ret_path[PATH_MAX])
-{
-        const char *list = getenv("PATH"), *end;
-        char current[PATH_MAX];
-
-        if (strchr(name, '/')) {
-                if (name[0] == '/')
-                        fill(ret_path, "", name + 1);
-                else if (getcwd(current, sizeof current))
-                        fill(ret_path, current, name);
-                return access(ret_path, X_OK) == 0 ? 0 : -ENOENT;
-        }
-        for (list = list ? list : "/usr/local/bin:/usr/bin:/bin"; *list; list = *end ? end + 1 : end) {
-                end = strchrnul(list, ':');
-                snprintf(ret_path, PATH_MAX, "%.*s/%s", (int)(end - list), list, name);
-                if (ret_path[0] == '/' && access(ret_path, X_OK) == 0)
-                        return 0;
-        }
-        return -ENOENT;
-}
-
 static bool has_embedded_redis(const struct daemon *d)
 {
         return strcmp(d->config->redis.url, "embedded:") == 0;
@@ -272,8 +251,8 @@ static bool has_embedded_redis(const struct daemon *d)
 /* Debian's redis-tools has the server under another name, and no service that would be enabled along with it. */
 static int find_redis(struct daemon *d)
 {
-        if (!has_embedded_redis(d) || find_program("redis-server", d->redis_program) == 0 ||
-                find_program("redis-check-rdb", d->redis_program) == 0)
+        if (!has_embedded_redis(d) || program_find("redis-server", d->redis_program) == 0 ||
+                program_find("redis-check-rdb", d->redis_program) == 0)
                 return 0;
         log_error("redis.missing", "detail=\"redis.url is embedded: and there is no redis-server in PATH; install redis-server or redis-tools, or "
                 "set redis.url to one that runs\"");
@@ -291,7 +270,7 @@ static int prepare_upgrade(struct daemon *d, int argc, char **argv)
         d->check_argv[0] = argv[0];
         d->check_argv[1] = option;
         memcpy(d->check_argv + 2, argv + 1, (size_t)(argc - 1) * sizeof *argv);
-        if (find_program(argv[0], d->program) < 0)
+        if (program_find(argv[0], d->program) < 0)
                 log_warn("upgrade.impossible", "program=%s detail=\"not found: USR2 will not work\"", LOG_Q(argv[0]));
         return 0;
 }
