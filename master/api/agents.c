@@ -304,34 +304,3 @@ void api_agents_why(struct http_request *request, void *arg)
 {
         look_up(request, arg, print_why);
 }
-
-static cJSON *health_item(const struct agent *agent)
-{
-        cJSON *item = cJSON_CreateObject();
-
-        json_add_string(item, "agent_id", ID_TEXT(&agent->agent_id));
-        json_add_string(item, "status", agent_state_name(agent->state));
-        if (agent->worker)
-                json_add_string(item, "process_id", ID_TEXT(&agent->worker->process_id));
-        else
-                json_add_item(item, "process_id", cJSON_CreateNull());
-        json_add_string(item, "role_type", agent->role_type);
-        return item;
-}
-
-void api_agents_health(struct http_request *request, void *arg)
-{
-        const struct master *master = arg;
-        cJSON *tree = cJSON_CreateObject();
-
-        json_watch();
-        for (size_t i = 0; i < pools_count(master->pools); i++) {
-                const struct master_pool *pool = pools_at(master->pools, i);
-                cJSON *list = cJSON_CreateArray();
-
-                for (const struct agent *a = pool_first_agent(pool->rules); list && a; a = a->hh.next)
-                        json_append(&list, health_item(a));
-                json_add_item(tree, pool->config->pool_name, list);
-        }
-        api_answer_whole(request, tree);
-}

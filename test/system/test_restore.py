@@ -65,6 +65,26 @@ def test_answers_livez_while_other_requests_wait_for_the_workers(make_daemon):
     wait_for(is_answered_first, "/livez to be answered first")
 
 
+def test_answers_livez_while_all_agents_are_listed(make_daemon):
+    daemon = make_daemon(pools={"pool": module_pool(max_agents_per_worker=5000), "other": module_pool()})
+    agents = [daemon.spawn("pool", count=1000)["agents"] for _ in range(5)]
+    address = ("127.0.0.1", int(daemon.url.rpartition(":")[2]))
+
+    def is_answered_first():
+        """May come too late on a slow machine."""
+        with socket.create_connection(address, PATIENCE) as first, socket.create_connection(address, PATIENCE) as second:
+            first.sendall(b"GET /api/v1/agents/health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            for _ in range(3):  # with the first of them, what was done in one turn of the loop would be there, too
+                second.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert second.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+            return not select.select([first], [], [], 0)[0]
+    wait_for(is_answered_first, "/livez to be answered first")
+    listed = daemon.get("/agents/health").json()
+    assert {agent["agent_id"] for agent in listed["pool"]} == {agent["agent_id"] for part in agents for agent in part}
+    assert len(listed["pool"]) == 5000 and listed["other"] == []
+    assert {(agent["status"], agent["role_type"]) for agent in listed["pool"]} == {("idle", "developer")}
+
+
 def test_settings_come_back_when_everything_was_killed(make_daemon):
     daemon = make_daemon(pools={"pool": command_pool(BUILD / "example-agent", allowed_args=["model"])})
     agent = daemon.spawn("pool", labels={"team": "red"}, args={"model": "large"}, heartbeat_interval=77, max_idle_time=0)
