@@ -126,6 +126,24 @@ int store_backend_ping(struct store_backend *backend)
         return 0;
 }
 
+int store_query_briefly(struct store_backend *backend, const char *sql, const char *types, const struct store_value *values,
+        struct store_rows *ret_rows)
+{
+        const char *begin = backend->class->begin_briefly;
+        int error = begin ? backend->class->exec(backend, begin) : 0;
+
+        *ret_rows = (struct store_rows){ 0 };
+        backend->brief = true;
+        if (!error)
+                error = backend->class->query(backend, sql, types, values, ret_rows);
+        backend->brief = false;
+        if (!error && begin)
+                error = backend->class->exec(backend, "COMMIT");
+        if (error && begin)
+                backend->class->rollback(backend);
+        return error;
+}
+
 static int none_connect(struct store_backend *backend)
 {
         backend->connected = true;

@@ -61,6 +61,7 @@ struct store_backend {
         bool reads_only;                /* of two connections the one that only reads: SQLite's does not lock the file */
         bool migrating;                 /* waits a minute for an answer; what is not as it expects is not ours: -EPROTO */
         bool leaves;                    /* another process of ours opens it next: what is only tidying up is left to that */
+        bool brief;                     /* in store_query_briefly */
         bool lost;                      /* the last statement's answer never came: it may have been carried out */
         char reason[STORE_REASON_SIZE]; /* of the last failure, with the remedy */
         char prefix[STORE_PREFIX_SIZE]; /* stands for @ in SQL: "" or a quoted schema with its dot */
@@ -68,7 +69,7 @@ struct store_backend {
 };
 
 /* Functions return 0; -EINVAL: the statement's own fault; -ENOSPC: disk full; -EROFS: read-only; -EBUSY: another daemon
- * has it; -EPROTO: the tables there are another application's; -ENOMEM; -EAGAIN: anything else that may pass.
+ * has it; -ETIME: the lock on a row was not had in time (store_query_briefly); -EPROTO: the tables there are another application's; -ENOMEM; -EAGAIN: anything else that may pass.
  * backend->connected tells whether the connection survived. */
 struct store_backend_class {
         const char *name;
@@ -76,6 +77,7 @@ struct store_backend_class {
         int (*find_tables)(struct store_backend *backend, bool *ret_ours);
         /* Opens a transaction that only one process can be in, where names without @ are of our schema, too. */
         int (*begin_migration)(struct store_backend *backend);
+        const char *begin_briefly;   /* of a transaction that waits a moment only for another session's lock; NULL: none ever does */
         bool exclusive;              /* whoever is connected has it alone */
         bool one_statement;          /* write is one statement: needs no transaction of its own */
         int (*connect)(struct store_backend *backend);
@@ -99,6 +101,10 @@ int store_backend_fail(struct store_backend *backend, int error, const char *for
         __attribute__((format(printf, 3, 4)));
 #define STORE_PING_MS 5000 /* a connection that was quiet for so long is asked whether it is there */
 int store_backend_ping(struct store_backend *backend);
+/* A query that changes one row; gives up with -ETIME when that row is locked: perhaps by an earlier session of ours, whose server
+ * process stands still. Always sets *ret_rows. */
+int store_query_briefly(struct store_backend *backend, const char *sql, const char *types, const struct store_value *values,
+        struct store_rows *ret_rows);
 struct store_owner;
 /* The tables, if absent or older, and that they can be written; -EPROTO: newer, changed or another application's, or absent
  * although the owner knows that there are some. Connected. (migrations.c) */

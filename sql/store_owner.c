@@ -101,14 +101,14 @@ static int take(struct store_owner *owner, struct store_backend *backend, const 
                 { .text = daemon->host }, { .integer = daemon->pid }, { .text = daemon->run_dir }, { .text = daemon->url },
                 { .integer = clock_wall_ms() }, { .integer = store_cell_integer(row, 0, RENEWALS) } };
         struct store_rows result;
-        int error = query(backend,
+        int error = store_query_briefly(backend,
                 "UPDATE @store_owner SET life = $1, daemon_id = $2, host = $3, pid = $4, run_dir = $5, url = $6, "
                 "renewed_at = $7, renewals = renewals + 1 WHERE one = 1 AND renewals = $8", "uutittii", values, &result);
         bool taken = !error && result.affected == 1;
 
         store_rows_done(&result);
         if (error)
-                return error;
+                return error == -ETIME ? -EAGAIN : error;
         if (!taken) { /* the next look tells more */
                 owner->seen_at = clock_mono_ms();
                 owner->seen_renewals = store_cell_integer(row, 0, RENEWALS) + 1;
@@ -160,21 +160,39 @@ static int lose(struct store_owner *owner, struct store_backend *backend)
         return error;
 }
 
+/* Somebody has the row locked; whoever took it over from us would have changed it before. */
+static int renew_later(struct store_owner *owner, struct store_backend *backend)
+{
+        struct store_rows row;
+        int error = read_row(backend, &row);
+        bool ours = !error && is(&row, LIFE, ID_TEXT(&owner->life));
+
+        store_rows_done(&row);
+        if (error)
+                return error;
+        if (!ours)
+                return lose(owner, backend);
+        log_warn("store.owner_locked", "detail=\"another session has the row of store_owner locked: end it\"");
+        return 0;
+}
+
 int store_owner_renew(struct store_owner *owner, struct store_backend *backend)
 {
         const struct store_value values[] = { { .text = ID_TEXT(&owner->life) }, { .integer = clock_wall_ms() } };
         struct store_rows result;
-        int error = query(backend, "UPDATE @store_owner SET renewals = renewals + 1, renewed_at = $2 WHERE one = 1 AND life = $1",
-                "ui", values, &result);
+        int error = store_query_briefly(backend,
+                "UPDATE @store_owner SET renewals = renewals + 1, renewed_at = $2 WHERE one = 1 AND life = $1", "ui", values,
+                &result);
         bool renewed = !error && result.affected == 1;
 
         store_rows_done(&result);
-        if (error)
-                return error;
-        if (!renewed)
-                return lose(owner, backend);
-        owner->renewed_at = clock_mono_ms();
-        return 0;
+        if (error == -ETIME)
+                error = renew_later(owner, backend);
+        else if (!error && !renewed)
+                error = lose(owner, backend);
+        if (!error)
+                owner->renewed_at = clock_mono_ms();
+        return error;
 }
 
 int store_owner_claim(struct store_owner *owner, struct store_backend *backend)
@@ -207,7 +225,7 @@ void store_owner_release(struct store_owner *owner, struct store_backend *backen
 
         if (!owner->held || owner->lost || !backend->connected)
                 return;
-        if (query(backend, "UPDATE @store_owner SET life = NULL, renewals = renewals + 1 WHERE one = 1 AND life = $1", "u", &life,
-                    &result) == 0)
-                store_rows_done(&result);
+        store_query_briefly(backend, "UPDATE @store_owner SET life = NULL, renewals = renewals + 1 WHERE one = 1 AND life = $1",
+                "u", &life, &result);
+        store_rows_done(&result);
 }

@@ -110,6 +110,8 @@ static int refused(struct postgres *pg, const PGresult *result)
                 return store_backend_fail(backend, -EINVAL, "%s: %s (%s)", pg->name, text, state);
         if (backend->migrating && (strncmp(state, "42", 2) == 0 || strncmp(state, "3F", 2) == 0))
                 return foreign(pg, text, state);
+        if (backend->brief && strcmp(state, "55P03") == 0)
+                return store_backend_fail(backend, -ETIME, "%s: %s; end the session that has the lock", pg->name, text);
         if (strcmp(state, "53100") == 0)
                 return store_backend_fail(
                         backend, -ENOSPC, "disk full: %s; free space on the server of %s", text, pg->name);
@@ -173,8 +175,10 @@ static int answer(struct postgres *pg, PGresult **ret_result)
         return error;
 }
 
-static int run_script(struct postgres *pg, const char *script)
+static int postgres_exec(struct store_backend *backend, const char *script)
 {
+        struct postgres *pg = postgres_of(backend);
+
         pg->backend.lost = false;
         if (!PQsendQuery(pg->connection, script))
                 return lost(pg, PQerrorMessage(pg->connection));
@@ -190,11 +194,6 @@ static int run(struct postgres *pg, const char *sql, int count, const Oid *types
         return answer(pg, ret_result);
 }
 
-static int postgres_exec(struct store_backend *backend, const char *script)
-{
-        return run_script(postgres_of(backend), script);
-}
-
 static void postgres_rollback(struct store_backend *backend)
 {
         struct postgres *pg = postgres_of(backend);
@@ -203,7 +202,7 @@ static void postgres_rollback(struct store_backend *backend)
         if (!pg->connection || PQtransactionStatus(pg->connection) == PQTRANS_IDLE)
                 return;
         memcpy(reason, backend->reason, sizeof reason);
-        if (run_script(pg, "ROLLBACK") < 0)
+        if (postgres_exec(backend, "ROLLBACK") < 0)
                 postgres_disconnect(backend);
         memcpy(backend->reason, reason, sizeof reason);
 }
@@ -412,7 +411,7 @@ static int postgres_begin_migration(struct store_backend *backend)
         struct store_rows rows;
         char script[2 * STORE_PREFIX_SIZE];
         bool there;
-        int error = run_script(pg, "BEGIN; SELECT pg_advisory_xact_lock(" MIGRATION_LOCK ")");
+        int error = postgres_exec(backend, "BEGIN; SELECT pg_advisory_xact_lock(" MIGRATION_LOCK ")");
 
         if (!error)
                 error = postgres_query(backend, "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1", "t", &schema, &rows);
@@ -422,15 +421,16 @@ static int postgres_begin_migration(struct store_backend *backend)
         store_rows_done(&rows);
         snprintf(script, sizeof script, "CREATE SCHEMA %.*s", quoted_len(backend), backend->prefix);
         if (!there)
-                error = run_script(pg, script);
+                error = postgres_exec(backend, script);
         snprintf(script, sizeof script, "SET LOCAL search_path = %.*s", quoted_len(backend), backend->prefix);
-        return error ? error : run_script(pg, script);
+        return error ? error : postgres_exec(backend, script);
 }
 
 static const struct store_backend_class postgres_class = {
         .name = "postgresql",
         .find_tables = postgres_find_tables,
         .begin_migration = postgres_begin_migration,
+        .begin_briefly = "BEGIN; SET LOCAL lock_timeout = 200",
         .one_statement = true,
         .connect = postgres_connect,
         .disconnect = postgres_disconnect,

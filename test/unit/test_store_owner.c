@@ -123,6 +123,51 @@ START_TEST(test_another_life_takes_over_at_once_when_it_is_the_same_daemon)
 }
 END_TEST
 
+/* A session that has written the rows of which each new connection of the store writes, too, and stands still. */
+static PGconn *stop_with_rows_locked(void)
+{
+        static const char *const steps[] = { "SET search_path = agentpool", "BEGIN", "UPDATE store_owner SET renewals = renewals",
+                "UPDATE schema_migrations SET version = version" };
+        PGconn *session = PQconnectdb(format("host=127.0.0.1 port=%d user=postgres dbname=%s", db.server->port, db.name));
+
+        for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+                PGresult *result = PQexec(session, steps[i]);
+
+                must(PQresultStatus(result) == PGRES_COMMAND_OK);
+                PQclear(result);
+        }
+        ask(&db, format("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '%s' "
+                        "AND pid NOT IN (pg_backend_pid(), %d)", db.name, PQbackendPID(session)));
+        must(kill(PQbackendPID(session), SIGSTOP) == 0);
+        return session;
+}
+
+START_TEST(test_new_connection_goes_on_when_a_stopped_session_has_its_rows)
+{
+        struct store_agent agent;
+        PGconn *session;
+        char renewals[32];
+        int64_t end;
+
+        database_new(&db, _i ? PGBOUNCER : POSTGRES);
+        store = open_as(0);
+        session = stop_with_rows_locked();
+        do
+                agent = an_agent();
+        while (FINISH(store_agent_insert, store, &agent) != 0);
+        end = clock_mono_ms() + 2 * LEASE_MS; /* several renewals */
+        LOOP_UNTIL(clock_mono_ms() >= end);
+        ck_assert(status_of(store).available);
+        ck_assert_str_eq(taken[0], "");
+        snprintf(renewals, sizeof renewals, "%s", ask(&db, "SELECT renewals FROM store_owner"));
+        must(kill(PQbackendPID(session), SIGCONT) == 0);
+        PQfinish(session);
+        LOOP_UNTIL(strcmp(ask(&db, "SELECT renewals FROM store_owner"), renewals) != 0);
+        close_store(store);
+        ck_assert_str_eq(holder(), "");
+}
+END_TEST
+
 START_TEST(test_nothing_is_tidied_up_when_left_to_the_next_of_its_daemon)
 {
         struct store_agent agent = an_agent();
@@ -219,6 +264,7 @@ int main(void)
         tcase_add_loop_test(tcase, test_second_daemon_is_told_who_has_it_when_the_first_lives, POSTGRES, BACKENDS);
         tcase_add_loop_test(tcase, test_second_daemon_takes_over_when_the_first_stands_still, POSTGRES, BACKENDS);
         tcase_add_loop_test(tcase, test_another_life_takes_over_at_once_when_it_is_the_same_daemon, 0, BACKENDS);
+        tcase_add_loop_test(tcase, test_new_connection_goes_on_when_a_stopped_session_has_its_rows, 0, 2);
         tcase_add_loop_test(tcase, test_nothing_is_tidied_up_when_left_to_the_next_of_its_daemon, 0, BACKENDS);
         tcase_add_loop_test(tcase, test_first_daemon_writes_no_more_when_another_took_it, POSTGRES, BACKENDS);
         tcase_add_loop_test(tcase, test_older_master_only_falls_silent_when_a_newer_one_of_its_daemon_took_it, POSTGRES, BACKENDS);
