@@ -14,7 +14,8 @@
 struct waiter {
         /* Called once. agent may be freed on return; detail is for people, "" when error is POOL_OK. */
         void (*done)(struct waiter *waiter, const struct agent *agent, enum pool_error error, const char *detail);
-        int64_t spawn_us; /* mono µs when a spawn came; 0: no spawn */
+        int64_t spawn_us;    /* mono µs when a spawn came; 0: no spawn */
+        struct waiter *next; /* who waits for the same end; told after this one */
 };
 
 struct master_pool {

@@ -283,7 +283,7 @@ static void drain_worker(struct master *master, const struct pool_worker *worker
 
 static void answer(const struct master *master, struct master_pool *pool, const struct pool_action *action)
 {
-        struct waiter *waiter = action->waiter;
+        struct waiter *waiter = action->waiter, *next;
         struct store_status status = { .available = true };
         const char *detail = action->detail;
 
@@ -297,7 +297,10 @@ static void answer(const struct master *master, struct master_pool *pool, const 
                 store_status(master->store, &status);
         if (!status.available)
                 detail = status.reason;
-        waiter->done(waiter, action->agent, action->error, detail);
+        for (; waiter; waiter = next) {
+                next = waiter->next;
+                waiter->done(waiter, action->agent, action->error, detail);
+        }
 }
 
 static void put_member(struct json_text *text, const char *name, const char *value)

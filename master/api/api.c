@@ -116,11 +116,18 @@ int api_spawn(struct master *master, struct master_pool *pool, struct agent *tak
 int api_terminate(struct master *master, struct agent *agent, bool graceful, struct waiter *waiter)
 {
         struct master_pool *pool = pools_of(master->pools, agent);
+        struct waiter *first;
         int r;
 
         if (strays_has(master->strays, agent))
                 return strays_terminate(master->strays, agent, waiter);
         r = pool_terminate(pool->rules, agent, graceful, waiter, clock_mono_ms());
+        first = agent->ender;
+        if (r == -EALREADY && first) { /* the same end answers both */
+                waiter->next = first->next;
+                first->next = waiter;
+                r = 0;
+        }
         pools_wake(master->pools, pool);
         return r;
 }
