@@ -172,7 +172,9 @@ static int renew_later(struct store_owner *owner, struct store_backend *backend)
                 return error;
         if (!ours)
                 return lose(owner, backend);
-        log_warn("store.owner_locked", "detail=\"another session has the row of store_owner locked: end it\"");
+        if (!owner->locked)
+                log_warn("store.owner_locked", "detail=\"another session has the row of store_owner locked: end it\"");
+        owner->locked = true;
         return 0;
 }
 
@@ -186,6 +188,7 @@ int store_owner_renew(struct store_owner *owner, struct store_backend *backend)
         bool renewed = !error && result.affected == 1;
 
         store_rows_done(&result);
+        owner->locked &= !renewed;
         if (error == -ETIME)
                 error = renew_later(owner, backend);
         else if (!error && !renewed)

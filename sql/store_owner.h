@@ -13,6 +13,7 @@ struct store_owner {
         int64_t lease_ms, renew_ms;
         int64_t renewed_at;                /* mono ms */
         bool held;
+        bool locked;                       /* another session has the row locked; logged */
         bool lost;                         /* for good: to another daemon, or to a newer master of this one */
         bool taken;                        /* another daemon has it, and lives */
         /* Another's row, as it was seen first; seen_at 0: none is being watched. */
