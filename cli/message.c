@@ -22,7 +22,7 @@ static const char *read_all(FILE *file, struct json_text *text)
         return ferror(file) ? "cannot be read" : text->len > PARAMS_MAX ? "has more than 1 GiB" : NULL;
 }
 
-/* What is said of the JSON at params is said here, by its own lines; how deep it may be is the pool's to say. False: said why. */
+/* What is wrong with the JSON is said by its own lines; how deep it may be is the pool's to say. False: said why. */
 static bool check_params(const struct cli *cli, const char *word, const char *params, size_t len)
 {
         const char *from = *word == '@' || strcmp(word, "-") == 0 ? word : "PARAMS";

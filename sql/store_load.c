@@ -133,6 +133,12 @@ static bool hand_out(struct store_op *op, bool once)
         return agents;
 }
 
+/* Whether what the row says of its place is what the database has there. */
+static bool has_place(const struct store_rows *rows, size_t i)
+{
+        return store_cell(rows, i, 0) && is_number(rows, i, 1, INT64_MAX) && store_cell(rows, i, 2);
+}
+
 /* The next page begins after the last row whose place can be told: the others stand behind it, and come again. */
 static bool deliver_agents(struct store_op *op)
 {
@@ -141,7 +147,7 @@ static bool deliver_agents(struct store_op *op)
 
         if (!hand_out(op, false))
                 return false;
-        while (last > 0 && !(store_cell(rows, last - 1, 0) && is_number(rows, last - 1, 1, INT64_MAX) && store_cell(rows, last - 1, 2)))
+        while (last > 0 && !has_place(rows, last - 1))
                 last--;
         if (rows->count < PAGE_ROWS || last == 0) {
                 op->cb.agents(op->arg, rows->count < PAGE_ROWS ? 0 : -EBADMSG, NULL, 0);

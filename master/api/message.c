@@ -65,7 +65,7 @@ static const char *why_not(const struct jsonrpc *message, const char *cancel_met
                 return "/params: must be an object or an array, or be left out";
         if (id && id != '"' && id != '0' && id != '-')
                 return "/id: must be a string or a number; leave it out for a notification";
-        /* An agent that goes by the method alone would take its params for those of the notification, where nobody has looked at what they name. */
+        /* An agent that goes by the method alone would obey it, and nobody has looked at what it names. */
         if (message->kind == JSONRPC_REQUEST && jsonrpc_named(message, cancel_method, &named) != JSONRPC_NAMES_NOTHING)
                 return "/id: a notification of this method has none; leave it out";
         return message->kind == JSONRPC_INVALID ? message->why : NULL;

@@ -406,10 +406,10 @@ START_TEST(test_broken_row_is_left_out_alone_when_rows_are_read)
 {
         /* The last ones only SQLite takes, which takes any value in any column: such rows also have no place among the others. */
         static const char *const breaks[] = { "labels = '{broken'", "args = '[]'", "last_exit = 'x'", "epoch = -5",
-                "epoch = 9223372036854775807", "epoch = 4503599627370497",
-                "labels = '{\"a\":1}'", "args = '{\"a\":null}'", "max_idle_time = -1", "heartbeat_interval = 2147483648", "restarts = -1",
-                "created_at = -1", "updated_at = 9223372036854775807", "created_at = 'x'", "created_at = 1e300", "project_id = 'x'",
-                "pool_name = X'ff'", "pool_name = 'a' || char(0)", "state = X'00'", "role_type = X'00'" };
+                "epoch = 9223372036854775807", "epoch = 4503599627370497", "labels = '{\"a\":1}'", "args = '{\"a\":null}'",
+                "max_idle_time = -1", "heartbeat_interval = 2147483648", "restarts = -1", "created_at = -1",
+                "updated_at = 9223372036854775807", "created_at = 'x'", "created_at = 1e300", "project_id = 'x'", "pool_name = X'ff'",
+                "pool_name = 'a' || char(0)", "state = X'00'", "role_type = X'00'" };
         size_t count = sizeof breaks / sizeof *breaks - (_i == SQLITE ? 0 : 7);
         struct store_agent agents[sizeof breaks / sizeof *breaks + 1];
         struct store_status status;
