@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #define QUEUE_BYTES (64u * 1024 * 1024)
-#define PATIENCE_MS 100 /* so long a read waits for writes submitted before it */
+#define PATIENCE_MS 100 /* so long a read waits for writes submitted before it, and for none that takes longer already */
 
 int store_queue_init(struct store_queue *queue, int wait_ms, unsigned limit)
 {
@@ -184,6 +184,7 @@ size_t store_queue_take_writes(struct store_queue *queue, struct store_op **ret_
                 ret_ops[count++] = op;
         }
         queue->writing = count ? ret_ops[0]->number : 0;
+        queue->writing_since = clock_mono_ms();
         return count;
 }
 
@@ -212,7 +213,11 @@ struct store_op *store_queue_take_read(struct store_queue *queue, int64_t now, i
         if (!op)
                 return NULL;
         if (is_early(queue, op)) {
-                *ret_at = op->deadline - queue->wait_ms + PATIENCE_MS;
+                int64_t since = op->deadline - queue->wait_ms;
+
+                if (queue->writing && queue->writing_since < since)
+                        since = queue->writing_since;
+                *ret_at = since + PATIENCE_MS;
                 if (now < *ret_at)
                         return NULL;
         }

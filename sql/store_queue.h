@@ -15,6 +15,7 @@ struct store_queue {
         pthread_cond_t read_cond; /* for the reads' thread: one was submitted or need not wait any more, or closing */
         struct store_op_list writes, steps, reads, done; /* steps: reads on the writer's connection */
         uint64_t writing;      /* the number of the first write that is being carried out; 0: none is */
+        int64_t writing_since; /* mono ms */
         uint64_t number;       /* of the last submission */
         unsigned count;        /* submitted, not done */
         unsigned wanted;       /* a submission signals cond when count is so much */

@@ -8,6 +8,8 @@ from stores import STORES, rows, settings_for, states
 from test_handover import next_master
 from test_refusals import check_problem
 
+pytestmark = pytest.mark.sanitize
+
 REASON = "pool gone is not configured; configure it again and reload, or terminate the agent"
 
 
