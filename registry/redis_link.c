@@ -23,6 +23,7 @@
 
 #define RETRY_BASE_MS 50
 #define RETRY_CAP_MS 2000
+#define LOOKS 4 /* at a request's time, while it waits */
 
 enum link_state {
         LINK_DOWN = 1,   /* waits for the next attempt */
@@ -191,6 +192,14 @@ static int64_t link_deadline(const struct redis_link *link)
         return link->waits_since + link->config.request_timeout_ms;
 }
 
+/* When to look whether it has passed: often enough to see that this process itself stood still meanwhile. */
+static int64_t link_look_at(const struct redis_link *link, int64_t now)
+{
+        int64_t soon = now + link->config.request_timeout_ms / LOOKS + 1;
+
+        return soon < link_deadline(link) ? soon : link_deadline(link);
+}
+
 static int link_enqueue(struct redis_link *link, const struct redis_command *command, redis_link_cb cb, void *arg)
 {
         size_t len = command->end - command->start;
@@ -209,8 +218,8 @@ static int link_enqueue(struct redis_link *link, const struct redis_command *com
         TAILQ_INSERT_TAIL(&link->requests, request, link);
         link->pending += len;
         link->last_sent = now;
-        if (link->state != LINK_CONNECTING && link_deadline(link) < link->timer_at)
-                link_arm(link, link_deadline(link));
+        if (link->state != LINK_CONNECTING && link_look_at(link, now) < link->timer_at)
+                link_arm(link, link_look_at(link, now));
         return 0;
 }
 
@@ -439,8 +448,10 @@ static void link_connect(struct redis_link *link)
 static void link_watch(struct redis_link *link, int64_t now)
 {
         bool waits = !TAILQ_EMPTY(&link->requests);
-        int64_t ping_at = link->last_sent + link->config.ping_interval_ms;
+        int64_t ping_at = link->last_sent + link->config.ping_interval_ms, late = now - link->timer_at;
 
+        if (late > link->config.request_timeout_ms / LOOKS)
+                link->waits_since += late; /* nothing was sent, nothing read */
         if (waits && link_deadline(link) <= now) {
                 link_failf(link, -EAGAIN, "no answer for %u ms", link->config.request_timeout_ms);
                 return;
@@ -452,7 +463,7 @@ static void link_watch(struct redis_link *link, int64_t now)
                 }
                 waits = true;
         }
-        link_arm(link, waits && (ping_at <= now || ping_at > link_deadline(link)) ? link_deadline(link) : ping_at);
+        link_arm(link, waits ? link_look_at(link, now) : ping_at);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)

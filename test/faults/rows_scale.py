@@ -104,7 +104,7 @@ def healed(daemon, lost, living):
 def many_agents(scene):
     workers, each = size()
     pool = modules(max_agents_per_worker=each, min_workers=workers, max_workers=workers + KILLED + 1 + ROOM,
-                   heartbeat_interval_ms=1000, spawn_timeout_ms=60000)
+                   heartbeat_interval_ms=500, spawn_timeout_ms=60000)
     daemon = scene.start({"modules": pool})
     spawn_all(scene, daemon, workers * each)
     with scene.clients(daemon, ["modules"], number=2, most=5):

@@ -224,6 +224,19 @@ START_TEST(test_waits_for_a_long_queue_while_redis_answers)
 }
 END_TEST
 
+START_TEST(test_takes_its_own_standstill_for_no_fault_of_redis)
+{
+        unsigned count = 0;
+
+        begin();
+        ck_assert_int_eq(ask("PING", NULL, &count), 0);
+        usleep(2 * 1000 * quick.request_timeout_ms);
+        LOOP_UNTIL(base, count == 1);
+        ck_assert_uint_eq(downs, 0);
+        ck_assert_uint_eq(failures, 0);
+}
+END_TEST
+
 START_TEST(test_notices_a_hung_redis_when_idle)
 {
         begin();
@@ -508,6 +521,7 @@ int main(void)
         tcase_add_test(tcase, test_fails_each_request_once_and_comes_back_when_redis_is_killed);
         tcase_add_test(tcase, test_times_out_when_redis_hangs);
         tcase_add_test(tcase, test_waits_for_a_long_queue_while_redis_answers);
+        tcase_add_test(tcase, test_takes_its_own_standstill_for_no_fault_of_redis);
         tcase_add_test(tcase, test_notices_a_hung_redis_when_idle);
         tcase_add_test(tcase, test_comes_back_when_redis_kills_the_client);
         tcase_add_test(tcase, test_refuses_requests_when_too_much_is_unanswered);
