@@ -301,7 +301,7 @@ START_TEST(test_kills_the_old_master_when_it_does_not_leave)
 {
         struct master master, next;
 
-        daemon_.shutdown_timeout_ms = 1;
+        daemon_.shutdown_timeout_ms = 500;
         start_daemon();
         master = accept_synced_master();
         kill(daemon_.pid, SIGUSR2);
