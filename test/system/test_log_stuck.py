@@ -131,11 +131,12 @@ def test_service_goes_on_when_nobody_takes_the_log(make_daemon, make_target, kin
     assert daemon.terminate(loud).status_code == 200
     found = [target.drain()]
     now = daemon.master_pid()
-    daemon.process.send_signal(signal.SIGHUP)  # everybody has something to tell again
+    daemon.process.send_signal(signal.SIGHUP)  # master and forker have something to tell again
     wait_for(lambda: daemon.find_master() not in (None, now), "a reload")
 
     def told():
         found.append(target.drain())
+        daemon.terminate(daemon.spawn("modules"))  # so that a worker has something to tell, too
         pattern = r"AGENTPOOL_ROLE=(\w+)\nAGENTPOOL_EVENT=log\.dropped" if kind == "journal" else r" (\w+)\[\d+\] log\.dropped lines="
         return daemon.is_ready() and {"forker", "worker"} <= set(re.findall(pattern, "".join(found)))
     wait_for(told, "the loss to be said")

@@ -125,7 +125,7 @@ def test_refuses_when_the_agent_was_terminated(daemon):
     ({"jsonrpc": "2.0", "id": 1}, "method"),
     ({"jsonrpc": "2.0", "id": {}, "method": "ping"}, "id"),
     ({"jsonrpc": "2.0", "id": 1, "method": "ping", "params": 7}, "params"),
-    ([], "jsonrpc"),
+    ([], "batch"),
 ])
 def test_refuses_when_it_is_no_request(daemon, body, words):
     answer = daemon.post(f"/agents/{daemon.spawn('tester_pool')['agent_id']}/messages", body)
