@@ -101,7 +101,7 @@ def test_shows_the_same_in_redis_as_other_pools(daemon):
         wait_for(lambda: is_shown(daemon, pool, spawned), f"the agents of {pool} in Redis")
     assert entries(daemon, "own") == entries(daemon, "modules") == entries(daemon, "plain")
     process_id = daemon.redis.zrange("pool:own:processes", 0, -1)[0]
-    assert int(daemon.redis.hget(f"process:{process_id}", "rss_bytes")) > 0
+    wait_for(lambda: int(daemon.redis.hget(f"process:{process_id}", "rss_bytes")) > 0, "a heartbeat with its memory")
     before = daemon.redis.zscore("pool:own:heartbeats", process_id)
     wait_for(lambda: daemon.redis.zscore("pool:own:heartbeats", process_id) > before, "another heartbeat")
     assert not daemon.pool("own")["degraded"]

@@ -69,8 +69,10 @@ def test_ends_a_worker_that_is_silent_to_the_next_master(make_daemon):
     daemon = make_daemon(pools={"pool": program_pool(max_agents_per_worker=3, worker_start_timeout_ms=600000)})
     moved = [daemon.spawn("pool") for _ in range(3)]
     pid = daemon.worker_pids("pool")[moved[0]["process_id"]]
+    before = daemon.master_pid()
     send(signal.SIGSTOP, pid)
-    os.kill(daemon.master_pid(), signal.SIGKILL)
+    os.kill(before, signal.SIGKILL)
+    wait_for(lambda: daemon.find_master() not in (None, before), "the next master")
     wait_until_settled(daemon, moved, 2)
     assert pid not in processes(), "it was killed although it was stopped"
     assert "it does not answer" in daemon.log()
