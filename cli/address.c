@@ -21,11 +21,7 @@ static int refuse(const char *text, const char *why)
 
 static char *copy(const char *text)
 {
-        char *copied = strdup(text);
-
-        if (!copied)
-                client_out_of_memory();
-        return copied;
+        return client_need(strdup(text));
 }
 
 /* A part of the URL; curl_free. NULL: there is none. */

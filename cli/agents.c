@@ -198,12 +198,10 @@ static int find(struct cli *cli, cJSON *lists[2], const char *word, bool ended, 
 
 int agents_find(struct cli *cli, char *const *words, int count, bool ended, char (**ret_ids)[AGENT_ID_SIZE])
 {
-        char (*ids)[AGENT_ID_SIZE] = calloc((size_t)count + 1, sizeof *ids);
+        char (*ids)[AGENT_ID_SIZE] = client_need(calloc((size_t)count + 1, sizeof *ids));
         cJSON *lists[2] = { NULL, NULL };
         int status = EXIT_SUCCESS;
 
-        if (!ids)
-                client_out_of_memory();
         for (int i = 0; i < count && status == EXIT_SUCCESS; i++)
                 status = find(cli, lists, words[i], ended, ids[i]);
         cJSON_Delete(lists[0]);

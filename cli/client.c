@@ -399,9 +399,5 @@ const char *client_next(const struct client *client)
 
 char *client_quote(struct client *client, const char *text)
 {
-        char *quoted = curl_easy_escape(client->curl, text, 0);
-
-        if (!quoted)
-                client_out_of_memory();
-        return quoted;
+        return client_need(curl_easy_escape(client->curl, text, 0));
 }

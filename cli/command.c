@@ -217,9 +217,7 @@ int cli_parse(struct cli *cli, int argc, char **argv)
 {
         struct options first = { .shorts = "+:" }, rest = { .shorts = ":" };
 
-        cli->given = calloc((size_t)argc * 8 + 8, sizeof *cli->given);
-        if (!cli->given)
-                client_out_of_memory();
+        cli->given = client_need(calloc((size_t)argc * 8 + 8, sizeof *cli->given));
         add_options(&first, cli_global_options);
         if (take_options(cli, &first, argc, argv) < 0)
                 return -1;

@@ -210,9 +210,7 @@ int cli_complete(struct cli *cli, int argc, char **argv)
         const struct cli_option *option;
         size_t len;
 
-        cli->given = calloc((size_t)argc + 1, sizeof *cli->given);
-        if (!cli->given)
-                client_out_of_memory();
+        cli->given = client_need(calloc((size_t)argc + 1, sizeof *cli->given));
         for (int i = 0; i < argc - 1; i++)
                 take_word(&place, argv[i]);
         len = strcspn(place.word, "=");

@@ -9,11 +9,7 @@
 /* For JSON. */
 static void *allocate(size_t size)
 {
-        void *memory = malloc(size);
-
-        if (!memory)
-                client_out_of_memory();
-        return memory;
+        return client_need(malloc(size));
 }
 
 int cli_print_help(struct cli *cli)

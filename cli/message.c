@@ -58,9 +58,7 @@ static char *read_params(const struct cli *cli, const char *word)
         if (file && !input)
                 fclose(file);
         len = text.len;
-        params = json_text_take(&text);
-        if (!params)
-                client_out_of_memory();
+        params = client_need(json_text_take(&text));
         mark = utf8_mark(params, len);
         memmove(params, params + mark, len - mark + 1);
         if (why)
@@ -76,7 +74,6 @@ static char *make_body(const struct cli *cli, const char *params)
 {
         struct json_text text = { 0 };
         static const char head[] = "{\"jsonrpc\":\"2.0\",", id[] = "\"id\":1,", name[] = "\"method\":", value[] = ",\"params\":";
-        char *body;
 
         json_text_put(&text, head, strlen(head));
         if (!cli_flag(cli, "notify"))
@@ -88,10 +85,7 @@ static char *make_body(const struct cli *cli, const char *params)
                 json_text_put(&text, params, strlen(params));
         }
         json_text_put(&text, "}", 1);
-        body = json_text_take(&text);
-        if (!body)
-                client_out_of_memory();
-        return body;
+        return client_need(json_text_take(&text));
 }
 
 static int send_message(struct cli *cli, const char *path, const char *body)

@@ -17,10 +17,8 @@ static void add_pairs(const struct cli *cli, cJSON *body, const char *member, co
         cJSON *map = NULL;
 
         for (size_t at = 0; (pair = cli_each(cli, option, &at));) {
-                char *name = strndup(pair, strcspn(pair, "="));
+                char *name = client_need(strndup(pair, strcspn(pair, "=")));
 
-                if (!name)
-                        client_out_of_memory();
                 map = map ? map : cJSON_AddObjectToObject(body, member);
                 cJSON_DeleteItemFromObjectCaseSensitive(map, name);
                 json_add_string(map, name, strchr(pair, '=') + 1);

@@ -147,9 +147,7 @@ void table_print(const cJSON *list, const struct column *columns, bool wide, boo
                 table.columns[table.count] = columns;
                 table.widths[table.count++] = (int)strlen(columns->heading);
         }
-        table.cells = calloc(table.rows * table.count + 1, sizeof *table.cells);
-        if (!table.cells)
-                client_out_of_memory();
+        table.cells = client_need(calloc(table.rows * table.count + 1, sizeof *table.cells));
         fill(&table, list);
         if (width > 0)
                 fit(&table, width);

@@ -27,7 +27,7 @@ static size_t next_character(const char *text, size_t len, wchar_t *ret_char, in
 char *text_clean(const char *text, size_t len, bool tabs)
 {
         struct json_text out = { 0 };
-        char escaped[16], *clean;
+        char escaped[16];
         wchar_t c = 0;
         int width = 0;
 
@@ -40,10 +40,7 @@ char *text_clean(const char *text, size_t len, bool tabs)
                 snprintf(escaped, sizeof escaped, n == 1 ? "\\x%02x" : "\\u{%x}", (unsigned)c);
                 json_text_put(&out, escaped, strlen(escaped));
         }
-        clean = json_text_take(&out);
-        if (!clean)
-                client_out_of_memory();
-        return clean;
+        return client_need(json_text_take(&out));
 }
 
 int text_width(const char *clean)
