@@ -8,6 +8,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,23 +115,28 @@ static cJSON *list_item(const char *text)
         return list;
 }
 
+/* In decimal; infinite when it is too large. */
+static bool is_number(const char *text, double *ret_number)
+{
+        char *end;
+
+        *ret_number = strtod(text, &end);
+        return !*end && !text[strspn(text, "+-0123456789.eE")];
+}
+
 /* The text as the JSON that field wants; what does not look like it stays a string, which the schema then refuses. */
 static cJSON *item_of(const struct schema_field *field, const char *text)
 {
         static const char *const yes[] = { "true", "yes", "on", "1", NULL };
         static const char *const no[] = { "false", "no", "off", "0", NULL };
-        char *end;
         double number;
 
         if (field->type == SCHEMA_STRINGS)
                 return list_item(text);
         if (field->type == SCHEMA_BOOL && (is_word(text, yes) || is_word(text, no)))
                 return cJSON_CreateBool(is_word(text, yes));
-        if (field->type == SCHEMA_INTEGER || field->type == SCHEMA_NUMBER) {
-                number = strtod(text, &end);
-                if (!*end && !text[strspn(text, "+-0123456789.eE")])
-                        return cJSON_CreateNumber(number);
-        }
+        if ((field->type == SCHEMA_INTEGER || field->type == SCHEMA_NUMBER) && is_number(text, &number))
+                return cJSON_CreateNumber(number);
         return cJSON_CreateString(text);
 }
 
@@ -298,14 +304,13 @@ static void apply_listen_parts(struct env *env)
 static void apply_connection_timeout(struct env *env)
 {
         const char *text = lookup(env, "CONNECTION_TIMEOUT");
-        char *end;
         double seconds;
 
         if (!text)
                 return;
-        seconds = strtod(text, &end);
         put(env, "redis", "connect_timeout_ms",
-                *end ? cJSON_CreateString(text) : cJSON_CreateNumber((double)(int64_t)(seconds * 1000 + 0.5)), "CONNECTION_TIMEOUT");
+                is_number(text, &seconds) ? cJSON_CreateNumber(floor(seconds * 1000 + 0.5)) : cJSON_CreateString(text),
+                "CONNECTION_TIMEOUT");
 }
 
 const char *config_env_ignored(char *const *environment, char *names, size_t size)

@@ -44,6 +44,16 @@ static void take_lines(struct agent_pipes *pipes, size_t len)
         agent_pipes_ignore(pipes);
 }
 
+/* Of its last line the newline may be missing. */
+static void take_rest(struct agent_pipes *pipes)
+{
+        const char *line;
+        size_t len;
+
+        if (pipes->out >= 0 && line_reader_rest(&pipes->out_lines, &line, &len))
+                pipes->events->on_line(pipes->arg, line, len, pipes->out_lines.in_long ? LINE_LAST : LINE_REST);
+}
+
 /* Returns whether there may be more. */
 static bool read_out(struct agent_pipes *pipes)
 {
@@ -54,6 +64,9 @@ static bool read_out(struct agent_pipes *pipes)
                 return pipes->out >= 0;
         }
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
+                return false;
+        take_rest(pipes);
+        if (pipes->out < 0)
                 return false;
         agent_pipes_ignore(pipes);
         pipes->events->on_closed(pipes->arg, "closed its stdout");
@@ -213,6 +226,7 @@ void agent_pipes_drain(struct agent_pipes *pipes)
         for (int i = 0; i < DRAIN_READS && pipes->out >= 0; i++)
                 if (!read_out(pipes))
                         break;
+        take_rest(pipes);
         for (int i = 0; i < DRAIN_READS && pipes->err >= 0; i++)
                 if (!read_err(pipes, &dropping))
                         break;

@@ -20,6 +20,7 @@ enum line_kind {
         LINE_WHOLE = 1,
         LINE_PART, /* of a line over max_line_bytes, about so much of it; more follows */
         LINE_LAST, /* the last of its parts */
+        LINE_REST, /* what came after the last newline: it may be cut off */
 };
 
 void line_reader_init(struct line_reader *reader, size_t max_line_bytes);

@@ -81,6 +81,12 @@ static void take_response(struct command_agent *agent, const struct jsonrpc *res
         command_agent_set_due(agent, DUE_STARTED, 0);
 }
 
+static void take_noise(struct command_agent *agent, const char *line, size_t len)
+{
+        agent->agent.events->on_noise(agent->agent.arg);
+        agent_log_line(&agent->pipes.log, "agent.stdout", line, len);
+}
+
 /* What is no message goes to the agent's log. One that looks like an answer is none for the request that it names, either. */
 static void refuse_line(struct command_agent *agent, const char *line, size_t len, const struct json_skim *skim,
         const char *why)
@@ -95,8 +101,7 @@ static void refuse_line(struct command_agent *agent, const char *line, size_t le
                 command_agent_fail(agent, reason);
                 return;
         }
-        agent->agent.events->on_noise(agent->agent.arg);
-        agent_log_line(&agent->pipes.log, "agent.stdout", line, len);
+        take_noise(agent, line, len);
         if (!skim->versioned || skim->called || jsonrpc_number(json_raw_of(skim->id), &number) < 0 ||
                 jsonrpc_pending_take(&agent->agent.pending, number, &request) < 0)
                 return;
@@ -112,7 +117,10 @@ static void take_message(struct command_agent *agent, const char *line, size_t l
         jsonrpc_read(line, len, &message);
         switch (message.kind) {
         case JSONRPC_REQUEST:
-                answer_agent(agent, &message);
+                if (json_raw_kind(message.id) == 'n') /* as JSON-RPC 1.0 spells a notification */
+                        runtime_event(&agent->agent, &message);
+                else
+                        answer_agent(agent, &message);
                 break;
         case JSONRPC_NOTIFICATION:
                 runtime_event(&agent->agent, &message);
@@ -175,8 +183,12 @@ static void skip_line(struct command_agent *agent, const char *line, size_t len,
 /* White space around a message and a byte order mark before it mean nothing. */
 static void on_line(void *arg, const char *line, size_t len, enum line_kind kind)
 {
-        if (kind != LINE_WHOLE) {
+        if (kind == LINE_PART || kind == LINE_LAST) {
                 skip_line(arg, line, len, kind);
+                return;
+        }
+        if (kind == LINE_REST && line[len - 1] != '}') { /* cut off by the agent's end, which says more */
+                take_noise(arg, line, len);
                 return;
         }
         if (len >= 3 && memcmp(line, "\xef\xbb\xbf", 3) == 0) {

@@ -95,7 +95,7 @@ static int check_role(struct auth *auth, struct http_request *request, int index
 /* A browser sends along what a page of any site asks it to send: the page, and the name that it used, must be known. */
 static int check_browser(struct auth *auth, const struct http_request *request)
 {
-        const char *origin = http_request_header(request, "origin"), *host = http_request_header(request, "host");
+        const char *origin = http_request_header(request, "origin"), *host = http_request_host(request);
         bool loopback = http_request_over_loopback(request);
         char name[120];
 
@@ -103,7 +103,7 @@ static int check_browser(struct auth *auth, const struct http_request *request)
                 snprintf(auth->detail, sizeof auth->detail, "server.allowed_origins does not name %s: its pages may not ask here",
                         log_quote(origin, strlen(origin), name, sizeof name));
         else if (loopback && !auth->tokens && host && !http_host_is_allowed(host, auth->server->allowed_hosts))
-                snprintf(auth->detail, sizeof auth->detail, "server.allowed_hosts does not name %s, the Host header, and there are no "
+                snprintf(auth->detail, sizeof auth->detail, "server.allowed_hosts does not name %s, the host asked for, and there are no "
                         "tokens: any site could have its name lead here", log_quote(host, strlen(host), name, sizeof name));
         else
                 return 0;

@@ -86,6 +86,9 @@ const char *http_request_query_name(const struct http_request *request, size_t i
 bool http_request_query_once(const struct http_request *request, size_t i); /* no other before that one has its name */
 /* A header by its lower-case name, NULL when absent. Repeated headers are joined by ", ". */
 const char *http_request_header(const struct http_request *request, const char *name);
+/* The name that the client took for this server, with its port or without: the target's (RFC 9112 3.2.2: it goes before the
+ * header's), else the Host header's; NULL: an HTTP/1.0 request has none. */
+const char *http_request_host(const struct http_request *request);
 const char *http_request_body(const struct http_request *request, size_t *ret_len); /* NUL-terminated */
 const char *http_request_peer(const struct http_request *request); /* "127.0.0.1:5000", "unix:uid=0,pid=17" */
 /* The peer's address: IPv4 mapped; of a unix socket 100::, its user id in bytes 4 to 7. For admit only. */

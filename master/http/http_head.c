@@ -118,11 +118,12 @@ static int check_fields(struct http_request *request, const char **ret_detail)
         return 0;
 }
 
-/* RFC 9112 3.2: sets path and query. */
+/* RFC 9112 3.2: sets path, query and host. */
 static int read_target(struct http_request *request, const char **ret_detail)
 {
         char *target = request->head.target, *path = target;
 
+        request->host = http_request_header(request, "host");
         for (const char *p = target; *p; p++)
                 if (*p < 0x21 || *p > 0x7e || *p == '#')
                         return refuse(400, "the target holds bytes that must be percent-encoded", ret_detail);
@@ -132,6 +133,8 @@ static int read_target(struct http_request *request, const char **ret_detail)
                 path = authority + strcspn(authority, "/?");
                 if (!is_authority(authority, (size_t)(path - authority)))
                         return refuse(400, "the target's authority is not host or host:port", ret_detail);
+                request->host = memmove(authority - 1, authority, (size_t)(path - authority));
+                path[-1] = '\0';
         } else if (strcmp(target, "*") == 0 ? request->method != HTTP_OPTIONS : *target != '/') {
                 return refuse(400, "the target is no absolute path", ret_detail);
         }

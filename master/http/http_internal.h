@@ -76,6 +76,7 @@ struct http_request {
         unsigned allowed;                   /* 1u << method, of the path's routes */
         bool expects_continue;
         const char *path; /* raw, without the query */
+        const char *host; /* of the target, else of the header; NULL: none */
         char *query;      /* raw until http_query_read; NULL: none */
         struct http_param params[HTTP_SEGMENTS_MAX];
         struct http_param queries[HTTP_QUERIES_MAX];

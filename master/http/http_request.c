@@ -88,6 +88,11 @@ const char *http_request_header(const struct http_request *request, const char *
         return NULL;
 }
 
+const char *http_request_host(const struct http_request *request)
+{
+        return request->host;
+}
+
 const char *http_request_body(const struct http_request *request, size_t *ret_len)
 {
         *ret_len = request->body.len;

@@ -128,6 +128,10 @@ def test_refuses_a_name_that_is_not_of_this_machine_without_tokens(make_daemon, 
     for host in ("localhost", "LOCALHOST:1", "127.0.0.1", "[::1]:80", "192.0.2.1", "agents.example:8000"):
         assert answer(host).status_code == 200, host
     assert ask_unix(path, "GET", "/livez", headers={"Host": "evil.example"})[0] == 200
+    for target, host, status in (("evil.example", "localhost", 403), ("localhost:1", "evil.example", 200)):  # RFC 9112 3.2.2
+        with socket.create_connection(daemon.url[7:].split(":"), timeout=PATIENCE) as client:
+            client.sendall(f"GET http://{target}/livez HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+            assert client.makefile("rb").read().startswith(b"HTTP/1.1 %d " % status), target
     with socket.create_connection(daemon.url[7:].split(":"), timeout=PATIENCE) as client:  # no browser speaks 1.0, or sends no Host
         client.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
         assert client.makefile("rb").read().startswith(b"HTTP/1.1 200 ")

@@ -154,6 +154,16 @@ def test_goes_on_when_the_agent_writes_oddly(mirror):
     assert daemon.agent(agent_id)["restarts"] == 0
 
 
+def test_takes_the_last_line_of_an_agent_without_its_newline(mirror):
+    daemon, agent_id = mirror()
+    answer = send(daemon, agent_id, call("last", json.dumps({"text": '{"jsonrpc":"2.0","id":%id,"result":"bye"}'})))
+    assert answer.json() == {"jsonrpc": "2.0", "id": 1, "result": "bye"}
+    wait_for(lambda: daemon.agent(agent_id)["state"] == "idle" and daemon.agent(agent_id)["restarts"] == 1, "its next start")
+    answer = send(daemon, agent_id, call("last", json.dumps({"text": '{"jsonrpc":"2.0","id":%id,"result":"by'})))
+    assert answer.status_code == 503 and "exit status 0" in answer.json()["detail"]
+    assert '"result":"by' in daemon.get(f"/agents/{agent_id}/logs").text.replace("\\", "")
+
+
 def test_fails_the_request_whose_answer_cannot_be_passed_on(mirror):
     daemon, agent_id = mirror(max_line_bytes=100_000, max_depth=100)
     for lines, words in ((['{"jsonrpc":"2.0","id":%id,"result":"' + "x" * 200_000 + '"}'], "max_line_bytes"),
@@ -223,6 +233,14 @@ def test_tells_progress_only_to_the_client_whose_it_is(mirror):
     assert [heard["progressToken"] for heard in other.progress()] == [1, 1, "1", "1", "last"]
     tokens = [json.loads(line)["params"]["_meta"]["progressToken"] for line in seen(daemon, agent_id)[:-1]]
     assert len(set(tokens)) == 5
+
+
+def test_tells_of_a_notification_whose_id_is_null(mirror):
+    daemon, agent_id = mirror()
+    listener = Listener(daemon, agent_id, "one")
+    say(daemon, agent_id, '{"jsonrpc":"2.0","id":null,"method":"notifications/message","params":{"n":1}}',
+        '{"jsonrpc":"2.0","id":%id,"result":0}')
+    wait_for(lambda: listener.progress() == [{"n": 1}], "the notification")
 
 
 def test_loses_no_notification_of_a_burst_without_a_word(mirror):

@@ -400,6 +400,8 @@ END_TEST
 
 START_TEST(test_names_the_variable_when_the_environment_is_wrong)
 {
+        static const char *const no_times[] = { "soon", "nan", "inf", "0x10" };
+
         ASSERT_REFUSED("{ \"server\": {\n\"max_connections\": 5 } }",
                 ENV("MAX_CONNECTIONS=many", "AGENTPOOL_DATABASE_POOLED=maybe", "AGENTPOOL_SERVER_IDLE_TIMEOUT_MS=1e400",
                         "LOG_LEVEL=loud", "AGENTPOOL_MAX_WORKERS_TOTAL=0x10"),
@@ -418,8 +420,16 @@ START_TEST(test_names_the_variable_when_the_environment_is_wrong)
         ASSERT_REFUSED("{}", ENV("AGENTPOOL_RUN_DIR=\xff"), "environment variable AGENTPOOL_RUN_DIR: is not UTF-8");
         ASSERT_REFUSED("{ \"server\": 5 }", ENV("MAX_CONNECTIONS=5"),
                 "1:3: server: expected an object, found a number");
-        ASSERT_REFUSED("{}", ENV("CONNECTION_TIMEOUT=soon"),
-                "environment variable CONNECTION_TIMEOUT: redis.connect_timeout_ms: expected an integer from 10 to 600000, found a string");
+        for (size_t i = 0; i < sizeof no_times / sizeof *no_times; i++) {
+                char variable[64];
+
+                snprintf(variable, sizeof variable, "CONNECTION_TIMEOUT=%s", no_times[i]);
+                ASSERT_REFUSED("{}", ENV(variable),
+                        "environment variable CONNECTION_TIMEOUT: redis.connect_timeout_ms: expected an integer from 10 to 600000, "
+                        "found a string");
+        }
+        ASSERT_REFUSED("{}", ENV("CONNECTION_TIMEOUT=1e400"),
+                "environment variable CONNECTION_TIMEOUT: redis.connect_timeout_ms: must be an integer from 10 to 600000, is inf");
         ASSERT_REFUSED("{}", ENV("PGBOUNCER_URL=mysql://secret"),
                 "environment variable PGBOUNCER_URL: database.url: must be sqlite:PATH, postgresql://USER@HOST/NAME or "
                 "none:");

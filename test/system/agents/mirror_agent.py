@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """An agent that gives back the bytes it was given: a request's params as its result, spelled as they were. Other methods: seen (the
 lines it has read, as strings), say (params.lines: lines to write as they are, %id for the request's id), quiet (no answer), progress
-(params.count notifications for its token, each with params.filler, then the answer)."""
+(params.count notifications for its token, each with params.filler, then the answer), last (params.text without a newline; it ends)."""
 import json
 import sys
 
@@ -33,6 +33,9 @@ def take(line):
     elif method == "say":
         for text in message["params"]["lines"]:
             write(text.replace("%id", str(message["id"])))
+    elif method == "last":
+        sys.stdout.write(message["params"]["text"].replace("%id", str(message["id"])))
+        sys.exit()
     elif method == "progress":
         for number in range(message["params"]["count"]):
             progress(message, number)
