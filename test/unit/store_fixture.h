@@ -109,6 +109,7 @@ static inline pid_t spawn(const char *const *argv)
         must(pid >= 0);
         if (pid > 0)
                 return pid;
+        signal(SIGQUIT, SIG_DFL); /* a test run in the background by a shell ignores it */
         become_server_user();
         prctl(PR_SET_PDEATHSIG, SIGQUIT);
         if (getppid() != parent)
