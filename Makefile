@@ -196,10 +196,10 @@ each_installed = for entry in $(INSTALLED); do IFS=: read -r mode file where <<<
 
 install uninstall: SHELL := /bin/bash
 install: all man
-	$(Q)set -o pipefail; $(call each_installed,if [[ $$mode = +* ]]; then \
-	  $(PLACE) "$$file" | install -D -m "$${mode#+}" /dev/stdin "$(DESTDIR)$$where"; \
-	  else install -D -m "$$mode" "$$file" "$(DESTDIR)$$where"; fi)
-	$(Q)[ -e $(DESTDIR)$(CONFIG) ] || $(PLACE) etc/agentpool.json | install -D -m 0640 /dev/stdin $(DESTDIR)$(CONFIG)
+	$(Q)$(call each_installed,install -D -m "$${mode#+}" "$$file" "$(DESTDIR)$$where" && \
+	  { [[ $$mode != +* ]] || $(PLACE) "$$file" >"$(DESTDIR)$$where"; })
+	$(Q)[ -e $(DESTDIR)$(CONFIG) ] || { install -D -m 0640 etc/agentpool.json $(DESTDIR)$(CONFIG) && \
+	  $(PLACE) etc/agentpool.json >$(DESTDIR)$(CONFIG); }
 uninstall:
 	$(Q)$(call each_installed,rm -f "$(DESTDIR)$$where")
 	$(Q)! $(PLACE) etc/agentpool.json | cmp -s - $(DESTDIR)$(CONFIG) || rm -f $(DESTDIR)$(CONFIG)

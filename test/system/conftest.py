@@ -15,6 +15,12 @@ from servers import RedisServer, node_tools
 ODD_AGENT = pathlib.Path(__file__).parent / "agents" / "odd_agent.py"
 
 
+# What the user set for daemons of his own is not for those of the tests.
+for name in [name for name in os.environ if name.startswith(("AGENTPOOL_", "PM_AGENT_"))]:
+    if not name.startswith(("AGENTPOOL_BUILD", "AGENTPOOL_TEST_", "AGENTPOOL_FAULT")):
+        del os.environ[name]
+
+
 def pytest_configure(config):
     config.addinivalue_line("markers", "sanitize: worth its time with ASan and UBSan, too: it takes C code of ours where no other "
                             "marked test does, with input from outside, or where a process dies")
