@@ -158,7 +158,7 @@ def test_takes_the_last_line_of_an_agent_without_its_newline(mirror):
     daemon, agent_id = mirror()
     answer = send(daemon, agent_id, call("last", json.dumps({"text": '{"jsonrpc":"2.0","id":%id,"result":"bye"}'})))
     assert answer.json() == {"jsonrpc": "2.0", "id": 1, "result": "bye"}
-    wait_for(lambda: daemon.agent(agent_id)["state"] == "idle" and daemon.agent(agent_id)["restarts"] == 1, "its next start")
+    wait_for(lambda: daemon.agent(agent_id)["epoch"] == 2 and daemon.agent(agent_id)["state"] == "idle", "its next start")
     answer = send(daemon, agent_id, call("last", json.dumps({"text": '{"jsonrpc":"2.0","id":%id,"result":"by'})))
     assert answer.status_code == 503 and "exit status 0" in answer.json()["detail"]
     assert '"result":"by' in daemon.get(f"/agents/{agent_id}/logs").text.replace("\\", "")
