@@ -182,9 +182,10 @@ class Daemon:
         if not path.startswith(("/api", "/livez", "/readyz", "/health", "/metrics", "/openapi.json")):
             path = "/api/v1" + path
         arguments.setdefault("timeout", PATIENCE)
-        answer = self.session.request(method, self.url + path, **arguments)
+        url = self.url + path  # once: the daemon may have ended when the answer is there
+        answer = self.session.request(method, url, **arguments)
         if self.holds_contract:
-            openapi.check(method, self.url + path, answer)
+            openapi.check(method, url, answer)
         return answer
 
     def get(self, path, **arguments):
