@@ -108,6 +108,7 @@ void message_free(struct message *message)
         target->count--;
         event_del(&message->deadline);
         free(message->text);
+        free(message->ended);
         free(message->method);
         free(message);
         messages_count_changed(messages, target);
@@ -154,23 +155,43 @@ struct messages *messages_drop(struct messages *messages)
         return NULL;
 }
 
+static void fail_ended(struct message *message)
+{
+        char *why = message->ended;
+
+        message->ended = NULL;
+        message_finish(message, MESSAGE_FAILED, NULL, why);
+        free(why);
+}
+
 struct messages *messages_free(struct messages *messages)
 {
         struct message *message, *next;
 
         if (!messages)
                 return NULL;
-        HASH_ITER(hh, messages->by_command, message, next)
-                message_finish(message, MESSAGE_FAILED, NULL, "the daemon ends");
+        HASH_ITER(hh, messages->by_command, message, next) {
+                if (message->ended)
+                        fail_ended(message);
+                else
+                        message_finish(message, MESSAGE_FAILED, NULL, "the daemon ends");
+        }
         return messages_drop(messages);
 }
 
 static void on_deadline(evutil_socket_t fd, short what, void *arg);
 
+static void set_deadline(struct message *message, int64_t left_ms)
+{
+        struct timeval tv = { .tv_sec = left_ms / 1000, .tv_usec = left_ms % 1000 * 1000 };
+
+        message->answer_by = clock_mono_ms() + left_ms;
+        event_add(&message->deadline, &tv);
+}
+
 struct message *messages_enlist(struct messages *messages, struct agent *agent, const struct command *command,
         int64_t timeout_ms, message_cb cb, void *arg)
 {
-        struct timeval tv = { .tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000 };
         struct message *message = calloc(1, sizeof *message);
         struct message_target *target = message ? target_of(messages, agent) : NULL;
         struct jsonrpc request;
@@ -182,10 +203,10 @@ struct message *messages_enlist(struct messages *messages, struct agent *agent, 
         jsonrpc_read(command->message, strlen(command->message), &request);
         *message = (struct message){ .command_id = command->command_id, .messages = messages, .target = target,
                 .method = json_raw_string(request.method), .sent_wall = clock_wall_ms(), .sent_us = clock_mono_us(),
-                .answer_by = clock_mono_ms() + timeout_ms, .cb = cb, .arg = arg };
+                .cb = cb, .arg = arg };
         message->epoch = command->epoch;
         event_assign(&message->deadline, messages->master->base, -1, 0, on_deadline, message);
-        event_add(&message->deadline, &tv);
+        set_deadline(message, timeout_ms);
         TAILQ_INSERT_TAIL(&target->waiting, message, link);
         target->count++;
         HASH_ADD(hh, messages->by_command, command_id, sizeof message->command_id, message);
@@ -314,7 +335,7 @@ static void give_up(struct message *message, enum message_result result, const c
 {
         struct pools *pools = message->messages->master->pools;
         struct id agent_id = message->target->agent_id;
-        struct agent *agent = message->text ? NULL : pools_agent(pools, &agent_id);
+        struct agent *agent = message->text || message->ended ? NULL : pools_agent(pools, &agent_id);
 
         if (agent && agent->worker)
                 tell_agent(message, agent, why);
@@ -325,11 +346,15 @@ static void give_up(struct message *message, enum message_result result, const c
 
 static void on_deadline(evutil_socket_t fd, short what, void *arg)
 {
-        const struct message *message = arg;
+        struct message *message = arg;
 
         (void)fd;
         (void)what;
-        give_up(arg, MESSAGE_TIMEOUT, message->text ? "the agent did not start in time" : "the agent did not answer in time");
+        if (message->ended)
+                fail_ended(message);
+        else
+                give_up(message, MESSAGE_TIMEOUT,
+                        message->text ? "the agent did not start in time" : "the agent did not answer in time");
 }
 
 void messages_cancel(struct message *message, const char *why)
@@ -353,13 +378,24 @@ void messages_reply(struct messages *messages, const struct reply *reply)
                 message_finish(message, MESSAGE_FAILED, NULL, reply->detail ? reply->detail : "no answer");
 }
 
-void messages_agent_gone(struct messages *messages, const struct id *agent_id, const char *why)
+void message_ended(struct message *message, int64_t grace_ms, const char *why)
 {
-        struct message_target *target;
+        if (message->ended)
+                return;
+        message->ended = strdup(why); /* out of memory: its own deadline stays */
+        if (message->ended && clock_mono_ms() + grace_ms < message->answer_by)
+                set_deadline(message, grace_ms);
+}
 
-        /* Looked up each time: the last finish frees it. */
-        while ((target = messages_target(messages, agent_id)) && !TAILQ_EMPTY(&target->waiting))
-                message_finish(TAILQ_FIRST(&target->waiting), MESSAGE_FAILED, NULL, why);
+void messages_agent_gone(struct messages *messages, const struct id *agent_id, int64_t grace_ms, const char *why)
+{
+        struct message_target *target = messages_target(messages, agent_id);
+        struct message *message;
+
+        if (!target)
+                return;
+        TAILQ_FOREACH(message, &target->waiting, link)
+                message_ended(message, grace_ms, why);
 }
 
 void messages_close(struct messages *messages)

@@ -25,8 +25,13 @@ int messages_send(struct messages *messages, struct agent *agent, char *text, ch
 void messages_cancel(struct message *message, const char *why);
 /* ANSWER and MESSAGE_FAILED from master:<id>:replies. */
 void messages_reply(struct messages *messages, const struct reply *reply);
-/* The agent is gone: what was given to it fails now. */
-void messages_agent_gone(struct messages *messages, const struct id *agent_id, const char *why);
+/* The agent has ended, and that may be known before the answers that it gave until then: they come by other ways. What was
+ * given to it fails with why unless an answer comes within grace_ms. */
+void messages_agent_gone(struct messages *messages, const struct id *agent_id, int64_t grace_ms, const char *why);
+/* A worker that lives tells of each message of an agent that ended; what it does not tell in this time got lost. */
+#define MESSAGES_GRACE_TOLD_MS 2000
+/* A worker that died tells nothing more: what it said is to be read only. */
+#define MESSAGES_GRACE_READ_MS 200
 /* The agent started, or it will not: what waits for that is given to it, or refused. */
 void messages_agent_changed(struct messages *messages, struct agent *agent);
 /* Its pool forgets the agent: nothing will come of what waits. */

@@ -20,6 +20,7 @@ struct message {
         struct event deadline;
         char *method;
         char *text;                /* owned: its command, while it waits for its agent's start; NULL: given to it */
+        char *ended;               /* owned: why its agent ended; an answer from before that may still be on its way */
         int64_t answer_by;         /* mono ms */
         int64_t sent_wall, sent_us; /* wall ms, mono µs */
         message_cb cb;             /* NULL: a notification, which only waits for the start */
@@ -63,6 +64,8 @@ int messages_post(struct messages *messages, const struct agent *agent, const st
 /* Records it, frees it, and calls back. */
 void message_finish(struct message *message, enum message_result result, const char *answer, const char *detail);
 void message_free(struct message *message); /* without a word */
+/* Its agent has ended: as messages_agent_gone. */
+void message_ended(struct message *message, int64_t grace_ms, const char *why);
 
 /* messages_resume.c. An answer whose message may still come. */
 void messages_keep_early(struct messages *messages, const struct reply *reply);

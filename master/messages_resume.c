@@ -38,18 +38,21 @@ void messages_keep_early(struct messages *messages, const struct reply *reply)
         HASH_ADD(hh, messages->early, reply.command_id, sizeof early->reply.command_id, early);
 }
 
+#define NO_EPOCH UINT64_MAX /* its agent has ended: the next master may still hear the answer from before that */
 #define NOTE_SIZE (ID_TEXT_SIZE + 4 * 21)
 
 void messages_each(const struct messages *messages, void (*tell)(void *arg, const char *note))
 {
         char note[NOTE_SIZE];
+        uint64_t epoch;
 
         for (struct message *message = messages->by_command; message; message = message->hh.next) {
                 if (!message->cb)
                         continue; /* a notification: its client has its answer */
+                epoch = message->text ? 0 : message->ended ? NO_EPOCH : message->epoch;
                 snprintf(note, sizeof note, "%s %llu %lld %lld %lld", ID_TEXT(&message->command_id),
-                        (unsigned long long)(message->text ? 0 : message->epoch), (long long)message->answer_by,
-                        (long long)message->sent_wall, (long long)message->sent_us);
+                        (unsigned long long)epoch, (long long)message->answer_by, (long long)message->sent_wall,
+                        (long long)message->sent_us);
                 tell(message->arg, note);
         }
 }
@@ -108,10 +111,10 @@ int messages_resume(struct messages *messages, struct agent *agent, const char *
         if (early) {
                 messages_reply(messages, &early->reply);
                 early_free(messages, early);
-        } else if (agent->epoch != command.epoch) {
-                message_finish(message, MESSAGE_FAILED, NULL, MESSAGES_AGENT_ENDED);
         } else {
                 *ret_message = message;
+                if (agent->epoch != command.epoch)
+                        message_ended(message, MESSAGES_GRACE_TOLD_MS, MESSAGES_AGENT_ENDED);
         }
         return 0;
 }

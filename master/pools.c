@@ -400,7 +400,7 @@ static void fail_messages(struct pools *pools, const struct master_pool *pool, c
 
         snprintf(detail, sizeof detail, "the agent's worker process ended: %s", why);
         TAILQ_FOREACH(agent, &worker->agents, on_worker)
-                messages_agent_gone(pools->master->messages, &agent->agent_id, detail);
+                messages_agent_gone(pools->master->messages, &agent->agent_id, MESSAGES_GRACE_READ_MS, detail);
 }
 
 void pools_worker_exited(struct pools *pools, const struct id *process_id, int status)

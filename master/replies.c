@@ -61,7 +61,7 @@ static void take_acknowledgement(struct master *master, const struct reply *repl
         if (reply->type != REPLY_SPAWNED)
                 confirm_end(pool, reply);
         if (reply->type == REPLY_EXITED && (!agent || agent->epoch == reply->epoch))
-                messages_agent_gone(master->messages, &reply->agent_id, reply->exit.reason);
+                messages_agent_gone(master->messages, &reply->agent_id, MESSAGES_GRACE_TOLD_MS, reply->exit.reason);
         mirror_reply(pool, reply);
         pool_reply(pool->rules, reply, clock_mono_ms());
         pools_wake(master->pools, pool);

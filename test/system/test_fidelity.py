@@ -164,6 +164,17 @@ def test_takes_the_last_line_of_an_agent_without_its_newline(mirror):
     assert '"result":"by' in daemon.get(f"/agents/{agent_id}/logs").text.replace("\\", "")
 
 
+@pytest.mark.parametrize("size", [10, 4_000_000])
+def test_passes_on_the_last_answer_of_an_agent_that_ends(mirror, size):
+    """A large one travels by another way than the news of the end."""
+    daemon, agent_id = mirror({"restart": {"delay_ms": 1}, "heartbeat_interval_ms": 50})
+    text = '{"jsonrpc":"2.0","id":%id,"result":"' + "x" * size + '"}'
+    for epoch in range(2, 6):
+        answer = send(daemon, agent_id, call("last", json.dumps({"text": text})))
+        assert answer.status_code == 200 and len(answer.json()["result"]) == size, answer.text[:300]
+        wait_for(lambda: daemon.agent(agent_id)["epoch"] == epoch and daemon.agent(agent_id)["state"] == "idle", "its next start")
+
+
 def test_fails_the_request_whose_answer_cannot_be_passed_on(mirror):
     daemon, agent_id = mirror(max_line_bytes=100_000, max_depth=100)
     for lines, words in ((['{"jsonrpc":"2.0","id":%id,"result":"' + "x" * 200_000 + '"}'], "max_line_bytes"),

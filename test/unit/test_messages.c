@@ -196,6 +196,12 @@ static void reply_with(const char *text)
 
 /* --- tests --- */
 
+static void wait_for(const struct answer *answer)
+{
+        while (answer->count == 0)
+                event_base_loop(master.base, EVLOOP_ONCE);
+}
+
 START_TEST(test_answers_once_when_the_reply_comes_twice)
 {
         static struct answer answer;
@@ -228,8 +234,7 @@ START_TEST(test_gives_up_when_the_deadline_passes)
         static struct answer answer;
 
         ask(&answer, 1);
-        while (answer.count == 0)
-                event_base_loop(master.base, EVLOOP_ONCE);
+        wait_for(&answer);
         ck_assert_int_eq(answer.result, MESSAGE_TIMEOUT);
         ck_assert_str_eq(recorded, "work timeout");
         reply_with("{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":7}");
@@ -245,8 +250,7 @@ START_TEST(test_tells_the_agent_when_the_deadline_passes)
         ask(&answer, 1);
         tell(0);
         known = &agent;
-        while (answer.count == 0)
-                event_base_loop(master.base, EVLOOP_ONCE);
+        wait_for(&answer);
         ck_assert_int_eq(answer.result, MESSAGE_TIMEOUT);
         ck_assert_str_eq(cancelled, "the agent did not answer in time");
         ck_assert_int_gt(agent.idle_since, clock_mono_ms()); /* it may work on it still: its worker will say */
@@ -280,17 +284,40 @@ START_TEST(test_fails_all_of_an_agent_when_it_is_gone)
                 ck_assert_int_eq(ask(&answers[i], 10000), 0);
         agent.agent_id = id_new();
         ask(&other, 10000);
-        messages_agent_gone(master.messages, &agent_id, "exit status 3");
-        messages_agent_gone(master.messages, &agent_id, "exit status 3");
+        messages_agent_gone(master.messages, &agent_id, 1, "exit status 3");
+        messages_agent_gone(master.messages, &agent_id, 1, "exit status 4");
         for (int i = 0; i < 3; i++) {
+                wait_for(&answers[i]);
                 ck_assert_uint_eq(answers[i].count, 1);
                 ck_assert_int_eq(answers[i].result, MESSAGE_FAILED);
                 ck_assert_str_eq(answers[i].detail, "exit status 3");
         }
+        ck_assert_str_eq(cancelled, "");
         ck_assert_uint_eq(other.count, 0);
         master.messages = messages_free(master.messages);
         ck_assert_uint_eq(other.count, 1);
         ck_assert_int_eq(other.result, MESSAGE_FAILED);
+}
+END_TEST
+
+/* What the agent answered before its end comes by another way than the news of it. */
+START_TEST(test_takes_the_answer_that_comes_after_the_news_of_the_end)
+{
+        static struct answer answered, open, late;
+
+        ask(&late, 50);
+        ask(&open, 10000);
+        ask(&answered, 10000);
+        messages_agent_gone(master.messages, &agent.agent_id, 60000, "exit status 0");
+        ck_assert_uint_eq(answered.count, 0);
+        reply_with("{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":7}");
+        ck_assert_int_eq(answered.result, MESSAGE_ANSWERED);
+        wait_for(&late); /* no longer than its client waits */
+        ck_assert_int_eq(late.result, MESSAGE_FAILED);
+        ck_assert_str_eq(late.detail, "exit status 0");
+        ck_assert_uint_eq(open.count, 0);
+        master.messages = messages_free(master.messages);
+        ck_assert_str_eq(open.detail, "exit status 0");
 }
 END_TEST
 
@@ -408,7 +435,8 @@ START_TEST(test_waits_for_the_next_start_when_the_agent_is_restarted)
         ck_assert_int_eq(ask(&held, 10000), 0);
         messages_agent_changed(master.messages, &agent);
         ck_assert_uint_eq(publishes, 1);
-        messages_agent_gone(master.messages, &agent.agent_id, "exit status 0");
+        messages_agent_gone(master.messages, &agent.agent_id, 0, "exit status 0");
+        wait_for(&sent);
         ck_assert_uint_eq(sent.count, 1);
         ck_assert_uint_eq(held.count, 0);
         restarted();
@@ -429,8 +457,7 @@ START_TEST(test_keeps_its_deadline_when_it_waits_for_a_start)
 
         begin_restart();
         ask(&answer, 1);
-        while (answer.count == 0)
-                event_base_loop(master.base, EVLOOP_ONCE);
+        wait_for(&answer);
         ck_assert_int_eq(answer.result, MESSAGE_TIMEOUT);
         ck_assert_str_eq(answer.detail, "the agent did not start in time");
         restarted();
@@ -574,11 +601,31 @@ START_TEST(test_fails_what_another_master_sent_when_the_agent_started_anew)
         next_master();
         agent.epoch++;
         ck_assert_int_eq(resume(&answer), 0);
+        ck_assert_ptr_nonnull(sent_message);
+        wait_for(&answer);
         ck_assert_int_eq(answer.result, MESSAGE_FAILED);
         ck_assert_str_eq(answer.detail, MESSAGES_AGENT_ENDED);
-        ck_assert_ptr_null(sent_message);
+        ck_assert_str_eq(cancelled, "");
         snprintf(note, sizeof note, "no note");
         ck_assert_int_eq(resume(&answer), -EPROTO);
+}
+END_TEST
+
+/* The agent may not have another epoch yet. */
+START_TEST(test_fails_what_another_master_sent_when_that_one_knew_of_the_end)
+{
+        static struct answer before, answer, second;
+
+        ask(&before, 100);
+        messages_agent_gone(master.messages, &agent.agent_id, 60000, "exit status 0");
+        next_master();
+        ck_assert_int_eq(resume(&answer), 0);
+        wait_for(&answer);
+        ck_assert_int_eq(answer.result, MESSAGE_FAILED);
+        ck_assert_str_eq(answer.detail, MESSAGES_AGENT_ENDED);
+        ck_assert_int_eq(resume(&second), 0);
+        reply_with("{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":7}");
+        ck_assert_int_eq(second.result, MESSAGE_ANSWERED);
 }
 END_TEST
 
@@ -618,6 +665,7 @@ int main(void)
         tcase_add_test(all, test_tells_the_agent_when_the_deadline_passes);
         tcase_add_test(all, test_tells_the_agent_when_nobody_waits_any_more);
         tcase_add_test(all, test_fails_all_of_an_agent_when_it_is_gone);
+        tcase_add_test(all, test_takes_the_answer_that_comes_after_the_news_of_the_end);
         tcase_add_test(all, test_takes_the_control_socket_when_redis_is_away);
         tcase_add_test(all, test_takes_the_control_socket_when_the_worker_has_no_redis);
         tcase_add_test(all, test_takes_the_control_socket_when_nobody_was_subscribed);
@@ -634,6 +682,7 @@ int main(void)
         tcase_add_test(all, test_goes_on_with_what_another_master_sent);
         tcase_add_test(all, test_keeps_an_answer_until_its_message_is_handed_over);
         tcase_add_test(all, test_fails_what_another_master_sent_when_the_agent_started_anew);
+        tcase_add_test(all, test_fails_what_another_master_sent_when_that_one_knew_of_the_end);
         tcase_add_test(all, test_sends_what_waited_for_a_start_under_another_master);
         suite_add_tcase(suite, all);
         srunner_run_all(runner, CK_NORMAL);
