@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -276,4 +277,16 @@ int channel_send(struct channel *channel, const void *data, size_t len)
         TAILQ_INSERT_TAIL(&channel->queue, packet, link);
         channel->queued += len;
         return empty ? send_queued(channel) : 0;
+}
+
+int channel_flush(struct channel *channel, int most_ms)
+{
+        struct pollfd room = { .fd = channel->socket, .events = POLLOUT };
+        int r = send_queued(channel), n;
+
+        while (r == 0 && !TAILQ_EMPTY(&channel->queue)) {
+                n = poll(&room, 1, most_ms);
+                r = n > 0 ? send_queued(channel) : n == 0 ? -ETIMEDOUT : errno == EINTR ? 0 : -errno;
+        }
+        return r;
 }

@@ -31,4 +31,7 @@ void channel_hear_out(struct channel *channel);
 void channel_limit(struct channel *channel, size_t longest);
 /* 0; -EMSGSIZE over CHANNEL_LONGEST, or empty; -EAGAIN: the queue is full, an empty one takes any packet; -EPIPE; -ENOMEM. */
 int channel_send(struct channel *channel, const void *data, size_t len);
+/* Blocks until what was sent is in the socket, before an exit, for as long as the other end takes some each most_ms. 0;
+ * -ETIMEDOUT: it takes none; else it is gone (-EPIPE, -ECONNRESET). */
+int channel_flush(struct channel *channel, int most_ms);
 #endif

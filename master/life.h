@@ -45,7 +45,7 @@ struct life {
         bool store_away; /* when this master began: clients are told */
         bool reloading;        /* the next master takes over as soon as it can */
         enum life_step step;   /* of that */
-        struct event *stepping; /* looks whether the next one is due */
+        struct event *stepping; /* looks whether the next one is due, or all is answered before the end */
         int64_t flush_by;      /* mono ms: the store is closed in any case */
         int next[2];           /* the socket to the next one: our end, and its own until the forker has it */
         struct handover_source *source; /* retired: to whoever is master now */

@@ -16,8 +16,9 @@
 #include <unistd.h>
 
 #define FAST_BUDGET_MS 1000
+#define STEP_MS 3
 
-/* ---- shutdown: stop accepting, end workers, clear the registry, flush the store, say goodbye ---- */
+/* ---- shutdown: stop accepting, end workers, clear the registry, hand out the last answers, flush the store, say goodbye ---- */
 
 static void say_goodbye(struct life *life)
 {
@@ -30,6 +31,32 @@ static void say_goodbye(struct life *life)
         life_end(life, 0);
 }
 
+static bool is_answered(const struct life *life)
+{
+        return messages_waiting(life->master.messages) == 0 && http_server_unanswered(life->master.http) == 0;
+}
+
+static void on_answering(evutil_socket_t fd, short what, void *arg)
+{
+        struct life *life = arg;
+
+        (void)fd;
+        (void)what;
+        if (is_answered(life) || clock_mono_ms() >= life->end_by)
+                say_goodbye(life);
+}
+
+/* What agents answered before they ended may be on its way from their workers, and to clients. */
+static void answer_first(struct life *life)
+{
+        static const struct timeval often = { .tv_usec = STEP_MS * 1000 };
+
+        if (!is_answered(life))
+                life->stepping = event_new(life->master.base, -1, EV_PERSIST, on_answering, life);
+        if (!life->stepping || event_add(life->stepping, &often) < 0)
+                say_goodbye(life);
+}
+
 static void on_cleared(void *arg, int error)
 {
         struct life *life = arg;
@@ -37,7 +64,7 @@ static void on_cleared(void *arg, int error)
         if (error < 0)
                 log_warn("registry.not_cleared", "error=%s", LOG_Q(strerror(-error)));
         if (--life->clearing == 0)
-                say_goodbye(life);
+                answer_first(life);
 }
 
 static void on_pools_closed(void *arg)

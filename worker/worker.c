@@ -23,7 +23,8 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-/* Agents that are told to end when everything above is gone get this much on top of their graces. */
+/* Agents that are told to end when everything above is gone get this much on top of their graces; a master that does not
+ * take the last answers is waited for as long. */
 #define LAST_WORD_MS 1000
 
 void worker_wake(struct worker *worker)
@@ -351,6 +352,8 @@ static void worker_done(struct worker *worker)
 {
         struct event *events[] = { worker->settle, worker->heartbeat, worker->last_word, worker->sigterm };
 
+        if (worker->control && channel_flush(worker->control, LAST_WORD_MS) == -ETIMEDOUT)
+                log_warn("control.not_sent", "detail=\"the master does not read\"");
         registry_free(worker->registry);
         for (size_t i = 0; i < sizeof events / sizeof *events; i++)
                 if (events[i])

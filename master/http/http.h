@@ -62,6 +62,8 @@ enum http_hold { HTTP_HOLD_NONE = 0, HTTP_HOLD_UNMOVABLE, HTTP_HOLD_ALL };
 void http_server_hold(struct http_server *server, enum http_hold hold);
 /* Of those that only this process can answer: how many were begun. */
 unsigned http_server_unfinished(const struct http_server *server);
+/* How many requests that were begun are not answered, or their answers not handed to the kernel; streams are not counted. */
+unsigned http_server_unanswered(const struct http_server *server);
 /* From now on no handler runs: what is there, and what still comes, is given away, packed, with a socket to the client
  * (give owns it). Only routes without a role are answered here. Afterwards what is left ends by itself, see drain. */
 void http_server_give_away(struct http_server *server, void (*give)(void *arg, const char *data, size_t len, int take_fd),

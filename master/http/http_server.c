@@ -299,6 +299,16 @@ unsigned http_server_unfinished(const struct http_server *server)
         return count;
 }
 
+unsigned http_server_unanswered(const struct http_server *server)
+{
+        const struct http_connection *at;
+        unsigned count = 0;
+
+        TAILQ_FOREACH(at, &server->connections, link)
+                count += at->state == HTTP_WRITING || (at->state == HTTP_WORKING && !at->request->held);
+        return count;
+}
+
 static void give_all(struct http_server *server)
 {
         struct http_connection *at, *next;

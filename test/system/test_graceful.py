@@ -27,16 +27,16 @@ def executor():
         yield executor
 
 
-def work(daemon, executor, agent, seconds=SECONDS):
+def work(daemon, executor, agent, seconds=SECONDS, size=0):
     """A message that its agent works on already, answered later."""
-    slow = executor.submit(daemon.message, agent["agent_id"], "slow", {"seconds": seconds})
+    slow = executor.submit(daemon.message, agent["agent_id"], "slow", {"seconds": seconds, "size": size})
     wait_for(lambda: daemon.agent(agent["agent_id"])["state"] == "busy", "the agent to work")
     return slow
 
 
 def check_answered(slow):
     answer = slow.result()
-    assert (answer.status_code, answer.json().get("result")) == (200, "slow"), answer.text
+    assert (answer.status_code, answer.json().get("result", "").rstrip("x")) == (200, "slow"), answer.text[:300]
 
 
 def without_redis(make_redis, start, **settings):
@@ -143,6 +143,21 @@ def test_answers_first_when_it_is_idle_for_its_time_otherwise(start, executor):
     slow = work(daemon, executor, agent)
     check_answered(slow)
     wait_for(lambda: state(daemon, agent) == "terminated", "the idle agent to end")
+
+
+@pytest.mark.parametrize("end", [
+    lambda daemon, agents: daemon.post("/agents/bulk/terminate", [agent["agent_id"] for agent in agents]),
+    lambda daemon, agents: daemon.post("/agents/pools/pool/restart"),
+    lambda daemon, agents: daemon.post("/agents/pools/pool/rollout", {"min_healthy_seconds": 0}),
+    lambda daemon, agents: daemon.stop(),
+], ids=["terminate", "restart", "rollout", "end of the daemon"])
+def test_answers_first_when_the_answers_are_large(daemon, executor, end):
+    """They travel by another way than the news that the agents have ended."""
+    agents = daemon.spawn("pool", count=4)["agents"]
+    slow = [work(daemon, executor, agent, size=4_000_000) for agent in agents]
+    end(daemon, agents)
+    for future in slow:
+        check_answered(future)
 
 
 def test_answers_first_when_the_daemon_ends(daemon, executor):

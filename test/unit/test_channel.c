@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* One end is a channel, the other a bare socket. */
@@ -411,6 +413,58 @@ START_TEST(test_ends_when_a_packet_is_longer_than_any_of_ours)
 }
 END_TEST
 
+/* --- before an exit --- */
+
+/* In another process: reads it all, slowly enough that the queue fills, and exits with how many bytes that were. */
+static pid_t fork_reader(size_t expected)
+{
+        static char data[CHANNEL_PACKET_MAX];
+        pid_t pid = fork();
+        size_t total = 0;
+        ssize_t n;
+
+        if (pid != 0)
+                return pid;
+        fcntl(peer, F_SETFL, 0);
+        channel = channel_free(channel);
+        while ((n = recv(peer, data, sizeof data, 0)) > 0)
+                total += (size_t)n;
+        _exit(total >= expected ? 0 : 1);
+}
+
+START_TEST(test_waits_until_all_is_sent_when_it_is_flushed)
+{
+        size_t len = 20UL << 20;
+        char *data = calloc(1, len);
+        pid_t pid = fork_reader(len);
+        int status;
+
+        ck_assert_int_gt(pid, 0);
+        memset(data, 'x', len);
+        ck_assert_int_eq(channel_send(channel, data, len), 0);
+        ck_assert_int_eq(channel_flush(channel, 10000), 0);
+        channel = channel_free(channel);
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        ck_assert_int_eq(status, 0);
+        free(data);
+}
+END_TEST
+
+START_TEST(test_gives_up_a_flush_when_nobody_reads)
+{
+        size_t len = 20UL << 20;
+        char *data = calloc(1, len);
+
+        memset(data, 'x', len);
+        ck_assert_int_eq(channel_flush(channel, 1), 0); /* nothing waits */
+        ck_assert_int_eq(channel_send(channel, data, len), 0);
+        ck_assert_int_eq(channel_flush(channel, 1), -ETIMEDOUT);
+        peer = fd_close(peer);
+        ck_assert_int_eq(channel_flush(channel, 10000), -ECONNRESET); /* it closed with packets unread */
+        free(data);
+}
+END_TEST
+
 int main(void)
 {
         Suite *suite = suite_create("channel");
@@ -438,6 +492,8 @@ int main(void)
         tcase_add_test(all, test_keeps_no_more_than_its_limit_when_pieces_never_end);
         tcase_add_test(all, test_closes_a_descriptor_that_comes_with_a_piece);
         tcase_add_test(all, test_ends_when_a_packet_is_longer_than_any_of_ours);
+        tcase_add_test(all, test_waits_until_all_is_sent_when_it_is_flushed);
+        tcase_add_test(all, test_gives_up_a_flush_when_nobody_reads);
         suite_add_tcase(suite, all);
         srunner_run_all(runner, CK_NORMAL);
         failed = srunner_ntests_failed(runner);

@@ -17,9 +17,9 @@ def answer(message, result):
         print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}), flush=True)
 
 
-def answer_later(message, seconds):
+def answer_later(message, seconds, size=0):
     time.sleep(seconds)
-    answer(message, "slow")
+    answer(message, "slow" + "x" * size)
 
 
 NONSENSE = {
@@ -89,7 +89,8 @@ def main():
         if method == "exit":
             os._exit(params["status"])
         elif method == "slow":
-            threading.Thread(target=answer_later, args=(message, params["seconds"]), daemon=True).start()
+            threading.Thread(target=answer_later, args=(message, params["seconds"], params.get("size", 0)),
+                             daemon=True).start()
         elif method == "flood":
             loud = yell if params.get("stream") == "stderr" else flood
             threading.Thread(target=loud, args=(params["seconds"],), daemon=True).start()
