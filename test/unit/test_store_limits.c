@@ -177,7 +177,7 @@ static void fill_and_recover(const char *ballast)
 {
         char *large = malloc(200001);
         struct store_agent agent;
-        unsigned good = 0;
+        unsigned good = 0, slow = 0;
         int error;
 
         memset(large, 'x', 200000);
@@ -188,7 +188,8 @@ static void fill_and_recover(const char *ballast)
                 agent.labels = large;
                 error = FINISH(store_agent_insert, store, &agent);
                 good += error == 0;
-        } while (!error);
+                slow += error == -EAGAIN; /* a busy machine's disk took longer than wait_ms */
+        } while (error == 0 || (error == -EAGAIN && slow < 10));
         free(large);
         ck_assert_int_eq(error, -ENOSPC);
         ck_assert(!status().available);
