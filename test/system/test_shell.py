@@ -119,6 +119,7 @@ def test_counts_what_it_drops_when_an_agent_floods_with_notifications(make_daemo
     while time.monotonic() - begin < 3:
         assert daemon.message(neighbour["agent_id"], "echo", {}).status_code == 200
     assert daemon.message(flooder["agent_id"], "echo", {}).status_code == 200
+    wait_for(lambda: "agent.events_dropped" in daemon.log(), "the drops to be told, with a heartbeat")
     lines = [line for line in daemon.log().splitlines() if "agent.events_dropped" in line]
     assert 1 <= len(lines) <= 10
     assert all(flooder["agent_id"] in line for line in lines)
