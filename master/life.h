@@ -33,7 +33,8 @@ struct life {
         struct event *announce, *prune, *alive;
         struct event *give_up; /* the end of the shutdown budget */
         int64_t end_by;        /* the same, mono ms */
-        unsigned clearing;     /* registry calls of the last step of shutdown under way */
+        unsigned clearing;     /* registry calls of shutdown under way */
+        struct event *answering; /* its last step: looks whether clients have their answers */
         int listeners[FORKER_LISTENERS_MAX]; /* the server's own */
         unsigned listener_count;
         bool listeners_lent;   /* the service manager's, which goes on listening */
@@ -45,7 +46,7 @@ struct life {
         bool store_away; /* when this master began: clients are told */
         bool reloading;        /* the next master takes over as soon as it can */
         enum life_step step;   /* of that */
-        struct event *stepping; /* looks whether the next one is due, or all is answered before the end */
+        struct event *stepping; /* looks whether the next one is due */
         int64_t flush_by;      /* mono ms: the store is closed in any case */
         int next[2];           /* the socket to the next one: our end, and its own until the forker has it */
         struct handover_source *source; /* retired: to whoever is master now */

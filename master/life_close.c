@@ -18,7 +18,7 @@
 #define FAST_BUDGET_MS 1000
 #define STEP_MS 3
 
-/* ---- shutdown: stop accepting, end workers, clear the registry, hand out the last answers, flush the store, say goodbye ---- */
+/* ---- shutdown: stop accepting, end workers, clear the registry, give clients their answers, flush the store, say goodbye ---- */
 
 static void say_goodbye(struct life *life)
 {
@@ -31,19 +31,19 @@ static void say_goodbye(struct life *life)
         life_end(life, 0);
 }
 
-static bool is_answered(const struct life *life)
-{
-        return messages_waiting(life->master.messages) == 0 && http_server_unanswered(life->master.http) == 0;
-}
-
+/* A message that is waited for is a request, too. */
 static void on_answering(evutil_socket_t fd, short what, void *arg)
 {
         struct life *life = arg;
+        unsigned left = http_server_unanswered(life->master.http);
 
         (void)fd;
         (void)what;
-        if (is_answered(life) || clock_mono_ms() >= life->end_by)
-                say_goodbye(life);
+        if (left > 0 && clock_mono_ms() < life->end_by)
+                return;
+        if (left > 0)
+                log_warn("shutdown.unanswered", "requests=%u detail=\"their clients have not taken the answers\"", left);
+        say_goodbye(life);
 }
 
 /* What agents answered before they ended may be on its way from their workers, and to clients. */
@@ -51,10 +51,11 @@ static void answer_first(struct life *life)
 {
         static const struct timeval often = { .tv_usec = STEP_MS * 1000 };
 
-        if (!is_answered(life))
-                life->stepping = event_new(life->master.base, -1, EV_PERSIST, on_answering, life);
-        if (!life->stepping || event_add(life->stepping, &often) < 0)
+        life->answering = event_new(life->master.base, -1, EV_PERSIST, on_answering, life);
+        if (!life->answering || event_add(life->answering, &often) < 0)
                 say_goodbye(life);
+        else
+                on_answering(-1, 0, life);
 }
 
 static void on_cleared(void *arg, int error)
@@ -88,6 +89,8 @@ static void on_give_up(evutil_socket_t fd, short what, void *arg)
 
         (void)fd;
         (void)what;
+        if (life->answering)
+                return; /* nothing is left to be killed */
         if (life->reloading) {
                 life_hand_over_now(life);
                 return;
@@ -121,7 +124,9 @@ void life_shut_down(struct life *life, bool fast)
         bool hurry = fast && master->closing && !master->fast;
 
         life_keep(life);
-        if (master->closing && !fast)
+        if (life->answering)
+                life->end_by = clock_mono_ms(); /* told again: whoever has not taken an answer by now is not waited for */
+        if (master->closing && (!fast || life->answering))
                 return;
         life_arm_give_up(life, fast ? FAST_BUDGET_MS : master->config->shutdown_timeout_ms);
         log_info("shutdown.begins", "fast=%d", fast);

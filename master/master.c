@@ -380,6 +380,7 @@ void life_release(struct life *life)
         life->prune = timer_free(life->prune);
         life->alive = timer_free(life->alive);
         life->give_up = timer_free(life->give_up);
+        life->answering = timer_free(life->answering);
 }
 
 static void life_done(struct life *life)

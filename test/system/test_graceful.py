@@ -1,6 +1,7 @@
 """Nothing under way is cut: what an agent works on is answered before it ends, whoever ends it and why."""
 import concurrent.futures
 import signal
+import socket
 import threading
 
 import pytest
@@ -166,6 +167,55 @@ def test_answers_first_when_the_daemon_ends(daemon, executor):
     assert daemon.stop() == 0
     for future in slow:
         check_answered(future)
+
+
+@pytest.fixture
+def untaken(start):
+    """untaken(shutdown_timeout): a daemon with a large answer that its client asked for and does not read."""
+    clients = []
+
+    def begin(shutdown_timeout):
+        daemon = start(daemon={"shutdown_timeout": shutdown_timeout, "server": {"write_timeout_ms": 600000}})
+        path = f"/api/v1/agents/{daemon.spawn('pool')['agent_id']}/messages"
+        body = '{"jsonrpc":"2.0","id":1,"method":"slow","params":{"seconds":0,"size":15000000}}'
+        host, port = daemon.url.removeprefix("http://").split(":")
+        client = socket.socket()
+        clients.append(client)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect((host, int(port)))
+        client.sendall(f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
+                       f"Content-Length: {len(body)}\r\n\r\n{body}".encode())
+        assert client.recv(1) == b"H"
+        return daemon, client
+    yield begin
+    for client in clients:
+        client.close()
+
+
+def test_does_not_wait_longer_than_told_for_a_client_that_takes_no_answer(untaken):
+    daemon, _ = untaken(1)
+    assert daemon.stop() == 0
+    assert "shutdown.unanswered requests=1" in daemon.log()
+
+
+def test_hurries_when_told_again_while_a_client_takes_no_answer(untaken):
+    daemon, _ = untaken(3600)
+    daemon.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: "worker_exited" in daemon.log(), "nothing but the answer to be left")
+    assert daemon.stop() == 0
+    assert "shutdown.unanswered requests=1" in daemon.log() and "killing" not in daemon.log()
+
+
+def test_gives_the_whole_answer_to_a_client_that_takes_it_late(untaken):
+    daemon, client = untaken(3600)
+    daemon.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: "worker_exited" in daemon.log(), "nothing but the answer to be left")
+    size = 1
+    while data := client.recv(1 << 20):
+        size += len(data)
+    assert size > 15_000_000
+    assert daemon.process.wait(timeout=60) == 0
+    assert "shutdown.unanswered" not in daemon.log()
 
 
 @pytest.mark.sanitize
