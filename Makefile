@@ -64,7 +64,8 @@ endif
 sources = $(sort $(wildcard $(addsuffix /*.c,$(1))))
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
 # Everything but the two mains: what the programs and the tests link.
-CORE_SRC := $(filter-out master/main.c,$(call sources,common registry sql worker master master/http master/api))
+ROOMS    := common registry/protocol registry/core registry/redis sql worker master master/http master/api
+CORE_SRC := $(filter-out master/main.c,$(call sources,$(ROOMS)))
 CORE_OBJ := $(call objects,$(CORE_SRC)) $(LLHTTP_OBJ)
 CLI_SRC  := $(call sources,cli)
 TEST_SRC := $(wildcard test/unit/test_*.c)
@@ -122,7 +123,7 @@ $(BUILD)/%.o: %.c
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 # .incbin leaves no trace in the dependency files (common/embed.h).
 $(BUILD)/master/api/openapi.o: etc/openapi.json
-$(BUILD)/registry/scripts.o: $(wildcard registry/scripts/*.lua)
+$(BUILD)/registry/redis/scripts.o: $(wildcard registry/redis/scripts/*.lua)
 $(BUILD)/sql/migrations.o: $(wildcard sql/migrations/*.sql sql/migrations/*/*.sql)
 
 check: tests

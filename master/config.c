@@ -7,7 +7,7 @@
 #include "master/config_internal.h"
 #include "master/config_server.h"
 #include "master/tokens.h"
-#include "registry/redis_url.h"
+#include "registry/redis/redis_url.h"
 #include "sql/store.h"
 
 #include <errno.h>

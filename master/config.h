@@ -2,7 +2,7 @@
  * reported at once, with file, line and column or the variable's name. */
 #ifndef MASTER_CONFIG_H
 #define MASTER_CONFIG_H
-#include "registry/pool_config.h"
+#include "registry/core/pool_config.h"
 
 #include <stdbool.h>
 #include <stddef.h>

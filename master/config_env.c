@@ -2,7 +2,7 @@
 
 #include "common/json.h"
 #include "common/utf8.h"
-#include "registry/redis_url.h"
+#include "registry/redis/redis_url.h"
 
 #include <assert.h>
 #include <ctype.h>

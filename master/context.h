@@ -5,7 +5,7 @@
 #include "common/id.h"
 #include "master/admission.h"
 #include "master/config.h"
-#include "registry/suspicion.h"
+#include "registry/core/suspicion.h"
 
 #include <event2/event.h>
 

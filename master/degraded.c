@@ -5,7 +5,7 @@
 #include "common/log.h"
 #include "master/pools.h"
 #include "master/workers.h"
-#include "registry/registry_redis.h"
+#include "registry/redis/registry_redis.h"
 
 #include <errno.h>
 #include <stdio.h>

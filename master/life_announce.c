@@ -6,7 +6,7 @@
 #include "master/life.h"
 #include "master/listen.h"
 #include "master/pools.h"
-#include "registry/registry_redis.h"
+#include "registry/redis/registry_redis.h"
 
 #include <errno.h>
 #include <stdio.h>

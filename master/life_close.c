@@ -6,7 +6,7 @@
 #include "master/messages.h"
 #include "master/pools.h"
 #include "master/pools_act.h"
-#include "registry/registry_redis.h"
+#include "registry/redis/registry_redis.h"
 #include "sql/store.h"
 
 #include <errno.h>

@@ -8,7 +8,7 @@
 #include "master/listen.h"
 #include "master/pools.h"
 #include "master/workers.h"
-#include "registry/registry_redis.h"
+#include "registry/redis/registry_redis.h"
 
 #include <errno.h>
 #include <signal.h>

@@ -10,7 +10,7 @@
 #include "master/http/http.h"
 #include "master/life.h"
 #include "master/messages.h"
-#include "registry/registry_redis.h"
+#include "registry/redis/registry_redis.h"
 #include "sql/store.h"
 
 #include <bsd/unistd.h>

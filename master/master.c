@@ -22,7 +22,7 @@
 #include "master/streams.h"
 #include "master/usages.h"
 #include "master/workers.h"
-#include "registry/registry_redis.h"
+#include "registry/redis/registry_redis.h"
 
 #include <errno.h>
 #include <fcntl.h>

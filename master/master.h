@@ -1,4 +1,4 @@
-/* The master: REST, pools, registry, store, on one event loop. Composes everything; the rules are in registry/pool.h. */
+/* The master: REST, pools, registry, store, on one event loop. Composes everything; the rules are in registry/core/pool.h. */
 #ifndef MASTER_MASTER_H
 #define MASTER_MASTER_H
 #include "master/config.h"

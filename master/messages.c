@@ -7,7 +7,7 @@
 #include "master/mirror.h"
 #include "master/pools.h"
 #include "master/workers.h"
-#include "registry/registry_redis.h"
+#include "registry/redis/registry_redis.h"
 #include "sql/store.h"
 
 #include <errno.h>

@@ -3,7 +3,7 @@
 #ifndef MASTER_MESSAGES_H
 #define MASTER_MESSAGES_H
 #include "master/context.h"
-#include "registry/agent.h"
+#include "registry/core/agent.h"
 
 enum message_result {
         MESSAGE_ANSWERED = 1, /* message is the agent's JSON-RPC response */

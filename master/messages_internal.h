@@ -2,7 +2,7 @@
 #ifndef MASTER_MESSAGES_INTERNAL_H
 #define MASTER_MESSAGES_INTERNAL_H
 #include "master/messages.h"
-#include "registry/command.h"
+#include "registry/protocol/command.h"
 
 #include <event2/event_struct.h>
 #include <sys/queue.h>

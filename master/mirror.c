@@ -2,7 +2,7 @@
 
 #include "common/clock.h"
 #include "master/degraded.h"
-#include "registry/registry_redis.h"
+#include "registry/redis/registry_redis.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -14,8 +14,8 @@
 #include "master/stale_cgroups.h"
 #include "master/sweep.h"
 #include "master/workers.h"
-#include "registry/agent_exit.h"
-#include "registry/registry_redis.h"
+#include "registry/core/agent_exit.h"
+#include "registry/redis/registry_redis.h"
 #include "sql/store.h"
 
 #include <errno.h>

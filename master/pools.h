@@ -1,12 +1,12 @@
-/* All pools of this master: feeds events into their rules (registry/pool.h) and carries out the actions that follow:
+/* All pools of this master: feeds events into their rules (registry/core/pool.h) and carries out the actions that follow:
  * store, registry, forker, workers, whoever waits for an answer. */
 #ifndef MASTER_POOLS_H
 #define MASTER_POOLS_H
 #include "master/context.h"
 #include "master/pool_metrics.h"
 #include "master/totals.h"
-#include "registry/pool.h"
-#include "registry/registry_redis.h"
+#include "registry/core/pool.h"
+#include "registry/redis/registry_redis.h"
 
 #include <sys/types.h>
 

@@ -10,7 +10,7 @@
 #include "master/messages.h"
 #include "master/streams.h"
 #include "master/workers.h"
-#include "registry/agent_exit.h"
+#include "registry/core/agent_exit.h"
 #include "sql/store.h"
 
 #include <errno.h>

@@ -2,7 +2,7 @@
 #ifndef MASTER_POOLS_ACT_H
 #define MASTER_POOLS_ACT_H
 #include "master/pools.h"
-#include "registry/control.h"
+#include "registry/protocol/control.h"
 #include "sql/store.h"
 
 void pools_stop_worker(struct master *master, const struct pool_worker *worker, enum control_stop how);

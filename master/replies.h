@@ -2,7 +2,7 @@
 #ifndef MASTER_REPLIES_H
 #define MASTER_REPLIES_H
 #include "master/context.h"
-#include "registry/command.h"
+#include "registry/protocol/command.h"
 
 void replies_take(struct master *master, const struct reply *reply);
 /* The same as an envelope; one that is no reply is logged. */

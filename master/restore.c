@@ -4,7 +4,7 @@
 #include "common/fault.h"
 #include "common/log.h"
 #include "master/strays.h"
-#include "registry/agent_exit.h"
+#include "registry/core/agent_exit.h"
 #include "sql/store.h"
 
 #include <errno.h>

@@ -3,7 +3,7 @@
 #include "common/clock.h"
 #include "master/pools_act.h"
 #include "master/restore.h"
-#include "registry/agent_exit.h"
+#include "registry/core/agent_exit.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
 #include "master/degraded.h"
 #include "master/replies.h"
 #include "master/silence.h"
-#include "registry/registry_redis.h"
+#include "registry/redis/registry_redis.h"
 
 #include <string.h>
 

@@ -3,7 +3,7 @@
 #ifndef MASTER_USAGES_H
 #define MASTER_USAGES_H
 #include "master/context.h"
-#include "registry/control.h"
+#include "registry/protocol/control.h"
 
 struct master_pool;
 struct usages;

@@ -11,7 +11,7 @@
 #include "master/pools.h"
 #include "master/replies.h"
 #include "master/usages.h"
-#include "registry/agent_exit.h"
+#include "registry/core/agent_exit.h"
 
 #include <errno.h>
 #include <signal.h>

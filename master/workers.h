@@ -3,7 +3,7 @@
 #ifndef MASTER_WORKERS_H
 #define MASTER_WORKERS_H
 #include "master/context.h"
-#include "registry/control.h"
+#include "registry/protocol/control.h"
 
 struct workers *workers_new(struct master *master);
 struct workers *workers_free(struct workers *workers);

@@ -3,8 +3,8 @@
 #ifndef WORKER_AGENT_CGROUP_H
 #define WORKER_AGENT_CGROUP_H
 #include "common/id.h"
-#include "registry/pool_config.h"
-#include "registry/usage.h"
+#include "registry/core/pool_config.h"
+#include "registry/protocol/usage.h"
 
 /* Where a worker's agents have theirs, below base; the caller's to free(). NULL when that cannot be made (logged). */
 char *agent_cgroup_parent(const char *base, const struct id *process_id);

@@ -2,7 +2,7 @@
  * Never blocks, never holds more than its bounds, does a bounded piece of work per wake-up. The program ignores SIGPIPE. */
 #ifndef WORKER_AGENT_PIPES_H
 #define WORKER_AGENT_PIPES_H
-#include "registry/pool_config.h"
+#include "registry/core/pool_config.h"
 #include "worker/agent_log.h"
 #include "worker/line_reader.h"
 

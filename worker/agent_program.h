@@ -1,8 +1,8 @@
 /* What a command agent's program is started with: its pool's argv and environment, and what its spawn adds. */
 #ifndef WORKER_AGENT_PROGRAM_H
 #define WORKER_AGENT_PROGRAM_H
-#include "registry/command.h"
-#include "registry/pool_config.h"
+#include "registry/protocol/command.h"
+#include "registry/core/pool_config.h"
 #include "worker/agent_cgroup.h"
 #include "worker/limits.h"
 

@@ -3,9 +3,9 @@
 #define WORKER_CONTEXT_H
 #include "common/channel.h"
 #include "common/id.h"
-#include "registry/control.h"
-#include "registry/registry_redis.h"
-#include "registry/roster.h"
+#include "registry/protocol/control.h"
+#include "registry/redis/registry_redis.h"
+#include "registry/core/roster.h"
 #include "worker/runtime.h"
 #include "worker/welcome.h"
 #include "worker/worker.h"

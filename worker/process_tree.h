@@ -6,7 +6,7 @@
 #ifndef WORKER_PROCESS_TREE_H
 #define WORKER_PROCESS_TREE_H
 #include "common/id.h"
-#include "registry/usage.h"
+#include "registry/protocol/usage.h"
 
 #include <stddef.h>
 #include <sys/types.h>

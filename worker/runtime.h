@@ -2,9 +2,9 @@
 #ifndef WORKER_RUNTIME_H
 #define WORKER_RUNTIME_H
 #include "common/oom.h"
-#include "registry/command.h"
-#include "registry/pool_config.h"
-#include "registry/usage.h"
+#include "registry/protocol/command.h"
+#include "registry/core/pool_config.h"
+#include "registry/protocol/usage.h"
 #include "worker/limits.h"
 
 #include <event2/event.h>

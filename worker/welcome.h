@@ -2,8 +2,8 @@
 #ifndef WORKER_WELCOME_H
 #define WORKER_WELCOME_H
 #include "common/log.h"
-#include "registry/control.h"
-#include "registry/redis_url.h"
+#include "registry/protocol/control.h"
+#include "registry/redis/redis_url.h"
 #include "worker/agent_log.h"
 
 struct welcome {

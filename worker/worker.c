@@ -7,7 +7,7 @@
 #include "common/identity.h"
 #include "common/log.h"
 #include "common/proc.h"
-#include "registry/agent.h"
+#include "registry/core/agent.h"
 #include "worker/credentials.h"
 #include "worker/agent_cgroup.h"
 #include "worker/context.h"

@@ -1,4 +1,4 @@
-/* A worker process: up to N agents of one pool on one event loop. The shell around registry/roster.h. */
+/* A worker process: up to N agents of one pool on one event loop. The shell around registry/core/roster.h. */
 #ifndef WORKER_WORKER_H
 #define WORKER_WORKER_H
 #include "common/id.h"

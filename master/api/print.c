@@ -4,7 +4,7 @@
 #include "master/degraded.h"
 #include "master/restore.h"
 #include "master/strays.h"
-#include "registry/agent_exit.h"
+#include "registry/core/agent_exit.h"
 #include "sql/store.h"
 
 #include <errno.h>

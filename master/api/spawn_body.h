@@ -3,7 +3,7 @@
 #define MASTER_API_SPAWN_BODY_H
 #include "common/schema.h"
 #include "master/context.h"
-#include "registry/agent.h"
+#include "registry/core/agent.h"
 
 struct spawn_body {
         struct id project_id;

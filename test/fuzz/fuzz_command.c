@@ -1,5 +1,5 @@
 /* Any bytes as a command and as a reply: refused, or encoded and decoded again to the same. */
-#include "registry/command.h"
+#include "registry/protocol/command.h"
 
 #include <stdlib.h>
 #include <string.h>

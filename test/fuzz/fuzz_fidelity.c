@@ -2,7 +2,7 @@
  * program that gives the params back as its result, the reply as its master decodes it. Byte for byte the same. */
 #include "common/clock.h"
 #include "common/jsonrpc.h"
-#include "registry/control.h"
+#include "registry/protocol/control.h"
 #include "worker/runtime.h"
 
 #include <assert.h>

@@ -1,5 +1,5 @@
 /* Whatever a server answers: the reader, the errors, and every reading of an answer. */
-#include "registry/registry_reply.h"
+#include "registry/redis/registry_reply.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* Spawn, acknowledge, reap, adopt: who may believe what when messages are lost, doubled or late, workers hang or die, masters
- * die and Redis forgets. The rules are those of registry/pool*.c, registry/roster.c and registry/scripts/, with time left out:
+ * die and Redis forgets. The rules are those of registry/core/pool*.c, registry/core/roster.c and registry/redis/scripts/, with time left out:
  * whatever may take long may take for ever. scripts/model runs it; each BREAK_… takes one rule away, and must be found out.
  *
  * A published message stays on the wire once it was sent: it may arrive at any moment, and again. Only a fault of its own takes
@@ -99,7 +99,7 @@ byte said[AGENTS * WORKERS];
 #define LEAVING 128                       /* it is being ended */
 bool saying[WORKERS], said_to_dead[WORKERS];
 
-/* The master. Phases as in registry/agent.h, but that running and stopping are phases here. */
+/* The master. Phases as in registry/core/agent.h, but that running and stopping are phases here. */
 #define NONE 0
 #define STORING 1
 #define WAITING 2

@@ -1,10 +1,10 @@
 /* The registry in memory, synchronous: the simulator's, and the model that the scripts in Redis are tested against. Each
- * operation does what the script of its name does (registry/scripts/NAME.lua states the rules). now: ms of the registry's
- * clock. Results as in registry/registry.h, and -ENOMEM (nothing changed). */
+ * operation does what the script of its name does (registry/redis/scripts/NAME.lua states the rules). now: ms of the registry's
+ * clock. Results as in registry/redis/registry.h, and -ENOMEM (nothing changed). */
 #ifndef TEST_SIM_REGISTRY_MEMORY_H
 #define TEST_SIM_REGISTRY_MEMORY_H
-#include "registry/pool_config.h"
-#include "registry/registry.h"
+#include "registry/core/pool_config.h"
+#include "registry/redis/registry.h"
 
 #include <bsd/sys/tree.h>
 #include <sys/queue.h>

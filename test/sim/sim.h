@@ -2,10 +2,10 @@
  * network that lies, under a seeded random schedule of faults. Everything of one run is in struct sim. */
 #ifndef TEST_SIM_SIM_H
 #define TEST_SIM_SIM_H
-#include "registry/pool.h"
+#include "registry/core/pool.h"
 #include "test/sim/registry_memory.h"
-#include "registry/roster.h"
-#include "registry/suspicion.h"
+#include "registry/core/roster.h"
+#include "registry/core/suspicion.h"
 
 #include <stdarg.h>
 

@@ -105,7 +105,7 @@ def enumerators(text, enum):
 
 
 def state_file(kind):
-    return "registry/breaker.c" if kind == "breaker" else "registry/state.c"
+    return "registry/core/breaker.c" if kind == "breaker" else "registry/core/state.c"
 
 
 def transitions(kind):
@@ -150,8 +150,8 @@ def fault_points():
 
 
 def control_messages():
-    text = source("registry/control.h")
-    names = c_names(source("registry/control.c"), "names")
+    text = source("registry/protocol/control.h")
+    names = c_names(source("registry/protocol/control.c"), "names")
     down, up = re.search(r"enum control_type \{(.*?)\};", text, flags=re.S).group(1).split("/* worker to master */")
     return tuple({names[name] for name in re.findall(r"CONTROL_\w+", strip_comments(part)) if name in names}
                  for part in (down, up))
@@ -159,12 +159,12 @@ def control_messages():
 
 def envelope_types():
     """(commands, replies)"""
-    text = source("registry/command.c")
+    text = source("registry/protocol/command.c")
     return tuple(set(c_names(text, array).values()) for array in ("command_names", "reply_names"))
 
 
 def envelope_members():
-    return set(re.findall(r'add_(?:name|string|id|integer|tree)\(&?text, "(\w+)"', source("registry/command.c")))
+    return set(re.findall(r'add_(?:name|string|id|integer|tree)\(&?text, "(\w+)"', source("registry/protocol/command.c")))
 
 
 def welcome_members():
@@ -173,7 +173,7 @@ def welcome_members():
 
 def events():
     """Names of events that pools' rules raise, some by way of a variable, and that of what the API records."""
-    files = set((TOP / "registry").glob("pool*.c")) - {TOP / "registry/pool_config.c"}
+    files = set((TOP / "registry/core").glob("pool*.c")) - {TOP / "registry/core/pool_config.c"}
     text = "".join(path.read_text() for path in sorted(files))
     raised = set(re.findall(r'"((?:agent|worker|pool|rollout|breaker)_[a-z_]+)"', text))
     return raised | set(re.findall(r'\.event = "(\w+)"', source("master/api/audit.c")))
@@ -271,11 +271,11 @@ def daemon_flags():
 # ---- Lua, SQL ----
 
 def scripts():
-    return {path.stem for path in (TOP / "registry/scripts").glob("*.lua")} - {"prelude"}
+    return {path.stem for path in (TOP / "registry/redis/scripts").glob("*.lua")} - {"prelude"}
 
 
 def lua():
-    return {path.name: path.read_text() for path in sorted((TOP / "registry/scripts").glob("*.lua"))}
+    return {path.name: path.read_text() for path in sorted((TOP / "registry/redis/scripts").glob("*.lua"))}
 
 
 def keys_in_scripts():
@@ -300,7 +300,7 @@ def keys_in_scripts():
 def channels():
     """Those published to, and those subscribed to."""
     subscribed = re.findall(r'"(process|master):%s:(\w+)"', source("worker/registration.c") + source("master/master.c"))
-    published = re.findall(r'publish\(registry, "(\w+):", [^"]*":(\w+)"', source("registry/registry_redis.c"))
+    published = re.findall(r'publish\(registry, "(\w+):", [^"]*":(\w+)"', source("registry/redis/registry_redis.c"))
     scripted = re.findall(r"PUBLISH', '(\w+):' \.\. \w+ \.\. ':(\w+)'", "".join(lua().values()))
     return {f"{kind}:<x>:{name}" for kind, name in subscribed + published + scripted}
 
@@ -337,7 +337,7 @@ def hash_fields():
 def redis_commands():
     """What a Redis user of ours must be allowed: the scripts' commands and our own."""
     found = {name.lower() for text in lua().values() for name in re.findall(r"redis\.call\('(\w+)'", text)}
-    sources = "".join(source(f"registry/{name}.c") for name in ("redis_link", "redis_session", "registry_redis"))
+    sources = "".join(source(f"registry/redis/{name}.c") for name in ("redis_link", "redis_session", "registry_redis"))
     found |= {name.lower() for name in re.findall(r'(?:SAY\([^"]*|send_plain\(registry, |add_text\(command, )"([A-Z]+)"', sources)}
     return {"script|load" if name == "script" else name for name in found} - {"auth"}
 

@@ -137,7 +137,7 @@ def check_daemon_settings(texts):
 
 
 def check_pool_settings(texts):
-    return check_settings(texts, "A pool", "registry/pool_config.c", "pool_config_fields", False)
+    return check_settings(texts, "A pool", "registry/core/pool_config.c", "pool_config_fields", False)
 
 
 def check_variables(texts):
@@ -233,7 +233,7 @@ SPOILT = [
     (check_scripts, WORKING, "| `scripts/bench` |", "| `scripts/measure` |"),
     (check_links, README, "(LICENSE)", "(LICENCE)"),
     (check_links, API, "MULTIPROCESSING.md#events", "MULTIPROCESSING.md#news"),
-    (check_links, PROTOCOL, "`registry/roster.c`", "`registry/rooster.c`"),
+    (check_links, PROTOCOL, "`registry/core/roster.c`", "`registry/core/rooster.c`"),
     (check_length, PROTOCOL, "\n", " " * 121 + "\n"),
     (check_length, README, "\n", "\n\n"),
 ]

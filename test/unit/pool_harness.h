@@ -3,7 +3,7 @@
  * kill, reap   A: answer   a w: forget agent, worker. Events for people are kept apart. */
 #ifndef TEST_UNIT_POOL_HARNESS_H
 #define TEST_UNIT_POOL_HARNESS_H
-#include "registry/pool.h"
+#include "registry/core/pool.h"
 
 #include <check.h>
 #include <errno.h>

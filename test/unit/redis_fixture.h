@@ -2,7 +2,7 @@
 #ifndef TEST_REDIS_FIXTURE_H
 #define TEST_REDIS_FIXTURE_H
 #include "common/clock.h"
-#include "registry/redis_url.h"
+#include "registry/redis/redis_url.h"
 
 #include <check.h>
 #include <event2/event.h>

@@ -2,7 +2,7 @@
 #ifndef TEST_REGISTRY_HARNESS_H
 #define TEST_REGISTRY_HARNESS_H
 #include "redis_fixture.h"
-#include "registry/registry_redis.h"
+#include "registry/redis/registry_redis.h"
 
 #include <errno.h>
 

@@ -1,5 +1,5 @@
 #include "common/json.h"
-#include "registry/pool.h"
+#include "registry/core/pool.h"
 
 #include <check.h>
 #include <ctype.h>

@@ -1,4 +1,4 @@
-#include "registry/agent_exit.h"
+#include "registry/core/agent_exit.h"
 
 #include <check.h>
 #include <errno.h>

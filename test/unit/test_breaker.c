@@ -1,5 +1,5 @@
 /* A breaker: every cell of its table, what it counts, when it cools down. */
-#include "registry/breaker.h"
+#include "registry/core/breaker.h"
 
 #include <check.h>
 #include <errno.h>

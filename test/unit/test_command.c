@@ -1,5 +1,5 @@
 #include "common/json.h"
-#include "registry/command.h"
+#include "registry/protocol/command.h"
 
 #include <check.h>
 #include <errno.h>

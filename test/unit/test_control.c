@@ -1,7 +1,7 @@
-#include "registry/control.h"
+#include "registry/protocol/control.h"
 
 #include "common/json.h"
-#include "registry/agent.h"
+#include "registry/core/agent.h"
 
 #include <check.h>
 #include <errno.h>

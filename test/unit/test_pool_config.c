@@ -1,5 +1,5 @@
 #include "common/json.h"
-#include "registry/pool_config.h"
+#include "registry/core/pool_config.h"
 
 #include <check.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-#include "registry/redis_link.h"
+#include "registry/redis/redis_link.h"
 
 #include "redis_fixture.h"
 

@@ -1,4 +1,4 @@
-#include "registry/redis_url.h"
+#include "registry/redis/redis_url.h"
 
 #include <check.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-#include "registry/restart_policy.h"
+#include "registry/core/restart_policy.h"
 
 #include <check.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-#include "registry/roster.h"
+#include "registry/core/roster.h"
 
 #include <check.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* Every cell of both tables: what is not listed here must be refused and change nothing. */
-#include "registry/state.h"
+#include "registry/core/state.h"
 
 #include <check.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-#include "registry/suspicion.h"
+#include "registry/core/suspicion.h"
 
 #include <check.h>
 #include <stdlib.h>
