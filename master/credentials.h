@@ -1,4 +1,4 @@
-/* The files that a pool's runtime.credentials names: read by the master, written again by each worker (worker/credentials.h). */
+/* The files that a pool's runtime.credentials names: read by the master, written again by each worker (worker/runtime/credentials.h). */
 #ifndef MASTER_CREDENTIALS_H
 #define MASTER_CREDENTIALS_H
 #include "master/config.h"

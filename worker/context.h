@@ -6,7 +6,7 @@
 #include "registry/protocol/control.h"
 #include "registry/redis/registry_redis.h"
 #include "registry/core/roster.h"
-#include "worker/runtime.h"
+#include "worker/runtime/runtime.h"
 #include "worker/welcome.h"
 #include "worker/worker.h"
 

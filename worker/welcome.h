@@ -4,14 +4,14 @@
 #include "common/log.h"
 #include "registry/protocol/control.h"
 #include "registry/redis/redis_url.h"
-#include "worker/agent_log.h"
+#include "worker/runtime/agent_log.h"
 
 struct welcome {
         struct pool_config *pool;
         struct redis_url redis_url;
         struct id master_id;
         char *host, *log_file, *run_dir;
-        cJSON *credentials;           /* {name: base64}, see worker/credentials.h; NULL once written */
+        cJSON *credentials;           /* {name: base64}, see worker/runtime/credentials.h; NULL once written */
         struct agent_log_target agents; /* where what they print goes */
         bool agents_to_master;        /* their lines go to the master, which keeps the files */
         bool registry_up;             /* use it, or do without … */

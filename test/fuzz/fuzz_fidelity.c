@@ -3,7 +3,7 @@
 #include "common/clock.h"
 #include "common/jsonrpc.h"
 #include "registry/protocol/control.h"
-#include "worker/runtime.h"
+#include "worker/runtime/runtime.h"
 
 #include <assert.h>
 #include <event2/event.h>

@@ -251,7 +251,7 @@ def settings(path, array, prefix=""):
 
 
 def program_variables():
-    return set(re.findall(r'"((?:AGENTPOOL_|TRACE|CREDENTIALS_)[A-Z_]+)(?:%s)?"', source("worker/agent_program.c")))
+    return set(re.findall(r'"((?:AGENTPOOL_|TRACE|CREDENTIALS_)[A-Z_]+)(?:%s)?"', source("worker/runtime/agent_program.c")))
 
 
 def common_variables():

@@ -4,7 +4,7 @@
 #include "common/clock.h"
 #include "common/json_raw.h"
 #include "common/log.h"
-#include "worker/runtime.h"
+#include "worker/runtime/runtime.h"
 
 #include <check.h>
 #include <dirent.h>

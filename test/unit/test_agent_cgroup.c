@@ -1,8 +1,8 @@
 #include "test/unit/cgroup_fixture.h"
 
 #include "common/kernel_file.h"
-#include "worker/agent_cgroup.h"
-#include "worker/launch.h"
+#include "worker/runtime/agent_cgroup.h"
+#include "worker/runtime/launch.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-#include "worker/jsonrpc_pending.h"
+#include "worker/runtime/jsonrpc_pending.h"
 
 #include <check.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-#include "worker/launch.h"
+#include "worker/runtime/launch.h"
 
 #include <check.h>
 #include <errno.h>

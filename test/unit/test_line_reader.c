@@ -1,4 +1,4 @@
-#include "worker/line_reader.h"
+#include "worker/runtime/line_reader.h"
 
 #include <check.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 #include "common/clock.h"
-#include "worker/launch.h"
-#include "worker/process_tree.h"
+#include "worker/runtime/launch.h"
+#include "worker/runtime/process_tree.h"
 
 #include <check.h>
 #include <dirent.h>
