@@ -64,7 +64,8 @@ endif
 sources = $(sort $(wildcard $(addsuffix /*.c,$(1))))
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
 # Everything but the two mains: what the programs and the tests link.
-ROOMS    := common registry/protocol registry/core registry/redis sql worker worker/runtime master master/http master/api
+ROOMS    := common registry/protocol registry/core registry/redis sql worker worker/runtime \
+  master $(addprefix master/,boot forker http config control api life)
 CORE_SRC := $(filter-out master/main.c,$(call sources,$(ROOMS)))
 CORE_OBJ := $(call objects,$(CORE_SRC)) $(LLHTTP_OBJ)
 CLI_SRC  := $(call sources,cli)

@@ -1,7 +1,7 @@
 /* agentpoold: the command line. */
 #include "common/log.h"
-#include "master/config.h"
-#include "master/daemon.h"
+#include "master/config/config.h"
+#include "master/boot/daemon.h"
 
 #include <bsd/unistd.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* The settings that a master sends to each of its workers (master/workers.c writes them). */
+/* The settings that a master sends to each of its workers (master/control/workers.c writes them). */
 #ifndef WORKER_WELCOME_H
 #define WORKER_WELCOME_H
 #include "common/log.h"

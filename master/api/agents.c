@@ -3,8 +3,8 @@
 #include "master/api/api.h"
 #include "master/api/audit.h"
 #include "master/api/idempotency.h"
-#include "master/usages.h"
-#include "master/strays.h"
+#include "master/control/usages.h"
+#include "master/control/strays.h"
 #include "sql/store.h"
 
 #include <errno.h>

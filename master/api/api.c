@@ -4,7 +4,7 @@
 #include "common/trace.h"
 #include "common/utf8.h"
 #include "master/api/idempotency.h"
-#include "master/strays.h"
+#include "master/control/strays.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

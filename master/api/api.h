@@ -3,9 +3,9 @@
 #define MASTER_API_API_H
 #include "common/json.h"
 #include "common/schema.h"
-#include "master/context.h"
+#include "master/control/context.h"
 #include "master/http/http.h"
-#include "master/pools.h"
+#include "master/control/pools.h"
 
 extern const struct http_route api_routes[]; /* ends with a NULL path; each handler's arg is the struct master */
 /* What its handler begins leaves a note with which another master goes on. */

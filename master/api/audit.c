@@ -3,8 +3,8 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "master/api/api.h"
-#include "master/pools_act.h"
-#include "master/streams.h"
+#include "master/control/pools_act.h"
+#include "master/control/streams.h"
 #include "sql/store.h"
 
 #include <stdio.h>

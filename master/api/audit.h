@@ -2,7 +2,7 @@
 #ifndef MASTER_API_AUDIT_H
 #define MASTER_API_AUDIT_H
 #include "common/id.h"
-#include "master/context.h"
+#include "master/control/context.h"
 #include "master/http/http.h"
 
 /* action: "spawn", "terminate", …; agent_id NULL: it is about the whole pool, or there is no agent; status: as answered. */

@@ -5,8 +5,8 @@
 #include "common/log.h"
 #include "master/api/api.h"
 #include "master/http/http_origin.h"
-#include "master/rate_limit.h"
-#include "master/tokens.h"
+#include "master/api/rate_limit.h"
+#include "master/config/tokens.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* Who may ask for what, and how often: bearer tokens (RFC 6750) with a role, and a limit on the rate of each. */
 #ifndef MASTER_API_AUTH_H
 #define MASTER_API_AUTH_H
-#include "master/config.h"
+#include "master/config/config.h"
 #include "master/http/http.h"
 
 struct auth;

@@ -5,7 +5,7 @@
 #include "master/api/begun.h"
 #include "master/api/idempotency.h"
 #include "master/api/spawn_body.h"
-#include "master/strays.h"
+#include "master/control/strays.h"
 
 #include <errno.h>
 #include <stdlib.h>

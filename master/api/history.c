@@ -1,7 +1,7 @@
 /* What the store remembers: executions, events, utilisation over time; and the streams of what happens now. */
 #include "common/clock.h"
 #include "master/api/api.h"
-#include "master/streams.h"
+#include "master/control/streams.h"
 #include "sql/store.h"
 
 #include <errno.h>

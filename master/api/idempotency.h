@@ -4,7 +4,7 @@
 #ifndef MASTER_API_IDEMPOTENCY_H
 #define MASTER_API_IDEMPOTENCY_H
 #include "common/id.h"
-#include "master/context.h"
+#include "master/control/context.h"
 #include "master/http/http.h"
 
 /* Without a key: run(request, arg) at once. With one: run follows when the key is recorded and new (or its first try was

@@ -3,7 +3,7 @@
 #include "master/api/api.h"
 #include "master/api/audit.h"
 #include "master/api/spawn_body.h"
-#include "master/pools_act.h"
+#include "master/control/pools_act.h"
 #include "registry/core/agent_exit.h"
 #include "sql/store.h"
 

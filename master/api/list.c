@@ -1,8 +1,8 @@
 /* Lists of agents: those that there are come from memory, those that were ended from the store. */
 #include "common/json.h"
 #include "master/api/api.h"
-#include "master/strays.h"
-#include "master/usages.h"
+#include "master/control/strays.h"
+#include "master/control/usages.h"
 #include "sql/store.h"
 
 #include <errno.h>

@@ -2,7 +2,7 @@
 #include "common/jsonrpc.h"
 #include "common/utf8.h"
 #include "master/api/api.h"
-#include "master/messages.h"
+#include "master/control/messages.h"
 
 #include <errno.h>
 #include <stdio.h>

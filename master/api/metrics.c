@@ -1,8 +1,8 @@
 /* GET /metrics: Prometheus' text format, version 0.0.4. Counters begin at zero with each master. No agent's id is a label. */
 #include "common/proc.h"
 #include "master/api/api.h"
-#include "master/degraded.h"
-#include "master/messages.h"
+#include "master/control/degraded.h"
+#include "master/control/messages.h"
 #include "sql/store.h"
 
 #include <dirent.h>

@@ -2,8 +2,8 @@
 #include "common/clock.h"
 #include "master/api/api.h"
 #include "master/api/audit.h"
-#include "master/rollback.h"
-#include "master/usages.h"
+#include "master/control/rollback.h"
+#include "master/control/usages.h"
 #include "sql/store.h"
 
 #include <errno.h>

@@ -1,9 +1,9 @@
 /* Agents, pools and workers as the API shows them. */
 #include "common/clock.h"
 #include "master/api/api.h"
-#include "master/degraded.h"
-#include "master/restore.h"
-#include "master/strays.h"
+#include "master/control/degraded.h"
+#include "master/control/restore.h"
+#include "master/control/strays.h"
 #include "registry/core/agent_exit.h"
 #include "sql/store.h"
 

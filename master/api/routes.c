@@ -1,5 +1,5 @@
 #include "master/api/api.h"
-#include "master/tokens.h"
+#include "master/config/tokens.h"
 
 #define V1 "/api/v1"
 

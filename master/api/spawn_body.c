@@ -2,7 +2,7 @@
 
 #include "common/clock.h"
 #include "common/json.h"
-#include "master/pools.h"
+#include "master/control/pools.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 #ifndef MASTER_API_SPAWN_BODY_H
 #define MASTER_API_SPAWN_BODY_H
 #include "common/schema.h"
-#include "master/context.h"
+#include "master/control/context.h"
 #include "registry/core/agent.h"
 
 struct spawn_body {

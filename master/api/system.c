@@ -1,8 +1,8 @@
 /* Health and counters of the whole service. */
 #include "common/clock.h"
 #include "master/api/api.h"
-#include "master/degraded.h"
-#include "master/messages.h"
+#include "master/control/degraded.h"
+#include "master/control/messages.h"
 #include "sql/store.h"
 
 #include <errno.h>

@@ -3,7 +3,7 @@
 #include "common/log.h"
 #include "master/http/http_internal.h"
 #include "master/http/http_tls.h"
-#include "master/listen.h"
+#include "master/http/listen.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* Any bytes as a configuration file: refused with a place in words, or loaded, printed and loaded again to the same. */
-#include "master/config.h"
+#include "master/config/config.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -41,7 +41,7 @@ static void on_ended(void *arg, const struct agent_exit *exit)
         abort();
 }
 
-/* As worker/hosting.c tells it and master/replies.c hears it, within a control packet. */
+/* As worker/hosting.c tells it and master/control/replies.c hears it, within a control packet. */
 static void on_answer(void *arg, const struct id *command_id, const char *message, const char *why)
 {
         struct control told = { .type = CONTROL_REPLY }, heard;
@@ -98,7 +98,7 @@ static void open_agent(void)
                 event_base_loop(base, EVLOOP_ONCE);
 }
 
-/* As master/messages.c sends it and the worker hears it. */
+/* As master/control/messages.c sends it and the worker hears it. */
 static void send_request(char *text)
 {
         struct control sent = { .type = CONTROL_COMMAND }, heard;

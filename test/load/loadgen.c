@@ -2,7 +2,7 @@
  * latencies, the answers by status and what the errors said. Knows HTTP/1.1 as far as agentpoold speaks it. */
 #include "common/fd.h"
 #include "common/id.h"
-#include "master/config.h"
+#include "master/config/config.h"
 #include "test/load/report.h"
 
 #include <errno.h>

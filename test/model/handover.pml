@@ -1,6 +1,6 @@
 /* A new master takes over: who decides, who answers, who lets clients in, when masters retire one after the other, are killed
- * at any moment, or are not waited for any longer. The rules are those of master/life_retire.c, master/handover.c,
- * master/messages.c and master/forker*.c, with time left out. scripts/model runs it; each BREAK_… takes one rule away, and must
+ * at any moment, or are not waited for any longer. The rules are those of master/life/life_retire.c, master/life/handover.c,
+ * master/control/messages.c and master/forker/forker*.c, with time left out. scripts/model runs it; each BREAK_… takes one rule away, and must
  * be found out. A step is left out when it would change nothing, so each run comes to its end: there, everything that was
  * promised has to be true. */
 #ifndef MASTERS  /* that can ever be forked; each process id is used once */

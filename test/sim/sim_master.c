@@ -1,4 +1,4 @@
-/* The master of the simulation: the shell that master/pools.c, pools_act.c and restore.c are, around real pools; and
+/* The master of the simulation: the shell that master/control/pools.c, pools_act.c and restore.c are, around real pools; and
  * the forker. */
 #include "test/sim/sim.h"
 

@@ -1,5 +1,5 @@
 /* The registry goes away and comes back: dead (empty, with old contents, or as it was), hung (what it received meanwhile is
- * done late), or a connection cut. And what a master makes of it (master/degraded.c). */
+ * done late), or a connection cut. And what a master makes of it (master/control/degraded.c). */
 #include "test/sim/sim.h"
 
 #define START_GRACE_MS 300

@@ -138,7 +138,7 @@ def matrix(text):
 
 def forker_messages():
     """(from the master, from the forker), by the comments that divide the enum."""
-    text = re.search(r"enum forker_message_type \{(.*?)\};", source("master/forker.h"), flags=re.S).group(1)
+    text = re.search(r"enum forker_message_type \{(.*?)\};", source("master/forker/forker.h"), flags=re.S).group(1)
     down, up = text.split("/* forker to master */")
     return tuple({name for name in re.findall(r"FORKER_\w+", strip_comments(part)) if not name.endswith("_COUNT")}
                  for part in (down, up))
@@ -255,7 +255,7 @@ def program_variables():
 
 
 def common_variables():
-    text = source("master/config_env.h")
+    text = source("master/config/config_env.h")
     return set(re.findall(r"\b((?:REDIS|DATABASE|PGBOUNCER|MAX|LOG|PM_AGENT|CONNECTION)_[A-Z]+)\b", text.split("#ifndef")[0]))
 
 
@@ -299,7 +299,7 @@ def keys_in_scripts():
 
 def channels():
     """Those published to, and those subscribed to."""
-    subscribed = re.findall(r'"(process|master):%s:(\w+)"', source("worker/registration.c") + source("master/master.c"))
+    subscribed = re.findall(r'"(process|master):%s:(\w+)"', source("worker/registration.c") + source("master/life/master.c"))
     published = re.findall(r'publish\(registry, "(\w+):", [^"]*":(\w+)"', source("registry/redis/registry_redis.c"))
     scripted = re.findall(r"PUBLISH', '(\w+):' \.\. \w+ \.\. ':(\w+)'", "".join(lua().values()))
     return {f"{kind}:<x>:{name}" for kind, name in subscribed + published + scripted}

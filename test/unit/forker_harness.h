@@ -4,7 +4,7 @@
 #define TEST_UNIT_FORKER_HARNESS_H
 #include "common/fd.h"
 #include "common/log.h"
-#include "master/forker.h"
+#include "master/forker/forker.h"
 
 #include <check.h>
 #include <dirent.h>

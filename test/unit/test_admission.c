@@ -1,5 +1,5 @@
 #include "common/log.h"
-#include "master/admission.h"
+#include "master/control/admission.h"
 
 #include <check.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 #include "common/log.h"
-#include "master/config.h"
-#include "master/config_keep.h"
-#include "master/tokens.h"
+#include "master/config/config.h"
+#include "master/config/config_keep.h"
+#include "master/config/tokens.h"
 
 #include <check.h>
 #include <errno.h>

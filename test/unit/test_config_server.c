@@ -1,6 +1,6 @@
 /* What the server's settings must be like to be exposed. */
-#include "master/config.h"
-#include "master/config_server.h"
+#include "master/config/config.h"
+#include "master/config/config_server.h"
 
 #include <check.h>
 #include <errno.h>

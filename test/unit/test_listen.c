@@ -1,5 +1,5 @@
 #include "common/fd.h"
-#include "master/listen.h"
+#include "master/http/listen.h"
 
 #include <arpa/inet.h>
 #include <check.h>

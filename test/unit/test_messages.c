@@ -1,11 +1,11 @@
 /* Messages that wait for their answer, with stand-ins for what carries and records them. */
-#include "master/messages.h"
+#include "master/control/messages.h"
 
 #include "common/clock.h"
-#include "master/degraded.h"
-#include "master/mirror.h"
-#include "master/pools.h"
-#include "master/workers.h"
+#include "master/control/degraded.h"
+#include "master/control/mirror.h"
+#include "master/control/pools.h"
+#include "master/control/workers.h"
 #include "registry/redis/registry_redis.h"
 #include "sql/store.h"
 

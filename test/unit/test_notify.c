@@ -1,5 +1,5 @@
 #include "common/fd.h"
-#include "master/notify.h"
+#include "master/forker/notify.h"
 
 #include <check.h>
 #include <errno.h>

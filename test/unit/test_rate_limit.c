@@ -1,4 +1,4 @@
-#include "master/rate_limit.h"
+#include "master/api/rate_limit.h"
 
 #include <arpa/inet.h>
 #include <check.h>

@@ -1,5 +1,5 @@
 #include "common/fd.h"
-#include "master/run_lock.h"
+#include "master/boot/run_lock.h"
 
 #include <check.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-#include "master/seccomp.h"
+#include "master/boot/seccomp.h"
 
 #include <check.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* Who listens to events, with a stand-in for the HTTP layer. */
-#include "master/streams.h"
+#include "master/control/streams.h"
 
 #include <check.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-#include "master/tokens.h"
+#include "master/config/tokens.h"
 
 #include <check.h>
 #include <errno.h>

@@ -83,7 +83,7 @@ static int set_ours(struct launch *launch, const struct pool_config *config, con
                 const char *name, *value;
         } ours[] = {
                 { "AGENTPOOL_AGENT_ID", ID_TEXT(&spawn->agent_id) },
-                { "AGENTPOOL_MASTER_ID", ID_TEXT(&spawn->master_id) }, /* master/leftovers.h */
+                { "AGENTPOOL_MASTER_ID", ID_TEXT(&spawn->master_id) }, /* master/boot/leftovers.h */
                 { "AGENTPOOL_PROJECT_ID", ID_TEXT(&spawn->project_id) },
                 { "AGENTPOOL_POOL", config->pool_name },
                 { "AGENTPOOL_ROLE", spawn->role_type ? spawn->role_type : config->role_type },
