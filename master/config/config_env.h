@@ -4,7 +4,7 @@
  * parts, PGBOUNCER_URL over DATABASE_URL. An empty variable counts as absent. */
 #ifndef MASTER_CONFIG_CONFIG_ENV_H
 #define MASTER_CONFIG_CONFIG_ENV_H
-#include "master/config/config.h"
+#include "master/config/settings.h"
 
 #define CONFIG_OVERRIDES_MAX 64
 

@@ -1,15 +1,7 @@
 /* What the files of the configuration share: master/config/config.c reads, config_print.c prints, config_keep.c keeps. */
 #ifndef MASTER_CONFIG_CONFIG_INTERNAL_H
 #define MASTER_CONFIG_CONFIG_INTERNAL_H
-#include "master/config/config.h"
-
-/* The top level as the schema fills it. */
-struct config_draft {
-        struct config config;
-        cJSON *pools;
-};
-
-extern const struct schema_field config_fields[];
+#include "master/config/settings.h"
 
 /* The file's bytes, the caller's to free(). 0 or -errno. */
 int config_read_file(const char *path, char **ret_text, size_t *ret_len);

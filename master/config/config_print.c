@@ -1,3 +1,6 @@
+/* The settings as text that config_load reads. */
+#include "master/config/config.h"
+
 #include "common/json.h"
 #include "master/config/config_internal.h"
 

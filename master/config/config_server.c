@@ -1,91 +1,37 @@
 #include "master/config/config_server.h"
 
+#include "master/config/tokens.h"
 #include "master/http/http_origin.h"
 #include "master/http/http_tls.h"
-#include "master/config/tokens.h"
+#include "master/http/listen_address.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static bool after(const char **text, const char *prefix)
-{
-        size_t len = strlen(prefix);
-
-        if (strncmp(*text, prefix, len) != 0)
-                return false;
-        *text += len;
-        return true;
-}
-
-int config_listen_parse(const char *text, struct config_listen *ret_listen)
-{
-        struct config_listen listen = { .is_tls = after(&text, "tls://") };
-        size_t len, digits;
-        const char *port;
-        bool bracket;
-
-        listen.is_unix = !listen.is_tls && after(&text, "unix:");
-        bracket = !listen.is_unix && *text == '[';
-        text += bracket;
-        len = listen.is_unix ? strlen(text) : strcspn(text, bracket ? "]" : ":");
-        port = text + len + bracket;
-        if (listen.is_unix && len > CONFIG_SOCKET_PATH_MAX)
-                return -ENAMETOOLONG;
-        if (len == 0 || len >= sizeof listen.host)
-                return -EINVAL;
-        memcpy(listen.host, text, len);
-        if (!listen.is_unix) {
-                if (strpbrk(listen.host, " \t/") || !text[len] || *port++ != ':')
-                        return -EINVAL;
-                digits = strspn(port, "0123456789");
-                if (digits == 0 || digits > 5 || port[digits] || strtoul(port, NULL, 10) > UINT16_MAX)
-                        return -EINVAL;
-                listen.port = (uint16_t)strtoul(port, NULL, 10);
-        }
-        *ret_listen = listen;
-        return 0;
-}
-
-/* Only this machine's own processes reach it. Of names only localhost is known to be so. */
-static bool is_local(const struct config_listen *listen)
-{
-        struct in6_addr in6;
-        struct in_addr in;
-
-        if (listen->is_unix || strcmp(listen->host, "localhost") == 0)
-                return true;
-        if (inet_pton(AF_INET, listen->host, &in) == 1)
-                return ntohl(in.s_addr) >> 24 == 127;
-        if (inet_pton(AF_INET6, listen->host, &in6) != 1)
-                return false;
-        return IN6_IS_ADDR_LOOPBACK(&in6) || (IN6_IS_ADDR_V4MAPPED(&in6) && in6.s6_addr[12] == 127);
-}
-
-static void check_one(const struct config_server *server, const struct config_listen *listen, const char *pointer,
+static void check_one(const struct config_server *server, const struct listen_address *listen, const char *pointer,
         struct schema_errors *errors)
 {
         if (listen->is_tls && (!server->tls.certificate || !server->tls.key))
                 schema_fail(errors, pointer, "tls:// takes server.tls.certificate and server.tls.key");
-        if (!server->tokens_file && !is_local(listen))
+        if (!server->tokens_file && !listen_address_is_local(listen))
                 schema_fail(errors, pointer, "may be reached from other machines, and without tokens anybody there could do "
                         "anything: set server.tokens_file, or listen on 127.0.0.1, [::1] or unix:PATH");
 }
 
 static void check_listen(const struct config_server *server, struct schema_errors *errors)
 {
-        struct config_listen listen;
+        struct listen_address listen;
         char pointer[40];
 
         for (size_t i = 0; server->listen[i]; i++) {
-                int r = config_listen_parse(server->listen[i], &listen);
+                int r = listen_address_parse(server->listen[i], &listen);
 
                 snprintf(pointer, sizeof pointer, "/server/listen/%zu", i);
                 if (r == -ENAMETOOLONG)
                         schema_fail(errors, pointer, "the path of the socket is longer than %zu bytes, the most that the system takes",
-                                CONFIG_SOCKET_PATH_MAX);
+                                LISTEN_PATH_MAX);
                 else if (r < 0)
                         schema_fail(errors, pointer, "must be HOST:PORT, [IPV6]:PORT, *:PORT, one of these after tls://, "
                                 "or unix:PATH");

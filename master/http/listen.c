@@ -1,7 +1,7 @@
 #include "master/http/listen.h"
 
 #include "common/fd.h"
-#include "master/config/config.h"
+#include "master/http/listen_address.h"
 #include "master/http/listen_holder.h"
 
 #include <arpa/inet.h>
@@ -26,7 +26,7 @@ union address {
 };
 
 /* "*" is every address of both kinds. 0 or an error of getaddrinfo. */
-static int resolve(const struct config_listen *where, union address *ret_address, socklen_t *ret_size)
+static int resolve(const struct listen_address *where, union address *ret_address, socklen_t *ret_size)
 {
         struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST }, *found;
         const char *host = strcmp(where->host, "*") == 0 ? "::" : where->host;
@@ -77,7 +77,7 @@ static int open_socket(const union address *address, socklen_t size, bool only_v
         return r;
 }
 
-static int open_tcp(const struct config_listen *where, int *ret_gai)
+static int open_tcp(const struct listen_address *where, int *ret_gai)
 {
         bool every = strcmp(where->host, "*") == 0;
         union address address = { 0 };
@@ -125,7 +125,7 @@ static int open_unix(const char *path, const struct listen_owner *owner)
         return open_socket(&address, sizeof address.un, false, owner);
 }
 
-static void explain(const struct config_listen *where, int error, int gai, char *remedy, size_t size)
+static void explain(const struct listen_address *where, int error, int gai, char *remedy, size_t size)
 {
         char name[LISTEN_HOLDER_NAME];
         pid_t holder;
@@ -153,11 +153,11 @@ static void explain(const struct config_listen *where, int error, int gai, char 
 
 int listen_open(const char *text, const struct listen_owner *owner, int *ret_fd, char *reason, size_t size)
 {
-        struct config_listen where;
+        struct listen_address where;
         char remedy[160];
         int gai = 0, fd;
 
-        if (config_listen_parse(text, &where) < 0) {
+        if (listen_address_parse(text, &where) < 0) {
                 snprintf(reason, size, "cannot listen on %s: not HOST:PORT, [IPV6]:PORT, *:PORT or unix:PATH", text);
                 return -EINVAL;
         }
@@ -192,11 +192,11 @@ int listen_describe(int fd, char text[LISTEN_TEXT_SIZE])
 
 bool listen_matches(int fd, const char *text)
 {
-        struct config_listen where;
+        struct listen_address where;
         union address is = { 0 }, wanted = { 0 };
         socklen_t is_size = sizeof is, size;
 
-        if (config_listen_parse(text, &where) < 0 || getsockname(fd, &is.any, &is_size) < 0)
+        if (listen_address_parse(text, &where) < 0 || getsockname(fd, &is.any, &is_size) < 0)
                 return false;
         if (where.is_unix || is.any.sa_family == AF_UNIX)
                 return where.is_unix && is.any.sa_family == AF_UNIX &&

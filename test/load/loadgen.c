@@ -2,7 +2,7 @@
  * latencies, the answers by status and what the errors said. Knows HTTP/1.1 as far as agentpoold speaks it. */
 #include "common/fd.h"
 #include "common/id.h"
-#include "master/config/config.h"
+#include "master/http/listen_address.h"
 #include "test/load/report.h"
 
 #include <errno.h>
@@ -327,14 +327,14 @@ static void set_url(const char *url)
 {
         struct sockaddr_un *un = (struct sockaddr_un *)&options.address;
         struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *found;
-        struct config_listen where;
+        struct listen_address where;
         char text[300], port[8];
         int r;
 
         snprintf(text, sizeof text, "%s", strncmp(url, "http://", 7) == 0 ? url + 7 : url);
         if (strncmp(text, "unix:", 5) != 0)
                 text[strcspn(text, "/")] = '\0';
-        if (config_listen_parse(text, &where) < 0)
+        if (listen_address_parse(text, &where) < 0)
                 die(url, "not http://HOST:PORT nor unix:PATH");
         options.host = where.is_unix ? "localhost" : strdup(text);
         if (where.is_unix) {

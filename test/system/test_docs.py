@@ -133,7 +133,7 @@ def check_settings(texts, heading, path, array, has_variable):
 
 
 def check_daemon_settings(texts):
-    return check_settings(texts, "The daemon", "master/config/config.c", "config_fields", True)
+    return check_settings(texts, "The daemon", "master/config/settings.c", "config_fields", True)
 
 
 def check_pool_settings(texts):

@@ -2,6 +2,7 @@
 #include "master/config/config.h"
 #include "master/config/config_keep.h"
 #include "master/config/tokens.h"
+#include "master/http/listen_address.h"
 
 #include <check.h>
 #include <errno.h>
@@ -544,9 +545,9 @@ static const struct {
 
 START_TEST(test_parses_or_refuses_when_given_a_listen_text)
 {
-        struct config_listen listen = { 0 };
+        struct listen_address listen = { 0 };
 
-        ck_assert_int_eq(config_listen_parse(listens[_i].text, &listen), listens[_i].result);
+        ck_assert_int_eq(listen_address_parse(listens[_i].text, &listen), listens[_i].result);
         ck_assert_int_eq(listen.is_unix, listens[_i].is_unix);
         ck_assert_uint_eq(listen.port, listens[_i].port);
         ck_assert_str_eq(listen.host, listens[_i].host);
