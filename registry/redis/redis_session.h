@@ -1,9 +1,9 @@
 /* Everything between a process and its Redis: a connection for commands that has the scripts loaded, and one for the
- * subscription. Up when both are; each comes back by itself. Events and config as in registry/redis/registry_redis.h. */
+ * subscription. Up when both are; each comes back by itself. Events and config as in registry/redis/registry.h. */
 #ifndef REGISTRY_REDIS_REDIS_SESSION_H
 #define REGISTRY_REDIS_REDIS_SESSION_H
 #include "registry/redis/redis_link.h"
-#include "registry/redis/registry_redis.h"
+#include "registry/redis/registry.h"
 #include "registry/redis/scripts.h"
 
 struct redis_session;

@@ -100,4 +100,34 @@ struct registry_swept {
 struct registry_owner {
         const char *host, *pid, *run_dir, *renewals;
 };
+
+/* How a process is connected to it. */
+struct registry_config {
+        struct id master_id;         /* of a master: for announce, reap, clear; zero in a worker */
+        const char *channel;         /* to subscribe to: "master:<id>:replies" or "process:<id>:commands" */
+        bool refuse_eviction;        /* never up while maxmemory-policy may evict keys without TTL: on_down -EPERM */
+        uint32_t connect_timeout_ms; /* 0: 2000 */
+        uint32_t request_timeout_ms; /* 0: 1500; nothing answered that long while a request waits: Redis is away */
+        uint32_t ping_interval_ms;   /* 0: 1000; an idle connection is asked that often */
+        uint32_t output_max;         /* 0: 16 MiB; most bytes of unanswered requests */
+};
+
+struct registry_events {
+        /* Both connections are up, the scripts loaded, the subscription confirmed. */
+        void (*on_up)(void *arg);
+        /* After on_up: Redis is away. Before it: this attempt failed; the next one follows after a jittered delay.
+         * -EACCES wrong password or rights; -EPERM see refuse_eviction; -EPROTO no Redis we can use; else -EAGAIN.
+         * why: one sentence, with the remedy where there is one; never the password. */
+        void (*on_down)(void *arg, int error, const char *why);
+        void (*on_message)(void *arg, const char *data, size_t len); /* data[len] is NUL */
+};
+
+/* error: 0 or as in registry_redis.h. */
+typedef void (*registry_cb)(void *arg, int error);
+typedef void (*registry_placed_cb)(void *arg, int error, const struct registry_placed *placed, size_t count);
+typedef void (*registry_reported_cb)(void *arg, int error, const struct registry_reported *reported, size_t count);
+typedef void (*registry_listing_cb)(void *arg, const struct registry_listing *listing); /* error: listing->result */
+typedef void (*registry_swept_cb)(void *arg, int error, const struct registry_swept *swept, size_t count);
+/* owner NULL: it is ours, or (error) not known. */
+typedef void (*registry_owner_cb)(void *arg, int error, const struct registry_owner *owner);
 #endif

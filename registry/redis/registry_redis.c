@@ -1,40 +1,12 @@
+/* The operations: which script, which keys and arguments. */
 #include "registry/redis/registry_redis.h"
 
-#include "registry/redis/redis_session.h"
-#include "registry/redis/registry_reply.h"
+#include "registry/redis/registry_call.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* One script call under way. The registry may be gone when it ends without an answer. */
-struct call {
-        struct registry *registry;
-        struct redis_command command; /* kept until answered: a flushed script is loaded and called again */
-        enum script script;
-        bool repeated;
-        void (*finish)(struct call *call, int error, const redisReply *reply);
-        union {
-                registry_cb done;
-                registry_owner_cb owner;
-                registry_placed_cb placed;
-                registry_reported_cb reported;
-                registry_listing_cb listing;
-                registry_swept_cb swept;
-        } cb;
-        void *arg;
-        int error; /* why it cannot be sent */
-        size_t count;
-        void *results; /* of a batch: count registry_placed or registry_reported, in the same allocation */
-};
-
-struct registry {
-        struct redis_session *session;
-        struct id master_id;
-        struct call refused; /* stands for a call that could not be made: takes arguments, is never sent */
-        char reason[192];
-};
 
 struct registry *registry_new(struct event_base *base, const struct redis_url *url, const struct registry_config *config,
         const struct registry_events *events, void *arg)
@@ -72,169 +44,12 @@ const char *registry_reason(const struct registry *registry)
         return registry->reason;
 }
 
-/* --- calls ------------------------------------------------------------------------------------------------------- */
-static void call_free(struct call *call)
-{
-        redis_command_done(&call->command);
-        free(call);
-}
-
-static void on_answer(void *arg, int error, const redisReply *reply);
-
-/* Without an answer the registry may be gone. */
-static void keep_reason(struct registry *registry, int error, const redisReply *reply)
-{
-        if (error && reply)
-                snprintf(registry->reason, sizeof registry->reason, "%s", reply->str);
-}
-
-/* The server has lost its scripts (SCRIPT FLUSH) and did nothing: load this one and call it again, once. */
-static bool call_reload(struct call *call)
-{
-        struct redis_session *session = call->registry->session;
-
-        if (call->repeated)
-                return false;
-        call->repeated = true;
-        return redis_session_reload(session, call->script) == 0
-                && redis_session_send(session, &call->command, on_answer, call) == 0;
-}
-
-static void on_answer(void *arg, int error, const redisReply *reply)
-{
-        struct call *call = arg;
-
-        if (error == -ENOEXEC && call_reload(call))
-                return;
-        keep_reason(call->registry, error, reply);
-        call->finish(call, error == -ENOEXEC ? -EAGAIN : error, reply);
-        call_free(call);
-}
-
-/* keys: how many of the arguments that follow are keys. Never NULL: see refused. */
-static struct call *call_new(struct registry *registry, enum script script, int keys, size_t count)
-{
-        struct call *call = calloc(1, sizeof *call + count * sizeof(struct registry_placed));
-
-        _Static_assert(sizeof(struct registry_placed) >= sizeof(struct registry_reported), "the larger one");
-        if (!call || !redis_session_ready(registry->session)) {
-                registry->refused = (struct call){ .error = call ? -EAGAIN : -ENOMEM, .command.failed = true };
-                free(call);
-                return &registry->refused;
-        }
-        call->registry = registry;
-        call->script = script;
-        call->count = count;
-        call->results = call + 1;
-        redis_session_call(registry->session, script, keys, &call->command);
-        return call;
-}
-
-static void call_add_agent(struct call *call, const struct id *agent_id, uint64_t epoch)
-{
-        redis_command_add_id(&call->command, agent_id);
-        redis_command_add_integer(&call->command, (int64_t)epoch);
-}
-
-/* The same, as item i of a batch whose results say so. */
-static void call_add_reported(struct call *call, size_t i, const struct id *agent_id, uint64_t epoch)
-{
-        struct registry_reported *reported = call->results;
-
-        if (reported)
-                reported[i] = (struct registry_reported){ .agent_id = *agent_id, .epoch = epoch };
-        call_add_agent(call, agent_id, epoch);
-}
-
-/* Consumes call. */
-static int call_send(struct registry *registry, struct call *call, void (*finish)(struct call *, int, const redisReply *),
-        void *arg)
-{
-        int r = call->error;
-
-        call->finish = finish;
-        call->arg = arg;
-        if (r == 0)
-                r = redis_command_finish(&call->command);
-        if (r == 0)
-                r = redis_session_send(registry->session, &call->command, on_answer, call);
-        if (r < 0 && call != &registry->refused)
-                call_free(call);
-        return r;
-}
-
-static void finish_done(struct call *call, int error, const redisReply *reply)
-{
-        if (call->cb.done)
-                call->cb.done(call->arg, error ? error : registry_reply_code(reply));
-}
-
-static void finish_owner(struct call *call, int error, const redisReply *reply)
-{
-        struct registry_owner owner = { 0 };
-        bool other = error == 0 && registry_reply_owner(reply, &owner) == 0;
-
-        if (error == 0 && !other)
-                error = registry_reply_code(reply);
-        if (call->cb.owner)
-                call->cb.owner(call->arg, error, other ? &owner : NULL);
-}
-
-static void finish_placed(struct call *call, int error, const redisReply *reply)
-{
-        struct registry_placed *placed = call->results;
-
-        if (error == 0)
-                error = registry_reply_placed(reply, placed, call->count);
-        for (size_t i = 0; error && i < call->count; i++)
-                placed[i].result = error;
-        if (call->cb.placed)
-                call->cb.placed(call->arg, error, placed, call->count);
-}
-
-static void finish_reported(struct call *call, int error, const redisReply *reply)
-{
-        struct registry_reported *reported = call->results;
-
-        if (error == 0)
-                error = registry_reply_reported(reply, reported, call->count);
-        for (size_t i = 0; error && i < call->count; i++)
-                reported[i].result = error;
-        if (call->cb.reported)
-                call->cb.reported(call->arg, error, reported, call->count);
-}
-
-static void finish_listing(struct call *call, int error, const redisReply *reply)
-{
-        struct registry_listed_agent *agents = NULL;
-        struct registry_listing listing = { 0 };
-
-        if (error == 0)
-                error = registry_reply_listing(reply, &listing, &agents);
-        listing.result = error;
-        if (call->cb.listing)
-                call->cb.listing(call->arg, &listing);
-        free(agents);
-}
-
-static void finish_swept(struct call *call, int error, const redisReply *reply)
-{
-        struct registry_swept *swept = NULL;
-        size_t count = 0;
-
-        if (error == 0)
-                error = registry_reply_swept(reply, &swept, &count);
-        if (call->cb.swept)
-                call->cb.swept(call->arg, error, swept, count);
-        free(swept);
-}
-
 /* --- operations -------------------------------------------------------------------------------------------------- */
 
 int registry_reserve(struct registry *registry, const char *pool_name, enum pool_placement placement,
         const struct registry_reservation *items, size_t count, registry_placed_cb cb, void *arg)
 {
-        struct call *call = call_new(registry, SCRIPT_RESERVE, 1, count);
+        struct registry_call *call = registry_call_new(registry, SCRIPT_RESERVE, 1, count);
         struct redis_command *command = &call->command;
         struct registry_placed *placed = call->results;
 
@@ -245,7 +60,7 @@ int registry_reserve(struct registry *registry, const char *pool_name, enum pool
         for (size_t i = 0; i < count; i++) {
                 if (placed)
                         placed[i] = (struct registry_placed){ .agent_id = items[i].agent_id, .epoch = items[i].epoch };
-                call_add_agent(call, &items[i].agent_id, items[i].epoch);
+                registry_call_add_agent(call, &items[i].agent_id, items[i].epoch);
                 redis_command_add_id(command, &items[i].project_id);
                 redis_command_add_text(command, items[i].role_type);
                 redis_command_add_integer(command, items[i].created_at);
@@ -254,39 +69,39 @@ int registry_reserve(struct registry *registry, const char *pool_name, enum pool
                 redis_command_add_integer(command, items[i].restarts);
                 redis_command_add_text(command, items[i].command);
         }
-        return call_send(registry, call, finish_placed, arg);
+        return registry_call_send(registry, call, registry_finish_placed, arg);
 }
 
 int registry_send(struct registry *registry, const char *pool_name, const struct id *agent_id, uint64_t epoch,
         enum agent_state state, const char *command, registry_cb cb, void *arg)
 {
-        struct call *call = call_new(registry, SCRIPT_SEND, 1, 0);
+        struct registry_call *call = registry_call_new(registry, SCRIPT_SEND, 1, 0);
 
         call->cb.done = cb;
         redis_command_add_id_key(&call->command, "agent:", agent_id, "");
-        call_add_agent(call, agent_id, epoch);
+        registry_call_add_agent(call, agent_id, epoch);
         redis_command_add_text(&call->command, pool_name);
         redis_command_add_text(&call->command, agent_state_name(state));
         redis_command_add_text(&call->command, command);
-        return call_send(registry, call, finish_done, arg);
+        return registry_call_send(registry, call, registry_finish_done, arg);
 }
 
 int registry_release(struct registry *registry, const char *pool_name, const struct id *agent_id, uint64_t epoch,
         const struct id *process_id, registry_cb cb, void *arg)
 {
-        struct call *call = call_new(registry, SCRIPT_RELEASE, 2, 0);
+        struct registry_call *call = registry_call_new(registry, SCRIPT_RELEASE, 2, 0);
 
         call->cb.done = cb;
         redis_command_add_id_key(&call->command, "agent:", agent_id, "");
         redis_command_add_key(&call->command, "pool:", pool_name, ":agents");
-        call_add_agent(call, agent_id, epoch);
+        registry_call_add_agent(call, agent_id, epoch);
         redis_command_add_text(&call->command, id_is_zero(process_id) ? "" : ID_TEXT(process_id));
-        return call_send(registry, call, finish_done, arg);
+        return registry_call_send(registry, call, registry_finish_done, arg);
 }
 
-static struct call *call_new_process(struct registry *registry, enum script script, const struct id *process_id)
+static struct registry_call *call_new_process(struct registry *registry, enum script script, const struct id *process_id)
 {
-        struct call *call = call_new(registry, script, 1, 0);
+        struct registry_call *call = registry_call_new(registry, script, 1, 0);
 
         redis_command_add_id_key(&call->command, "process:", process_id, "");
         redis_command_add_id(&call->command, process_id);
@@ -296,11 +111,11 @@ static struct call *call_new_process(struct registry *registry, enum script scri
 static int set_status(struct registry *registry, const struct id *process_id, enum worker_state state, registry_cb cb,
         void *arg)
 {
-        struct call *call = call_new_process(registry, SCRIPT_DRAIN, process_id);
+        struct registry_call *call = call_new_process(registry, SCRIPT_DRAIN, process_id);
 
         call->cb.done = cb;
         redis_command_add_text(&call->command, worker_state_name(state));
-        return call_send(registry, call, finish_done, arg);
+        return registry_call_send(registry, call, registry_finish_done, arg);
 }
 
 int registry_drain(struct registry *registry, const struct id *process_id, registry_cb cb, void *arg)
@@ -315,32 +130,32 @@ int registry_undrain(struct registry *registry, const struct id *process_id, reg
 
 int registry_reap(struct registry *registry, const char *pool_name, const struct id *process_id, registry_cb cb, void *arg)
 {
-        struct call *call = call_new_process(registry, SCRIPT_REAP, process_id);
+        struct registry_call *call = call_new_process(registry, SCRIPT_REAP, process_id);
 
         call->cb.done = cb;
         redis_command_add_text(&call->command, pool_name);
         redis_command_add_id(&call->command, &registry->master_id);
-        return call_send(registry, call, finish_done, arg);
+        return registry_call_send(registry, call, registry_finish_done, arg);
 }
 
 int registry_sweep(struct registry *registry, const char *pool_name, const struct registry_confirm *confirms, size_t count,
         registry_swept_cb cb, void *arg)
 {
-        struct call *call = call_new(registry, SCRIPT_SWEEP, 2, 0);
+        struct registry_call *call = registry_call_new(registry, SCRIPT_SWEEP, 2, 0);
 
         call->cb.swept = cb;
         redis_command_add_key(&call->command, "pool:", pool_name, ":heartbeats");
         redis_command_add_key(&call->command, "pool:", pool_name, ":processes");
         for (size_t i = 0; i < count; i++) {
                 redis_command_add_id(&call->command, &confirms[i].process_id);
-                call_add_agent(call, &confirms[i].agent_id, confirms[i].epoch);
+                registry_call_add_agent(call, &confirms[i].agent_id, confirms[i].epoch);
         }
-        return call_send(registry, call, finish_swept, arg);
+        return registry_call_send(registry, call, registry_finish_swept, arg);
 }
 
-static struct call *announcement(struct registry *registry, const struct registry_master *master, uint32_t ttl_ms)
+static struct registry_call *announcement(struct registry *registry, const struct registry_master *master, uint32_t ttl_ms)
 {
-        struct call *call = call_new(registry, SCRIPT_ANNOUNCE, 2, 0);
+        struct registry_call *call = registry_call_new(registry, SCRIPT_ANNOUNCE, 2, 0);
 
         redis_command_add_id_key(&call->command, "master:", &registry->master_id, "");
         redis_command_add_text(&call->command, "master:owner");
@@ -358,34 +173,34 @@ static struct call *announcement(struct registry *registry, const struct registr
 int registry_announce(struct registry *registry, const struct registry_master *master, uint32_t ttl_ms, registry_owner_cb cb,
         void *arg)
 {
-        struct call *call = announcement(registry, master, ttl_ms);
+        struct registry_call *call = announcement(registry, master, ttl_ms);
 
         call->cb.owner = cb;
-        return call_send(registry, call, finish_owner, arg);
+        return registry_call_send(registry, call, registry_finish_owner, arg);
 }
 
 int registry_withdraw(struct registry *registry, registry_cb cb, void *arg)
 {
-        struct call *call = announcement(registry, &(struct registry_master){ 0 }, 0);
+        struct registry_call *call = announcement(registry, &(struct registry_master){ 0 }, 0);
 
         call->cb.done = cb;
-        return call_send(registry, call, finish_done, arg);
+        return registry_call_send(registry, call, registry_finish_done, arg);
 }
 
 int registry_clear(struct registry *registry, const char *pool_name, registry_cb cb, void *arg)
 {
-        struct call *call = call_new(registry, SCRIPT_CLEAR, 2, 0);
+        struct registry_call *call = registry_call_new(registry, SCRIPT_CLEAR, 2, 0);
 
         call->cb.done = cb;
         redis_command_add_key(&call->command, "pool:", pool_name, ":heartbeats");
         redis_command_add_key(&call->command, "pool:", pool_name, ":exited");
         redis_command_add_text(&call->command, pool_name);
         redis_command_add_id(&call->command, &registry->master_id);
-        return call_send(registry, call, finish_done, arg);
+        return registry_call_send(registry, call, registry_finish_done, arg);
 }
 
 /* Every field of agent:<id> is in the spawn command. */
-static int add_agent(struct call *call, size_t i, const struct registry_agent *agent)
+static int add_agent(struct registry_call *call, size_t i, const struct registry_agent *agent)
 {
         struct redis_command *command = &call->command;
         struct command spawn;
@@ -393,7 +208,7 @@ static int add_agent(struct call *call, size_t i, const struct registry_agent *a
 
         if (r < 0)
                 return r;
-        call_add_reported(call, i, &agent->agent_id, agent->epoch);
+        registry_call_add_reported(call, i, &agent->agent_id, agent->epoch);
         redis_command_add_text(command, agent_state_name(agent->state));
         redis_command_add_id(command, &spawn.project_id);
         redis_command_add_text(command, spawn.role_type);
@@ -417,7 +232,7 @@ static const char *part_name(const struct registry_process *process)
 int registry_register(struct registry *registry, const struct registry_process *process,
         const struct registry_agent *agents, size_t count, registry_reported_cb cb, void *arg)
 {
-        struct call *call = call_new(registry, SCRIPT_REGISTER, 2, count);
+        struct registry_call *call = registry_call_new(registry, SCRIPT_REGISTER, 2, count);
         struct redis_command *command = &call->command;
 
         call->cb.reported = cb;
@@ -434,13 +249,13 @@ int registry_register(struct registry *registry, const struct registry_process *
         redis_command_add_text(command, part_name(process));
         for (size_t i = 0; call->error == 0 && i < count; i++)
                 call->error = add_agent(call, i, &agents[i]);
-        return call_send(registry, call, finish_reported, arg);
+        return registry_call_send(registry, call, registry_finish_reported, arg);
 }
 
 int registry_report(struct registry *registry, const struct id *process_id, const struct registry_report *items,
         size_t count, registry_reported_cb cb, void *arg)
 {
-        struct call *call = call_new(registry, SCRIPT_REPORT, 2, count);
+        struct registry_call *call = registry_call_new(registry, SCRIPT_REPORT, 2, count);
         struct redis_command *command = &call->command;
 
         call->cb.reported = cb;
@@ -448,37 +263,37 @@ int registry_report(struct registry *registry, const struct id *process_id, cons
         redis_command_add_id_key(command, "process:", process_id, ":ended");
         redis_command_add_id(command, process_id);
         for (size_t i = 0; i < count; i++) {
-                call_add_reported(call, i, &items[i].agent_id, items[i].epoch);
+                registry_call_add_reported(call, i, &items[i].agent_id, items[i].epoch);
                 redis_command_add_text(command, items[i].type == REPLY_SPAWNED ? "spawned" : "ended");
                 redis_command_add_id(command, &items[i].master_id);
                 redis_command_add_text(command, items[i].reply);
         }
-        return call_send(registry, call, finish_reported, arg);
+        return registry_call_send(registry, call, registry_finish_reported, arg);
 }
 
 int registry_heartbeat(struct registry *registry, const struct id *process_id, const struct registry_beat *beat,
         registry_listing_cb cb, void *arg)
 {
-        struct call *call = call_new_process(registry, SCRIPT_HEARTBEAT, process_id);
+        struct registry_call *call = call_new_process(registry, SCRIPT_HEARTBEAT, process_id);
 
         call->cb.listing = cb;
         redis_command_add_integer(&call->command, (int64_t)beat->revision);
         redis_command_add_integer(&call->command, (int64_t)beat->rss_bytes);
         redis_command_add_integer(&call->command, (int64_t)beat->cpu_ms);
-        return call_send(registry, call, finish_listing, arg);
+        return registry_call_send(registry, call, registry_finish_listing, arg);
 }
 
 int registry_agent_status(struct registry *registry, const struct id *process_id, const struct registry_status *items,
         size_t count)
 {
-        struct call *call = call_new(registry, SCRIPT_AGENT_STATUS, 0, 0);
+        struct registry_call *call = registry_call_new(registry, SCRIPT_AGENT_STATUS, 0, 0);
 
         redis_command_add_id(&call->command, process_id);
         for (size_t i = 0; i < count; i++) {
-                call_add_agent(call, &items[i].agent_id, items[i].epoch);
+                registry_call_add_agent(call, &items[i].agent_id, items[i].epoch);
                 redis_command_add_text(&call->command, agent_state_name(items[i].state));
         }
-        return call_send(registry, call, finish_done, NULL);
+        return registry_call_send(registry, call, registry_finish_done, NULL);
 }
 
 /* Commands without a script. */
@@ -500,9 +315,9 @@ static int send_plain(struct registry *registry, const char *verb, const char *k
 
 static void on_added(void *arg, int error, const redisReply *reply)
 {
-        struct call *call = arg;
+        struct registry_call *call = arg;
 
-        keep_reason(call->registry, error, reply);
+        registry_keep_reason(call->registry, error, reply);
         if (call->cb.done)
                 call->cb.done(call->arg, error);
         free(call);
@@ -510,9 +325,9 @@ static void on_added(void *arg, int error, const redisReply *reply)
 
 static void on_published(void *arg, int error, const redisReply *reply)
 {
-        struct call *call = arg;
+        struct registry_call *call = arg;
 
-        keep_reason(call->registry, error, reply);
+        registry_keep_reason(call->registry, error, reply);
         if (error == 0 && (reply->type != REDIS_REPLY_INTEGER || reply->integer == 0))
                 error = -ENOENT;
         call->cb.done(call->arg, error);
@@ -522,14 +337,14 @@ static void on_published(void *arg, int error, const redisReply *reply)
 static int publish(struct registry *registry, const char *prefix, const char *name, const char *suffix, const char *text,
         registry_cb cb, void *arg)
 {
-        struct call *call = cb ? calloc(1, sizeof *call) : NULL;
+        struct registry_call *call = cb ? calloc(1, sizeof *call) : NULL;
         char channel[128];
         int r;
 
         if (cb && !call)
                 return -ENOMEM;
         if (call)
-                *call = (struct call){ .registry = registry, .cb.done = cb, .arg = arg };
+                *call = (struct registry_call){ .registry = registry, .cb.done = cb, .arg = arg };
         if ((size_t)snprintf(channel, sizeof channel, "%s%s%s", prefix, name, suffix) >= sizeof channel)
                 r = -EINVAL;
         else
@@ -567,19 +382,14 @@ int registry_publish_reply(struct registry *registry, const struct id *master_id
 
 int registry_pool_add(struct registry *registry, const char *pool_name, registry_cb cb, void *arg)
 {
-        struct call *call = malloc(sizeof *call);
+        struct registry_call *call = malloc(sizeof *call);
         int r;
 
         if (!call)
                 return -ENOMEM;
-        *call = (struct call){ .registry = registry, .cb.done = cb, .arg = arg };
+        *call = (struct registry_call){ .registry = registry, .cb.done = cb, .arg = arg };
         r = send_plain(registry, "SADD", "pools", pool_name, on_added, call);
         if (r < 0)
                 free(call);
         return r; /* NOLINT(clang-analyzer-unix.Malloc): on_added frees call */
-}
-
-int registry_pool_remove(struct registry *registry, const char *pool_name)
-{
-        return send_plain(registry, "SREM", "pools", pool_name, NULL, NULL);
 }

@@ -16,32 +16,6 @@
 
 struct registry;
 
-struct registry_config {
-        struct id master_id;         /* of a master: for announce, reap, clear; zero in a worker */
-        const char *channel;         /* to subscribe to: "master:<id>:replies" or "process:<id>:commands" */
-        bool refuse_eviction;        /* never up while maxmemory-policy may evict keys without TTL: on_down -EPERM */
-        uint32_t connect_timeout_ms; /* 0: 2000 */
-        uint32_t request_timeout_ms; /* 0: 1500; nothing answered that long while a request waits: Redis is away */
-        uint32_t ping_interval_ms;   /* 0: 1000; an idle connection is asked that often */
-        uint32_t output_max;         /* 0: 16 MiB; most bytes of unanswered requests */
-};
-
-struct registry_events {
-        /* Both connections are up, the scripts loaded, the subscription confirmed. */
-        void (*on_up)(void *arg);
-        /* After on_up: Redis is away. Before it: this attempt failed; the next one follows after a jittered delay.
-         * -EACCES wrong password or rights; -EPERM see refuse_eviction; -EPROTO no Redis we can use; else -EAGAIN.
-         * why: one sentence, with the remedy where there is one; never the password. */
-        void (*on_down)(void *arg, int error, const char *why);
-        void (*on_message)(void *arg, const char *data, size_t len); /* data[len] is NUL */
-};
-
-typedef void (*registry_cb)(void *arg, int error);
-typedef void (*registry_placed_cb)(void *arg, int error, const struct registry_placed *placed, size_t count);
-typedef void (*registry_reported_cb)(void *arg, int error, const struct registry_reported *reported, size_t count);
-typedef void (*registry_listing_cb)(void *arg, const struct registry_listing *listing); /* error: listing->result */
-typedef void (*registry_swept_cb)(void *arg, int error, const struct registry_swept *swept, size_t count);
-
 /* url (never "embedded:": pass its unix socket) and config are copied. Connects in the background; no event comes
  * before this returns. NULL when out of memory. */
 struct registry *registry_new(struct event_base *base, const struct redis_url *url, const struct registry_config *config,
@@ -92,9 +66,8 @@ struct registry_confirm {
 /* Every registered worker of the pool, known to this master or not. A worker that is missing must register again. */
 int registry_sweep(struct registry *registry, const char *pool_name, const struct registry_confirm *confirms, size_t count,
         registry_swept_cb cb, void *arg);
-/* The set `pools`. Adding is refused by a full Redis (-ENOSPC), also when the name is there. Removing drops the name only. */
+/* The set `pools`. Adding is refused by a full Redis (-ENOSPC), also when the name is there. */
 int registry_pool_add(struct registry *registry, const char *pool_name, registry_cb cb, void *arg);
-int registry_pool_remove(struct registry *registry, const char *pool_name);
 /* Writes master:<id>; it lapses after ttl_ms without another call. And renews or takes master:owner: one daemon has the
  * database. */
 struct registry_master {
@@ -102,8 +75,6 @@ struct registry_master {
         const char *dead; /* renewals of another owner that stood still for a lease: taken over; NULL: none */
         int pid;
 };
-/* owner NULL: it is ours, or (error) not known. */
-typedef void (*registry_owner_cb)(void *arg, int error, const struct registry_owner *owner);
 int registry_announce(struct registry *registry, const struct registry_master *master, uint32_t ttl_ms, registry_owner_cb cb,
         void *arg);
 /* Removes all that this master's workers left in the pool, their tombstones too, and the name from `pools` when
