@@ -16,7 +16,7 @@ static void send_portion(struct worker *worker, struct control *portion)
 
 void usage_tell(struct worker *worker, int64_t number)
 {
-        static struct control_used used[CONTROL_HOSTED_MAX]; /* of this one loop */
+        static struct control_used used[HOSTED_MAX]; /* of this one loop */
         struct control portion = { .type = CONTROL_USED, .number = number, .used = used, .more = true };
 
         for (struct hosted *h = roster_first(worker->roster); h; h = h->hh.next) {
@@ -27,7 +27,7 @@ void usage_tell(struct worker *worker, int64_t number)
                         continue;
                 next->agent_id = h->agent_id;
                 next->epoch = h->epoch;
-                if (++portion.used_count == CONTROL_HOSTED_MAX)
+                if (++portion.used_count == HOSTED_MAX)
                         send_portion(worker, &portion);
         }
         portion.more = false;

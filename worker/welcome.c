@@ -1,6 +1,8 @@
+/* Reads what the master sends to its worker at the start. */
 #include "worker/welcome.h"
 
 #include "common/json.h"
+#include "registry/core/pool_config.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -75,7 +75,7 @@ static void send_failed(struct worker *worker, const char *reason)
 
 void worker_send_ready(struct worker *worker)
 {
-        struct pool_hosted portion[CONTROL_HOSTED_MAX];
+        struct hosted_agent portion[HOSTED_MAX];
         struct control message = { .type = CONTROL_HOSTED, .hosted = portion };
 
         roster_obey(worker->roster, &worker->welcome->master_id);
@@ -85,10 +85,10 @@ void worker_send_ready(struct worker *worker)
 
                 if (!spawn)
                         continue;
-                portion[message.hosted_count++] = (struct pool_hosted){ .agent_id = h->agent_id, .epoch = spawn->epoch,
-                        .start_reason = agent_start_reason(spawn->start_reason),
+                portion[message.hosted_count++] = (struct hosted_agent){ .agent_id = h->agent_id, .epoch = spawn->epoch,
+                        .start_reason = hosted_start_reason(spawn->start_reason),
                         .starting = h->next || h->fenced || h->state == HOSTED_STARTING };
-                if (message.hosted_count < CONTROL_HOSTED_MAX)
+                if (message.hosted_count < HOSTED_MAX)
                         continue;
                 send_control(worker, &message);
                 message.hosted_count = 0;

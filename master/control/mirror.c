@@ -2,6 +2,7 @@
 
 #include "common/clock.h"
 #include "master/control/degraded.h"
+#include "registry/core/agent_command.h"
 #include "registry/redis/registry_redis.h"
 
 #include <errno.h>

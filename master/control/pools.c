@@ -431,7 +431,7 @@ static void note_start(struct master_pool *pool, struct pool_worker *worker)
 }
 
 void pools_worker_ready(struct pools *pools, const struct id *process_id, unsigned max_agents,
-        const struct pool_hosted *hosted, size_t count)
+        const struct hosted_agent *hosted, size_t count)
 {
         struct master_pool *pool = pools_of_worker(pools, process_id);
 

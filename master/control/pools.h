@@ -63,7 +63,7 @@ void pools_worker_fork_failed(struct pools *pools, const struct id *process_id, 
 void pools_worker_exited(struct pools *pools, const struct id *process_id, int status);
 /* From its control socket. */
 void pools_worker_ready(struct pools *pools, const struct id *process_id, unsigned max_agents,
-        const struct pool_hosted *hosted, size_t count);
+        const struct hosted_agent *hosted, size_t count);
 /* Every worker from before this master was handed over: what the registry knows besides is left behind, what the store
  * wants besides is placed. */
 void pools_synced(struct pools *pools);

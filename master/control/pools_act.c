@@ -10,6 +10,7 @@
 #include "master/control/messages.h"
 #include "master/control/streams.h"
 #include "master/control/workers.h"
+#include "registry/core/agent_command.h"
 #include "registry/core/agent_exit.h"
 #include "sql/store.h"
 

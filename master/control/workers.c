@@ -26,7 +26,7 @@ struct workers_entry {
         struct id process_id;
         struct workers *workers;
         struct channel *channel;    /* NULL: its end is closed, its exit is awaited */
-        struct pool_hosted *hosted; /* what it said so far, until READY */
+        struct hosted_agent *hosted; /* what it said so far, until READY */
         size_t hosted_count;
         char *failure;              /* why it cannot serve; NULL: it did not say so */
         unsigned unanswered;        /* PINGs since its last PONG */
@@ -69,7 +69,7 @@ static int send_control(struct workers_entry *entry, const struct control *contr
 static void take_hosted(struct workers_entry *entry, const struct control *control)
 {
         size_t count = entry->hosted_count + control->hosted_count;
-        struct pool_hosted *grown = realloc(entry->hosted, (count + 1) * sizeof *grown);
+        struct hosted_agent *grown = realloc(entry->hosted, (count + 1) * sizeof *grown);
 
         if (!grown) {
                 log_error("worker.hosted_lost", "process=%s detail=\"out of memory\"", ID_TEXT(&entry->process_id));

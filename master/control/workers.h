@@ -3,6 +3,7 @@
 #ifndef MASTER_CONTROL_WORKERS_H
 #define MASTER_CONTROL_WORKERS_H
 #include "master/control/context.h"
+#include "registry/core/pool.h"
 #include "registry/protocol/control.h"
 
 struct workers *workers_new(struct master *master);

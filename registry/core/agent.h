@@ -37,7 +37,7 @@ struct agent {
         char *role_type;            /* owned */
         char *labels, *args;        /* owned compact JSON objects; NULL: none */
         char trace[TRACE_SIZE];     /* traceparent of its spawn, for its first start; "": none */
-        const char *start_reason;   /* static: "spawn", "restart", "worker_exited", "restore", "rollout" */
+        const char *start_reason;   /* one of hosted_start_reason */
         struct agent_exit *last_exit; /* owned; NULL: never ended */
         void *waiter;               /* the shell's: whom to answer; NULL: nobody */
         void *ender;                /* likewise for the terminate that came while waiter was taken, or later */
@@ -91,11 +91,6 @@ struct agent {
 struct agent *agent_new(void);
 /* NULL is fine; returns NULL. */
 struct agent *agent_free(struct agent *agent);
-/* The spawn or terminate command that agent->phase and state call for, as an envelope; free(); NULL when out of memory. */
-char *agent_spawn_command(const struct agent *agent, const struct id *master_id);
-char *agent_terminate_command(const struct agent *agent, const struct id *master_id);
-/* One of agent.start_reason by its text; NULL: none of them. */
-const char *agent_start_reason(const char *text);
 /* Messages can be given to it. */
 bool agent_runs(const struct agent *agent);
 /* It does not run, but is on its way: a message may wait for that. Not while it is held back since it failed. */

@@ -1,4 +1,5 @@
-#include "registry/core/pool_internal.h"
+#include "registry/core/pool_internal.h" /* first: it says how uthash is to fail */
+#include "registry/core/pool.h"
 
 #include <stdio.h>
 #include <stdlib.h>

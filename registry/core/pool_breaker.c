@@ -1,6 +1,7 @@
 /* The two breakers of a pool: one for workers that do not start or end before an agent ran in them, one for agents that do
  * not start or end before they are healthy. While one is open its kind is not started; what runs is left alone. */
-#include "registry/core/pool_internal.h"
+#include "registry/core/pool_internal.h" /* first: it says how uthash is to fail */
+#include "registry/core/pool.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,6 +1,7 @@
 /* The registry is away: the rules place agents by themselves, for all commands go through this master then. What the
  * registry was asked before is where a worker lists it; no epoch has two places. */
-#include "registry/core/pool_internal.h"
+#include "registry/core/pool_internal.h" /* first: it says how uthash is to fail */
+#include "registry/core/pool.h"
 
 #include <string.h>
 

@@ -1,5 +1,6 @@
 /* What workers report, how agents end, what follows: the answer, a restart elsewhere, or the end that was asked for. */
-#include "registry/core/pool_internal.h"
+#include "registry/core/pool_internal.h" /* first: it says how uthash is to fail */
+#include "registry/core/pool.h"
 #include "registry/core/restart_policy.h"
 
 #include <errno.h>

@@ -1,5 +1,6 @@
 /* Agents that nobody needs any more: one that had to do with no message for its max_idle_time is ended on purpose. */
-#include "registry/core/pool_internal.h"
+#include "registry/core/pool_internal.h" /* first: it says how uthash is to fail */
+#include "registry/core/pool.h"
 
 #include <stdio.h>
 

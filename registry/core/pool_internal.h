@@ -5,7 +5,8 @@
 #define REGISTRY_CORE_POOL_INTERNAL_H
 #define HASH_NONFATAL_OOM 1
 #include "common/backoff.h"
-#include "registry/core/pool.h"
+#include "registry/core/pool_model.h"
+#include "registry/protocol/hosted.h"
 
 #include <bsd/sys/tree.h>
 
@@ -121,7 +122,7 @@ bool pool_place_alone(struct agent *agent, int64_t now);
 
 /* pool_restore.c */
 void pool_pump_restoring(struct pool *pool, int64_t now);
-void pool_take_hosted(struct pool_worker *worker, const struct pool_hosted *hosted, int64_t now);
+void pool_take_hosted(struct pool_worker *worker, const struct hosted_agent *hosted, int64_t now);
 /* After all it hosts was taken: asks for what should be there and was not listed. */
 void pool_doubt_unlisted(struct pool_worker *worker, int64_t now);
 

@@ -1,5 +1,6 @@
 /* From the request to a worker: waiting, storing, reserving. */
-#include "registry/core/pool_internal.h"
+#include "registry/core/pool_internal.h" /* first: it says how uthash is to fail */
+#include "registry/core/pool.h"
 
 #include <errno.h>
 #include <stdio.h>

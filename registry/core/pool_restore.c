@@ -1,5 +1,6 @@
 /* What the store wants and what workers say they run, brought together: at a start, and when a worker registers again. */
-#include "registry/core/pool_internal.h"
+#include "registry/core/pool_internal.h" /* first: it says how uthash is to fail */
+#include "registry/core/pool.h"
 
 void pool_restore(struct pool *pool, struct agent *take_agent, int64_t now)
 {
@@ -63,7 +64,7 @@ void pool_pump_restoring(struct pool *pool, int64_t now)
 }
 
 /* An agent that the store wants runs here already: it keeps running. */
-static void adopt_agent(struct agent *agent, struct pool_worker *worker, const struct pool_hosted *hosted, int64_t now)
+static void adopt_agent(struct agent *agent, struct pool_worker *worker, const struct hosted_agent *hosted, int64_t now)
 {
         if (hosted->epoch > agent->epoch) {
                 agent->epoch = hosted->epoch;
@@ -87,7 +88,7 @@ static void adopt_agent(struct agent *agent, struct pool_worker *worker, const s
         pool_answer_if_due(agent);
 }
 
-void pool_take_hosted(struct pool_worker *worker, const struct pool_hosted *hosted, int64_t now)
+void pool_take_hosted(struct pool_worker *worker, const struct hosted_agent *hosted, int64_t now)
 {
         struct pool *pool = worker->pool;
         struct agent *agent = pool_agent(pool, &hosted->agent_id);

@@ -1,6 +1,7 @@
 /* Rollout: the workers of an older program or configuration are replaced, a batch at a time. New workers are ready before
  * a batch of old ones is emptied, so when new ones fail nothing has been given up: the rollout halts. */
-#include "registry/core/pool_internal.h"
+#include "registry/core/pool_internal.h" /* first: it says how uthash is to fail */
+#include "registry/core/pool.h"
 
 #include <errno.h>
 #include <stdio.h>

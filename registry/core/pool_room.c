@@ -1,5 +1,6 @@
 /* Whether a pool has room for one more agent, and what a spawn is answered when it is refused at once. */
-#include "registry/core/pool_internal.h"
+#include "registry/core/pool_internal.h" /* first: it says how uthash is to fail */
+#include "registry/core/pool.h"
 
 #include <stdio.h>
 

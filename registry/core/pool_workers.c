@@ -1,5 +1,6 @@
 /* Workers: forked as many as the waiting agents need, watched until ready, drained when idle, mourned. */
-#include "registry/core/pool_internal.h"
+#include "registry/core/pool_internal.h" /* first: it says how uthash is to fail */
+#include "registry/core/pool.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -251,7 +252,7 @@ static void became_ready(struct pool_worker *worker, int64_t now)
         backoff_reset(&pool->fork_backoff);
 }
 
-void pool_worker_ready(struct pool *pool, const struct id *process_id, const struct pool_hosted *hosted, size_t count,
+void pool_worker_ready(struct pool *pool, const struct id *process_id, const struct hosted_agent *hosted, size_t count,
         int64_t now)
 {
         struct pool_worker *worker = pool_worker(pool, process_id);

@@ -1,7 +1,7 @@
+/* Writes and reads the packets of the control socket. */
 #include "registry/protocol/control.h"
 
 #include "common/json_raw.h"
-#include "registry/core/agent.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -24,51 +24,6 @@ static const char *const names[CONTROL_TYPE_COUNT] = {
         [CONTROL_LINE] = "line",
         [CONTROL_REFUSED] = "refused",
 };
-
-/* [[agent id, epoch, starting, start_reason], …]; NULL when out of memory: half a list would make the master place again what runs. */
-static cJSON *print_hosted(const struct pool_hosted *hosted, size_t count)
-{
-        cJSON *list = cJSON_CreateArray();
-
-        for (size_t i = 0; list && i < count; i++) {
-                cJSON *item = cJSON_CreateArray();
-
-                json_append(&item, cJSON_CreateString(ID_TEXT(&hosted[i].agent_id)));
-                json_append(&item, cJSON_CreateNumber((double)hosted[i].epoch));
-                json_append(&item, cJSON_CreateBool(hosted[i].starting));
-                if (hosted[i].start_reason)
-                        json_append(&item, cJSON_CreateString(hosted[i].start_reason));
-                json_append(&list, item);
-        }
-        return list;
-}
-
-static int read_hosted(const cJSON *list, struct control *control)
-{
-        int count = cJSON_GetArraySize(list);
-        const cJSON *pair;
-
-        if (!cJSON_IsArray(list) || count > CONTROL_HOSTED_MAX)
-                return -EINVAL;
-        control->hosted = calloc((size_t)count + 1, sizeof *control->hosted);
-        if (!control->hosted)
-                return -ENOMEM;
-        cJSON_ArrayForEach(pair, list)
-        {
-                const char *id = cJSON_GetStringValue(cJSON_GetArrayItem(pair, 0));
-                struct pool_hosted *hosted = &control->hosted[control->hosted_count];
-                int64_t epoch;
-
-                if (!id || id_parse(id, &hosted->agent_id) < 0 ||
-                        json_item_integer(cJSON_GetArrayItem(pair, 1), &epoch) < 0 || epoch < 0)
-                        return -EINVAL;
-                hosted->epoch = (uint64_t)epoch;
-                hosted->starting = cJSON_IsTrue(cJSON_GetArrayItem(pair, 2));
-                hosted->start_reason = agent_start_reason(cJSON_GetStringValue(cJSON_GetArrayItem(pair, 3)));
-                control->hosted_count++;
-        }
-        return 0;
-}
 
 /* [[agent id, epoch, cpu_ms, rss_bytes, processes], …] */
 static cJSON *print_used(const struct control_used *used, size_t count)
@@ -109,7 +64,7 @@ static int read_used(const cJSON *list, struct control *control)
         int count = cJSON_GetArraySize(list);
         const cJSON *row;
 
-        if (!cJSON_IsArray(list) || count > CONTROL_HOSTED_MAX)
+        if (!cJSON_IsArray(list) || count > HOSTED_MAX)
                 return -EINVAL;
         control->used = calloc((size_t)count + 1, sizeof *control->used);
         if (!control->used)
@@ -142,7 +97,7 @@ static int print_body(cJSON *tree, const struct control *control)
         case CONTROL_REPLY:
                 return add_envelope(tree, "reply", reply_encode(&control->reply));
         case CONTROL_HOSTED:
-                return json_add_item(tree, "hosted", print_hosted(control->hosted, control->hosted_count));
+                return json_add_item(tree, "hosted", hosted_print(control->hosted, control->hosted_count));
         case CONTROL_FAILED:
                 return json_add_string(tree, "reason", control->reason);
         case CONTROL_PONG:
@@ -233,7 +188,7 @@ static int read_body(cJSON *tree, struct control *control)
                 control->settings = cJSON_DetachItemFromObjectCaseSensitive(tree, "settings");
                 return cJSON_IsObject(control->settings) ? 0 : -EINVAL;
         case CONTROL_HOSTED:
-                return read_hosted(cJSON_GetObjectItemCaseSensitive(tree, "hosted"), control);
+                return hosted_read(cJSON_GetObjectItemCaseSensitive(tree, "hosted"), &control->hosted, &control->hosted_count);
         case CONTROL_FAILED:
                 reason = json_string(tree, "reason");
                 control->reason = reason ? strdup(reason) : NULL;

@@ -3,7 +3,7 @@
 #ifndef REGISTRY_PROTOCOL_CONTROL_H
 #define REGISTRY_PROTOCOL_CONTROL_H
 #include "registry/protocol/command.h"
-#include "registry/core/pool.h"
+#include "registry/protocol/hosted.h"
 #include "registry/protocol/usage.h"
 
 enum control_type {
@@ -37,7 +37,6 @@ enum control_stop {
 };
 
 #define CONTROL_OVERHEAD (1024 * 1024) /* the longest that a worker says beside a line of an agent; a portion, for one */
-#define CONTROL_HOSTED_MAX 500 /* agents per HOSTED packet */
 
 struct control_used {
         struct id agent_id;
@@ -58,7 +57,7 @@ struct control {
         cJSON *settings;            /* WELCOME: see worker/welcome.c */
         struct command command;     /* COMMAND */
         struct reply reply;         /* REPLY */
-        struct pool_hosted *hosted; /* HOSTED */
+        struct hosted_agent *hosted; /* HOSTED */
         size_t hosted_count;
         struct control_used *used;  /* USED */
         size_t used_count;

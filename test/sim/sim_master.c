@@ -1,5 +1,6 @@
 /* The master of the simulation: the shell that master/control/pools.c, pools_act.c and restore.c are, around real pools; and
  * the forker. */
+#include "registry/core/agent_command.h"
 #include "test/sim/sim.h"
 
 #include <errno.h>

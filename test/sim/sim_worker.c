@@ -32,7 +32,7 @@ struct packet { /* from a worker: a reply, or READY */
         const char *reply;
         uint64_t generation;
         bool away; /* it did without the registry under the master before */
-        struct pool_hosted *hosted;
+        struct hosted_agent *hosted;
         size_t count;
 };
 
@@ -83,7 +83,7 @@ static void send_ready(struct sim *sim, struct sim_worker *worker)
         packet->hosted = sim_alloc(sim, (roster_count(worker->roster) + 1) * sizeof *packet->hosted);
         for (struct hosted *h = roster_first(worker->roster); h; h = h->hh.next)
                 if (h->next || h->state != HOSTED_ENDED)
-                        packet->hosted[packet->count++] = (struct pool_hosted){ .agent_id = h->agent_id,
+                        packet->hosted[packet->count++] = (struct hosted_agent){ .agent_id = h->agent_id,
                                 .epoch = h->next ? h->next->epoch : h->epoch,
                                 .starting = h->next || h->fenced || h->state == HOSTED_STARTING };
 }

@@ -1,4 +1,5 @@
 #include "common/json.h"
+#include "registry/core/agent_command.h"
 #include "registry/core/pool.h"
 
 #include <check.h>

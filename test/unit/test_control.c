@@ -88,22 +88,22 @@ START_TEST(test_carries_settings_commands_and_replies_when_encoded)
 }
 END_TEST
 
-static void fill(struct pool_hosted *hosted, size_t count)
+static void fill(struct hosted_agent *hosted, size_t count)
 {
         for (size_t i = 0; i < count; i++)
-                hosted[i] = (struct pool_hosted){ .agent_id = id_new(), .epoch = i ? i : JSON_INTEGER_MAX, .starting = i % 2,
-                        .start_reason = i % 3 ? agent_start_reason("restart") : NULL };
+                hosted[i] = (struct hosted_agent){ .agent_id = id_new(), .epoch = i ? i : JSON_INTEGER_MAX, .starting = i % 2,
+                        .start_reason = i % 3 ? hosted_start_reason("restart") : NULL };
 }
 
 START_TEST(test_carries_a_full_portion_when_hosted)
 {
-        struct pool_hosted hosted[CONTROL_HOSTED_MAX];
-        struct control control = { .type = CONTROL_HOSTED, .hosted = hosted, .hosted_count = CONTROL_HOSTED_MAX }, back;
+        struct hosted_agent hosted[HOSTED_MAX];
+        struct control control = { .type = CONTROL_HOSTED, .hosted = hosted, .hosted_count = HOSTED_MAX }, back;
 
-        fill(hosted, CONTROL_HOSTED_MAX);
+        fill(hosted, HOSTED_MAX);
         back = again(&control);
-        ck_assert_uint_eq(back.hosted_count, CONTROL_HOSTED_MAX);
-        for (size_t i = 0; i < CONTROL_HOSTED_MAX; i++) {
+        ck_assert_uint_eq(back.hosted_count, HOSTED_MAX);
+        for (size_t i = 0; i < HOSTED_MAX; i++) {
                 ck_assert(id_equal(&back.hosted[i].agent_id, &hosted[i].agent_id));
                 ck_assert_uint_eq(back.hosted[i].epoch, hosted[i].epoch);
                 ck_assert(back.hosted[i].starting == hosted[i].starting);
@@ -115,14 +115,14 @@ END_TEST
 
 START_TEST(test_carries_a_full_portion_when_used)
 {
-        struct control_used used[CONTROL_HOSTED_MAX];
+        struct control_used used[HOSTED_MAX];
         struct control ask = { .type = CONTROL_USAGE, .number = 9 }, back = again(&ask);
         struct control control = { .type = CONTROL_USED, .number = 9, .more = _i, .used = used,
-                .used_count = _i ? CONTROL_HOSTED_MAX : 0 };
+                .used_count = _i ? HOSTED_MAX : 0 };
 
         ck_assert_int_eq(back.number, 9);
         control_done(&back);
-        for (size_t i = 0; i < CONTROL_HOSTED_MAX; i++)
+        for (size_t i = 0; i < HOSTED_MAX; i++)
                 used[i] = (struct control_used){ .agent_id = id_new(), .epoch = i + 1,
                         .usage = { .cpu_ms = i * 1000, .rss_bytes = JSON_INTEGER_MAX, .processes = UINT32_MAX } };
         back = again(&control);
@@ -150,7 +150,7 @@ static void *failing_malloc(size_t size)
 /* What is missing from the list would be placed a second time. */
 START_TEST(test_is_whole_or_nothing_when_memory_runs_out)
 {
-        struct pool_hosted hosted[3];
+        struct hosted_agent hosted[3];
         struct control control = { .type = CONTROL_HOSTED, .hosted = hosted, .hosted_count = 3 }, back;
         unsigned whole = 0, nothing = 0;
 
@@ -209,13 +209,13 @@ END_TEST
 
 START_TEST(test_refuses_when_a_portion_is_too_large)
 {
-        size_t size = (CONTROL_HOSTED_MAX + 1) * 60 + 100, len;
+        size_t size = (HOSTED_MAX + 1) * 60 + 100, len;
         char *text = malloc(size);
         struct control back;
 
         ck_assert_ptr_nonnull(text);
         len = (size_t)snprintf(text, size, "{\"type\":\"hosted\",\"hosted\":[");
-        for (int i = 0; i <= CONTROL_HOSTED_MAX; i++)
+        for (int i = 0; i <= HOSTED_MAX; i++)
                 len += (size_t)snprintf(text + len, size - len, "%s[\"6f1c8a52-3a55-4f0b-9d3e-0c7c0c5f9e11\",1,true]", i ? "," : "");
         snprintf(text + len, size - len, "]}");
         ck_assert_int_eq(control_decode(text, strlen(text), &back), -EINVAL);

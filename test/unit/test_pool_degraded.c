@@ -8,7 +8,7 @@ static void away(void)
 
 static void ready(const struct id *process, const struct id *agent, uint64_t epoch)
 {
-        struct pool_hosted hosted = { .epoch = epoch };
+        struct hosted_agent hosted = { .epoch = epoch };
 
         if (agent)
                 hosted.agent_id = *agent;
@@ -265,7 +265,7 @@ START_TEST(test_gives_no_slot_away_that_an_uncertain_agent_may_have)
 {
         struct id first, second, older, younger, id;
         int waiter;
-        struct pool_hosted both[2] = { { .epoch = 1 }, { .epoch = 1 } };
+        struct hosted_agent both[2] = { { .epoch = 1 }, { .epoch = 1 } };
 
         config.max_workers = 2;
         first = first_worker();

@@ -147,7 +147,7 @@ END_TEST
 START_TEST(test_counts_idle_time_anew_when_a_new_master_finds_it)
 {
         struct agent *agent = agent_new();
-        struct pool_hosted hosted = { .agent_id = agent->agent_id, .epoch = 3 };
+        struct hosted_agent hosted = { .agent_id = agent->agent_id, .epoch = 3 };
 
         agent->state = AGENT_IDLE;
         agent->epoch = 3;

@@ -22,7 +22,7 @@ static struct id adopted(void)
 
 static void ready(const struct id *process, const struct id *agent, uint64_t epoch)
 {
-        struct pool_hosted hosted = { .epoch = epoch };
+        struct hosted_agent hosted = { .epoch = epoch };
 
         if (agent)
                 hosted.agent_id = *agent;
@@ -239,7 +239,7 @@ END_TEST
 START_TEST(test_asks_for_the_acknowledgement_when_an_adopted_worker_still_starts_it)
 {
         struct id id = restored_agent(AGENT_STARTING, 2), process = adopted();
-        struct pool_hosted hosted = { .agent_id = id, .epoch = 2, .starting = true };
+        struct hosted_agent hosted = { .agent_id = id, .epoch = 2, .starting = true };
 
         settle();
         pool_worker_ready(pool, &process, &hosted, 1, now);
@@ -255,7 +255,7 @@ START_TEST(test_evicts_what_should_not_run_when_an_adopted_worker_reports_it)
 {
         struct id lower = restored_agent(AGENT_IDLE, 4), failed = restored_agent(AGENT_FAILED, 1), unknown = id_new();
         struct id process = adopted(), other = adopted();
-        struct pool_hosted hosted[] = { { .agent_id = lower, .epoch = 3 }, { .agent_id = failed, .epoch = 1 },
+        struct hosted_agent hosted[] = { { .agent_id = lower, .epoch = 3 }, { .agent_id = failed, .epoch = 1 },
                 { .agent_id = unknown, .epoch = 9 } };
 
         settle();
