@@ -1,6 +1,6 @@
 #include "sql/store_backend.h"
 
-#include "sql/store.h"
+#include "sql/store_url.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -199,20 +199,6 @@ static const struct store_backend_class none_class = {
         .write = none_write,
         .query = none_query,
 };
-
-const char *store_postgres_address(const char *url)
-{
-        static const char *const names[] = { "postgresql", "postgres" };
-        const char *end = strstr(url, "://");
-
-        for (size_t i = 0; end && i < sizeof names / sizeof *names; i++) {
-                size_t len = strlen(names[i]);
-
-                if (strncmp(url, names[i], len) == 0 && (url + len == end || url[len] == '+'))
-                        return end + strlen("://");
-        }
-        return NULL;
-}
 
 int store_backend_new(const char *url, const char *schema, struct store_backend **ret_backend, char *reason, size_t size)
 {

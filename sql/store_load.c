@@ -1,5 +1,6 @@
 /* Rows of the store as structs, in pages. */
 #include "common/json.h"
+#include "sql/store.h"
 #include "sql/store_draft.h"
 
 #include <errno.h>

@@ -2,7 +2,7 @@
  * Between submission and delivery only the thread touches it. */
 #ifndef SQL_STORE_OP_H
 #define SQL_STORE_OP_H
-#include "sql/store.h"
+#include "sql/store_model.h"
 #include "sql/store_backend.h"
 
 #include <sys/queue.h>

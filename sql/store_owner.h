@@ -3,7 +3,7 @@
  * session would hold: PgBouncer's transactions have none. In the store's thread, but init. */
 #ifndef SQL_STORE_OWNER_H
 #define SQL_STORE_OWNER_H
-#include "sql/store.h"
+#include "sql/store_model.h"
 #include "sql/store_backend.h"
 
 struct store_owner {

@@ -1,4 +1,5 @@
 /* Old rows go a few at a time: writes wait while a step runs. */
+#include "sql/store.h"
 #include "sql/store_op.h"
 
 #include <errno.h>

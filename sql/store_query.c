@@ -1,6 +1,7 @@
 /* The queries whose answers are JSON, printed in the thread. Each looks at a bounded number of rows, because writes wait
  * meanwhile. */
 #include "common/json.h"
+#include "sql/store.h"
 #include "sql/store_draft.h"
 
 #include <errno.h>
