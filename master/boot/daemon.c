@@ -9,6 +9,7 @@
 #include "master/boot/daemon_users.h"
 #include "master/boot/delegation.h"
 #include "master/forker/forker.h"
+#include "master/forker/forker_upgrade.h"
 #include "master/boot/leftovers.h"
 #include "master/http/listen.h"
 #include "master/life/master.h"

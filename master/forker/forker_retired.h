@@ -1,7 +1,7 @@
 /* Masters that handed everything over and still carry the answers of their clients. */
 #ifndef MASTER_FORKER_FORKER_RETIRED_H
 #define MASTER_FORKER_FORKER_RETIRED_H
-#include "master/forker/forker.h"
+#include "master/forker/forker_protocol.h"
 
 #include <sys/types.h>
 

@@ -1,7 +1,7 @@
 /* The forker's workers: a table of fixed size, mapped at start-up. */
 #ifndef MASTER_FORKER_FORKER_TABLE_H
 #define MASTER_FORKER_FORKER_TABLE_H
-#include "master/forker/forker.h"
+#include "master/forker/forker_protocol.h"
 
 #include <stdbool.h>
 #include <sys/types.h>

@@ -5,6 +5,18 @@
 #include "master/forker/forker_retired.h"
 #include "master/forker/forker_table.h"
 
+/* The environment variable with the state's descriptor, for the program that USR2 executes (and for its check). */
+#define FORKER_STATE_VARIABLE "AGENTPOOL_FORKER_STATE"
+
+/* What an earlier program of this pid left in state at USR2. */
+struct forker_inheritance {
+        int lock; /* -1: none */
+        int listeners[FORKER_LISTENERS_MAX];
+        unsigned listener_count;
+};
+/* 0; -EPROTO: state is not of this version of the table, or damaged. */
+int forker_inherit(int state, struct forker_inheritance *ret_inheritance);
+
 struct forker_upgrade {
         pid_t check_pid; /* of the check before it, 0: none */
         int64_t by;      /* mono ms: exec follows the master, which hands over, or at the latest then; 0: none is due */

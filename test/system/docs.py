@@ -138,7 +138,7 @@ def matrix(text):
 
 def forker_messages():
     """(from the master, from the forker), by the comments that divide the enum."""
-    text = re.search(r"enum forker_message_type \{(.*?)\};", source("master/forker/forker.h"), flags=re.S).group(1)
+    text = re.search(r"enum forker_message_type \{(.*?)\};", source("master/forker/forker_protocol.h"), flags=re.S).group(1)
     down, up = text.split("/* forker to master */")
     return tuple({name for name in re.findall(r"FORKER_\w+", strip_comments(part)) if not name.endswith("_COUNT")}
                  for part in (down, up))

@@ -5,6 +5,7 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "master/forker/forker.h"
+#include "master/forker/forker_upgrade.h"
 
 #include <check.h>
 #include <dirent.h>
