@@ -1,6 +1,6 @@
 #include "cli/address.h"
 
-#include "cli/client.h"
+#include "cli/memory.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -21,7 +21,7 @@ static int refuse(const char *text, const char *why)
 
 static char *copy(const char *text)
 {
-        return client_need(strdup(text));
+        return memory_need(strdup(text));
 }
 
 /* A part of the URL; curl_free. NULL: there is none. */
@@ -87,7 +87,7 @@ static int read_parts(CURLU *url, const char *text, struct address *address)
                 strip_path(path);
                 address->loopback = is_loopback(host);
                 if (asprintf(&address->base, "%s://%s%s%s%s", scheme, host, port ? ":" : "", port ? port : "", path) < 0)
-                        client_out_of_memory();
+                        memory_exhausted();
         }
         curl_free(scheme);
         curl_free(host);
@@ -125,7 +125,7 @@ int address_parse(const char *text, struct address *ret_address)
         } else {
                 url = curl_url();
                 if (!url || asprintf(&whole, "%s%s", strstr(text, "://") ? "" : "http://", text) < 0)
-                        client_out_of_memory();
+                        memory_exhausted();
                 code = curl_url_set(url, CURLUPART_URL, whole, CURLU_NON_SUPPORT_SCHEME);
                 r = code == CURLUE_OK ? read_parts(url, text, &address) : refuse(text, curl_url_strerror(code));
                 curl_url_cleanup(url);

@@ -1,5 +1,6 @@
 #include "cli/agents.h"
 
+#include "cli/memory.h"
 #include "cli/text.h"
 #include "common/id.h"
 #include "common/json.h"
@@ -198,7 +199,7 @@ static int find(struct cli *cli, cJSON *lists[2], const char *word, bool ended, 
 
 int agents_find(struct cli *cli, char *const *words, int count, bool ended, char (**ret_ids)[AGENT_ID_SIZE])
 {
-        char (*ids)[AGENT_ID_SIZE] = client_need(calloc((size_t)count + 1, sizeof *ids));
+        char (*ids)[AGENT_ID_SIZE] = memory_need(calloc((size_t)count + 1, sizeof *ids));
         cJSON *lists[2] = { NULL, NULL };
         int status = EXIT_SUCCESS;
 
@@ -250,7 +251,7 @@ char *agents_path(const char *id, const char *suffix)
         char *path;
 
         if (asprintf(&path, CLI_V1 "/agents/%s%s", id, suffix) < 0)
-                client_out_of_memory();
+                memory_exhausted();
         return path;
 }
 
@@ -259,7 +260,7 @@ char *agents_pool_path(struct cli *cli, const char *pool, const char *suffix)
         char *quoted = client_quote(cli->client, pool), *path;
 
         if (asprintf(&path, CLI_V1 "/agents/pools/%s%s", quoted, suffix) < 0)
-                client_out_of_memory();
+                memory_exhausted();
         curl_free(quoted);
         return path;
 }

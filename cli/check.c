@@ -1,5 +1,6 @@
 /* check: the checker is a program of its own; it stands beside this one, installed or in the source tree. */
 #include "cli/commands.h"
+#include "cli/memory.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -8,20 +9,20 @@
 int cli_check(struct cli *cli)
 {
         static const char *const places[] = { "../lib/agentpool/check", "../scripts/check", "../../scripts/check" };
-        char self[3072], path[4096], **words = client_need(calloc(cli->given_count + 4, sizeof *words));
+        char self[3072], path[4096], **words = memory_need(calloc(cli->given_count + 4, sizeof *words));
         ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
         size_t count = 0;
 
         words[count++] = path;
         /* Where nobody said whom to ask, it asks the daemon that it finds on this machine. */
         if (cli->chosen && asprintf(&words[count++], "--url=%s", cli->url) < 0)
-                client_out_of_memory();
+                memory_exhausted();
         for (size_t i = 0; i < cli->given_count; i++) {
                 const struct cli_option *option = cli->given[i].option;
 
                 for (const struct cli_option *own = cli->command->options; own->name; own++)
                         if (own == option && asprintf(&words[count++], "--%s=%s", option->name, cli->given[i].value) < 0)
-                                client_out_of_memory();
+                                memory_exhausted();
         }
         if (cli->token)
                 setenv("AGENTPOOL_TOKEN", cli->token, 1);

@@ -1,6 +1,7 @@
 #include "cli/client.h"
 
 #include "cli/address.h"
+#include "cli/memory.h"
 #include "cli/sse.h"
 #include "cli/text.h"
 #include "common/json.h"
@@ -72,13 +73,6 @@ static size_t on_header(char *data, size_t size, size_t count, void *arg)
         return len;
 }
 
-void *client_need(void *memory)
-{
-        if (!memory)
-                client_out_of_memory();
-        return memory;
-}
-
 static int add_header(struct client *client, const char *header)
 {
         struct curl_slist *grown = curl_slist_append(client->headers, header);
@@ -97,12 +91,6 @@ static int add_headers(struct client *client, const char *token)
                 free(authorization);
         }
         return r;
-}
-
-void client_out_of_memory(void)
-{
-        fprintf(stderr, "agentpool: out of memory\n");
-        exit(EXIT_FAILURE);
 }
 
 /* libcurl asks about once a second, also while nothing comes. */
@@ -161,12 +149,12 @@ struct client *client_new(const struct client_options *options)
 
         if (!client || !(client->name = strdup(options->url)) || curl_global_init(CURL_GLOBAL_DEFAULT) != 0 ||
                 !(client->curl = curl_easy_init()))
-                client_out_of_memory();
+                memory_exhausted();
         client->has_token = options->token && *options->token;
         if (address_parse(options->url, &client->address) < 0)
                 return client_free(client);
         if (add_headers(client, options->token) < 0 || set_up(client, options) < 0)
-                client_out_of_memory();
+                memory_exhausted();
         return client;
 }
 
@@ -200,7 +188,7 @@ static void begin_request(struct client *client, const char *path, const char *b
         char *url;
 
         if (asprintf(&url, "%s%s", client->address.base, path) < 0 || curl_easy_setopt(client->curl, CURLOPT_URL, url) != CURLE_OK)
-                client_out_of_memory();
+                memory_exhausted();
         free(url);
         if (body) {
                 curl_easy_setopt(client->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)strlen(body));
@@ -355,7 +343,7 @@ void client_follow_all(struct client_stream *streams, size_t count, void (*on_ev
         CURLM *multi = curl_multi_init();
 
         if (!events || !multi)
-                client_out_of_memory();
+                memory_exhausted();
         for (size_t i = 0; i < count; i++) {
                 struct client *client = streams[i].client;
 
@@ -364,7 +352,7 @@ void client_follow_all(struct client_stream *streams, size_t count, void (*on_ev
                 client->is_over = NULL;
                 begin_request(client, streams[i].path, NULL);
                 if (curl_multi_add_handle(multi, client->curl) != CURLM_OK)
-                        client_out_of_memory();
+                        memory_exhausted();
         }
         run_all(multi);
         for (size_t i = 0; i < count; i++) {
@@ -399,5 +387,5 @@ const char *client_next(const struct client *client)
 
 char *client_quote(struct client *client, const char *text)
 {
-        return client_need(curl_easy_escape(client->curl, text, 0));
+        return memory_need(curl_easy_escape(client->curl, text, 0));
 }

@@ -43,10 +43,6 @@ void client_follow_all(struct client_stream *streams, size_t count, void (*on_ev
 int client_exit_status(const struct client *client);
 /* The path of the next page of the list last answered, NULL at its end. Borrowed until the next request. */
 const char *client_next(const struct client *client);
-/* Says so and exits: what is half printed or half sent is worse than nothing. */
-_Noreturn void client_out_of_memory(void);
-/* memory itself, unless it is NULL. */
-void *client_need(void *memory) __attribute__((returns_nonnull));
 /* text as one part of a path or query; curl_free. */
 char *client_quote(struct client *client, const char *text);
 #endif

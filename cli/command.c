@@ -1,5 +1,7 @@
 #include "cli/command.h"
 
+#include "cli/memory.h"
+
 #include <getopt.h>
 #include <math.h>
 #include <stdarg.h>
@@ -217,7 +219,7 @@ int cli_parse(struct cli *cli, int argc, char **argv)
 {
         struct options first = { .shorts = "+:" }, rest = { .shorts = ":" };
 
-        cli->given = client_need(calloc((size_t)argc * 8 + 8, sizeof *cli->given));
+        cli->given = memory_need(calloc((size_t)argc * 8 + 8, sizeof *cli->given));
         add_options(&first, cli_global_options);
         if (take_options(cli, &first, argc, argv) < 0)
                 return -1;

@@ -1,6 +1,7 @@
 /* What may stand at the end of a command line, for the shells' completions (etc/completion/). */
 #include "cli/agents.h"
 #include "cli/contexts.h"
+#include "cli/memory.h"
 #include "cli/settings.h"
 #include "cli/text.h"
 #include "common/json.h"
@@ -210,7 +211,7 @@ int cli_complete(struct cli *cli, int argc, char **argv)
         const struct cli_option *option;
         size_t len;
 
-        cli->given = client_need(calloc((size_t)argc + 1, sizeof *cli->given));
+        cli->given = memory_need(calloc((size_t)argc + 1, sizeof *cli->given));
         for (int i = 0; i < argc - 1; i++)
                 take_word(&place, argv[i]);
         len = strcspn(place.word, "=");

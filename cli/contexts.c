@@ -1,6 +1,7 @@
 #include "cli/contexts.h"
 
 #include "cli/commands.h"
+#include "cli/memory.h"
 #include "cli/show.h"
 #include "common/json.h"
 #include "common/utf8.h"
@@ -23,13 +24,13 @@ char *contexts_path(void)
         if (!own && (!home || !*home))
                 return NULL;
         if (asprintf(&path, "%s%s/agentpool/config.json", own ? config : home, own ? "" : "/.config") < 0)
-                client_out_of_memory();
+                memory_exhausted();
         return path;
 }
 
 static cJSON *parse(const char *path, FILE *file)
 {
-        char *text = client_need(calloc(1, FILE_SIZE_MAX));
+        char *text = memory_need(calloc(1, FILE_SIZE_MAX));
         struct json_error why;
         cJSON *tree = NULL;
         size_t len, mark;
@@ -97,7 +98,7 @@ static int save(const cJSON *file)
         int fd = -1, r = -1;
 
         if (path && asprintf(&temporary, "%s.XXXXXX", path) < 0)
-                client_out_of_memory();
+                memory_exhausted();
         if (path) {
                 make_directories(path);
                 fd = mkstemp(temporary);

@@ -2,6 +2,7 @@
  * has ended, there is nothing more to come. */
 #include "cli/agents.h"
 #include "cli/commands.h"
+#include "cli/memory.h"
 #include "cli/pool_logs.h"
 #include "cli/show.h"
 #include "cli/text.h"
@@ -209,7 +210,7 @@ int cli_events(struct cli *cli)
                 return status;
         path = pool ? strdup(CLI_V1 "/agents/pools/events") : agents_path(follow.id, "/events");
         if (!path)
-                client_out_of_memory();
+                memory_exhausted();
         status = run(&follow, path, path, on_event);
         free(path);
         return status;

@@ -1,4 +1,5 @@
 #include "cli/commands.h"
+#include "cli/memory.h"
 #include "cli/settings.h"
 
 #include <errno.h>
@@ -9,7 +10,7 @@
 /* For JSON. */
 static void *allocate(size_t size)
 {
-        return client_need(malloc(size));
+        return memory_need(malloc(size));
 }
 
 int cli_print_help(struct cli *cli)

@@ -1,6 +1,7 @@
 /* message: a JSON-RPC request or notification to an agent; parameters and answer are passed on as they are spelt. */
 #include "cli/agents.h"
 #include "cli/commands.h"
+#include "cli/memory.h"
 #include "cli/show.h"
 #include "common/json_raw.h"
 #include "common/utf8.h"
@@ -58,7 +59,7 @@ static char *read_params(const struct cli *cli, const char *word)
         if (file && !input)
                 fclose(file);
         len = text.len;
-        params = client_need(json_text_take(&text));
+        params = memory_need(json_text_take(&text));
         mark = utf8_mark(params, len);
         memmove(params, params + mark, len - mark + 1);
         if (why)
@@ -85,7 +86,7 @@ static char *make_body(const struct cli *cli, const char *params)
                 json_text_put(&text, params, strlen(params));
         }
         json_text_put(&text, "}", 1);
-        return client_need(json_text_take(&text));
+        return memory_need(json_text_take(&text));
 }
 
 static int send_message(struct cli *cli, const char *path, const char *body)

@@ -1,6 +1,7 @@
 #include "cli/pool_logs.h"
 
 #include "cli/agents.h"
+#include "cli/memory.h"
 #include "cli/text.h"
 #include "common/json.h"
 
@@ -39,9 +40,9 @@ static void add_lines(struct lines *lines, const char *name, const char *text, s
 
         while (text < end) {
                 size_t n = strcspn(text, "\n");
-                struct said *grown = client_need(reallocarray(lines->list, lines->count + 1, sizeof *grown));
+                struct said *grown = memory_need(reallocarray(lines->list, lines->count + 1, sizeof *grown));
 
-                grown[lines->count].line = client_need(strndup(text, n));
+                grown[lines->count].line = memory_need(strndup(text, n));
                 grown[lines->count].name = name;
                 grown[lines->count].number = lines->count;
                 lines->count++;
@@ -151,7 +152,7 @@ int pool_logs_follow(struct cli *cli, const char *pool)
         streams = calloc((size_t)cJSON_GetArraySize(agents) + 1, sizeof *streams);
         sources = calloc((size_t)cJSON_GetArraySize(agents) + 1, sizeof *sources);
         if (!streams || !sources)
-                client_out_of_memory();
+                memory_exhausted();
         cJSON_ArrayForEach(agent, agents)
         {
                 const char *name = json_string(agent, "human_name");

@@ -1,6 +1,7 @@
 #include "cli/show.h"
 
 #include "cli/client.h"
+#include "cli/memory.h"
 #include "cli/text.h"
 #include "cli/yaml.h"
 #include "common/json.h"
@@ -143,7 +144,7 @@ static const char *keep_spelling(cJSON *item, const char *text, const char *end)
                 while (text < end && !strchr("-0123456789", *text))
                         text += *text == '"' ? string_length(text, (size_t)(end - text)) : 1;
                 n = strspn(text, "+-.0123456789eE");
-                item->valuestring = client_need(strndup(text, n));
+                item->valuestring = memory_need(strndup(text, n));
                 text += n;
         }
         cJSON_ArrayForEach(child, item) text = keep_spelling(child, text, end);
@@ -166,7 +167,7 @@ void show_json(const struct cli *cli, const char *text, size_t len)
 
 static void print_tree(const cJSON *tree)
 {
-        char *text = client_need(json_print(tree));
+        char *text = memory_need(json_print(tree));
 
         put_json(text, strlen(text));
         free(text);

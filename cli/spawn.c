@@ -1,6 +1,7 @@
 /* spawn: any number of agents, in requests of at most as many as one may ask for. */
 #include "cli/agents.h"
 #include "cli/commands.h"
+#include "cli/memory.h"
 #include "cli/show.h"
 #include "cli/text.h"
 #include "common/json.h"
@@ -17,7 +18,7 @@ static void add_pairs(const struct cli *cli, cJSON *body, const char *member, co
         cJSON *map = NULL;
 
         for (size_t at = 0; (pair = cli_each(cli, option, &at));) {
-                char *name = client_need(strndup(pair, strcspn(pair, "=")));
+                char *name = memory_need(strndup(pair, strcspn(pair, "=")));
 
                 map = map ? map : cJSON_AddObjectToObject(body, member);
                 cJSON_DeleteItemFromObjectCaseSensitive(map, name);

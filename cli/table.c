@@ -1,6 +1,7 @@
 #include "cli/table.h"
 
 #include "cli/client.h"
+#include "cli/memory.h"
 #include "cli/text.h"
 
 #include <stdio.h>
@@ -147,7 +148,7 @@ void table_print(const cJSON *list, const struct column *columns, bool wide, boo
                 table.columns[table.count] = columns;
                 table.widths[table.count++] = (int)strlen(columns->heading);
         }
-        table.cells = client_need(calloc(table.rows * table.count + 1, sizeof *table.cells));
+        table.cells = memory_need(calloc(table.rows * table.count + 1, sizeof *table.cells));
         fill(&table, list);
         if (width > 0)
                 fit(&table, width);

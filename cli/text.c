@@ -1,6 +1,6 @@
 #include "cli/text.h"
 
-#include "cli/client.h"
+#include "cli/memory.h"
 #include "common/clock.h"
 #include "common/json.h"
 
@@ -40,7 +40,7 @@ char *text_clean(const char *text, size_t len, bool tabs)
                 snprintf(escaped, sizeof escaped, n == 1 ? "\\x%02x" : "\\u{%x}", (unsigned)c);
                 json_text_put(&out, escaped, strlen(escaped));
         }
-        return client_need(json_text_take(&out));
+        return memory_need(json_text_take(&out));
 }
 
 int text_width(const char *clean)

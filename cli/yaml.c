@@ -1,6 +1,7 @@
 #include "cli/yaml.h"
 
 #include "cli/client.h"
+#include "cli/memory.h"
 #include "common/json.h"
 
 #include <ctype.h>
@@ -25,7 +26,7 @@ static bool is_plain(const char *text)
 /* A JSON string is one of YAML; controls above 0x7e, which JSON leaves as they are, are escaped as well. */
 static void print_quoted(const cJSON *item)
 {
-        char *text = client_need(json_print(item));
+        char *text = memory_need(json_print(item));
 
         for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
                 if (*c == 0x7f)
