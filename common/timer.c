@@ -1,6 +1,8 @@
 /* A timer as a libevent event without a descriptor. */
 #include "common/timer.h"
 
+#include "common/clock.h"
+
 #include <errno.h>
 
 struct timeval timer_interval(int64_t ms)
@@ -44,6 +46,14 @@ int timer_once(struct timer *timer, int64_t in_ms)
 {
         timer->every_ms = 0;
         return arm(timer, in_ms);
+}
+
+int timer_at(struct timer *timer, int64_t mono_ms)
+{
+        if (mono_ms != INT64_MAX)
+                return timer_once(timer, mono_ms - clock_mono_ms());
+        timer_stop(timer);
+        return 0;
 }
 
 int timer_every(struct timer *timer, int64_t every_ms)

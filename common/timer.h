@@ -19,6 +19,7 @@ struct timer {
 void timer_init(struct timer *timer, struct event_base *base, timer_fn *fn, void *arg);
 /* Arms it anew, whatever it was doing. What is not in the future is on the loop's next turn. 0 or -ENOMEM: then it is stopped. */
 int timer_once(struct timer *timer, int64_t in_ms);
+int timer_at(struct timer *timer, int64_t mono_ms); /* the same by common/clock.h; INT64_MAX: stops it */
 int timer_every(struct timer *timer, int64_t every_ms); /* the first time after as long; 1 ms at least */
 /* Fires in this turn of the loop, after the events that are already due, and in place of what it was armed for. */
 void timer_now(struct timer *timer);

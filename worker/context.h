@@ -8,7 +8,7 @@
 #include "registry/core/roster.h"
 #include "worker/runtime/runtime.h"
 #include "worker/welcome.h"
-#include "worker/worker.h"
+#include "worker/worker_place.h"
 
 struct worker {
         struct id process_id;

@@ -4,7 +4,7 @@
 #include "common/fault.h"
 #include "common/json.h"
 #include "common/log.h"
-#include "worker/registration.h"
+#include "worker/refusal.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -79,7 +79,7 @@ static void on_said(void *arg, int error)
 
         if (error < 0)
                 say_by_control(said->worker, said->text);
-        registration_refused(said->worker, error);
+        refusal_tell(said->worker, error);
         free(said->text);
         free(said);
 }
@@ -124,7 +124,7 @@ static void on_reported(void *arg, int error, const struct registry_reported *re
                 worker->registered = false; /* the next heartbeat registers again */
         if (error == -ESTALE)
                 roster_fence(worker->roster);
-        registration_refused(worker, error);
+        refusal_tell(worker, error);
         for (size_t i = 0; i < count; i++)
                 roster_reported(worker->roster, &reported[i].agent_id, reported[i].epoch,
                         error ? error : reported[i].result);

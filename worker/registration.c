@@ -4,6 +4,7 @@
 #include "common/log.h"
 #include "common/proc.h"
 #include "worker/hosting.h"
+#include "worker/refusal.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -15,36 +16,6 @@
 #define CONNECTS_MAX 3
 
 static void beat(struct worker *worker);
-
-static bool is_refusal(int error)
-{
-        return error == -EACCES || error == -EPERM || error == -EPROTO || error == -ENOSPC;
-}
-
-static void tell_refusal(struct worker *worker, const char *why)
-{
-        struct control refused = { .type = CONTROL_REFUSED, .generation = worker->generation, .reason = strdup(why) };
-
-        log_warn("registry.refuses", "why=%s", LOG_Q(why));
-        if (refused.reason)
-                worker_send(worker, &refused);
-        free(refused.reason);
-}
-
-void registration_refused(struct worker *worker, int error)
-{
-        const char *reason;
-        char *name, why[400];
-
-        if (!worker->registry || !is_refusal(error))
-                return;
-        reason = registry_reason(worker->registry); /* none: it cannot read the answer that came */
-        name = redis_url_format(&worker->welcome->redis_url, true);
-        snprintf(why, sizeof why, "Redis at %s refuses to serve a worker: %s", name ? name : "",
-                *reason ? reason : strerror(-error));
-        free(name);
-        tell_refusal(worker, why);
-}
 
 /* The whole list first: a master that knew less than it would place again what is about to start here. */
 static void announce(struct worker *worker)
@@ -159,7 +130,7 @@ static void on_registered(void *arg, int error, const struct registry_reported *
                 register_self(worker); /* a FLUSHALL between two parts */
         } else if (error < 0) {
                 log_warn("worker.not_registered", "error=%s", LOG_Q(strerror(-error)));
-                registration_refused(worker, error);
+                refusal_tell(worker, error);
         } else {
                 for (size_t i = 0; i < count; i++)
                         if (reported[i].result == -ESTALE)
@@ -214,7 +185,7 @@ static void on_listing(void *arg, const struct registry_listing *listing)
                         worker_send_ready(worker);
                 worker->announcing = false;
         } else {
-                registration_refused(worker, listing->result);
+                refusal_tell(worker, listing->result);
         }
         worker_wake(worker);
 }
@@ -255,8 +226,8 @@ static void on_registry_down(void *arg, int error, const char *why)
         struct worker *worker = arg;
 
         log_warn("registry.down", "why=%s", LOG_Q(why));
-        if (is_refusal(error) || ++worker->connects_failed >= CONNECTS_MAX)
-                tell_refusal(worker, why);
+        if (refusal_is(error) || ++worker->connects_failed >= CONNECTS_MAX)
+                refusal_say(worker, why);
 }
 
 static void on_registry_message(void *arg, const char *data, size_t len)

@@ -8,9 +8,6 @@ int registration_start(struct worker *worker, char *reason, size_t size);
 /* Uses the registry, or lets go of it: nothing comes by it any more, and what it was not told goes to the master. READY
  * follows. 0 or -ENOMEM. */
 int registration_use(struct worker *worker, bool up);
-/* The registry answered with error. When it refuses this worker, which its master may never meet, the master is told and
- * decides for all. */
-void registration_refused(struct worker *worker, int error);
 /* Takes no more agents; or again. Tells the registry, too. */
 void registration_drain(struct worker *worker, bool draining);
 #endif

@@ -2,16 +2,7 @@
 #ifndef WORKER_WORKER_H
 #define WORKER_WORKER_H
 #include "common/id.h"
-
-#include <stdbool.h>
-#include <sys/resource.h>
-
-/* What the daemon found at its start, for its workers. */
-struct worker_place {
-        const char *cgroup; /* <delegated>/agents; NULL: none */
-        rlim_t open_files;  /* the soft limit before it was raised */
-        bool apart;         /* it runs as another user than the daemon: the log is not its to open */
-};
+#include "worker/worker_place.h"
 
 /* Runs until its agents are gone and it was told to end, or its control socket closes. control: its end of that
  * socket; every setting comes over it (WELCOME), nothing but place from this image. Returns the exit

@@ -1,3 +1,4 @@
+#include "common/clock.h"
 #include "common/timer.h"
 
 #include <check.h>
@@ -57,6 +58,18 @@ START_TEST(test_fires_on_the_next_turn_when_due_in_the_past)
         ck_assert_int_eq(timer_once(&t.timer, -5), 0);
         event_base_loop(t.base, EVLOOP_NONBLOCK);
         ck_assert_uint_eq(t.fired, 1);
+}
+END_TEST
+
+START_TEST(test_fires_at_a_time_of_the_clock_when_armed_for_it)
+{
+        ck_assert_int_eq(timer_at(&t.timer, clock_mono_ms() + 1), 0);
+        ck_assert(timer_armed(&t.timer));
+        event_base_dispatch(t.base);
+        ck_assert_uint_eq(t.fired, 1);
+        timer_once(&t.timer, 1);
+        ck_assert_int_eq(timer_at(&t.timer, INT64_MAX), 0);
+        ck_assert(!timer_armed(&t.timer));
 }
 END_TEST
 
@@ -140,6 +153,7 @@ int main(void)
         tcase_add_checked_fixture(tcase, setup, teardown);
         tcase_add_test(tcase, test_fires_once_when_armed_for_once);
         tcase_add_test(tcase, test_fires_on_the_next_turn_when_due_in_the_past);
+        tcase_add_test(tcase, test_fires_at_a_time_of_the_clock_when_armed_for_it);
         tcase_add_test(tcase, test_fires_again_and_again_when_periodic);
         tcase_add_test(tcase, test_is_no_longer_periodic_when_armed_for_once);
         tcase_add_test(tcase, test_fires_at_once_instead_when_fired_now);

@@ -199,19 +199,6 @@ void agent_pipes_finish(struct agent_pipes *pipes)
                 flush(pipes);
 }
 
-void agent_pipes_hold(struct agent_pipes *pipes, bool hold)
-{
-        if (pipes->held == hold)
-                return;
-        pipes->held = hold;
-        if (pipes->out < 0)
-                return;
-        if (hold)
-                event_del(&pipes->out_event);
-        else
-                event_add(&pipes->out_event, NULL);
-}
-
 void agent_pipes_ignore(struct agent_pipes *pipes)
 {
         close_pipe(&pipes->out, &pipes->out_event);

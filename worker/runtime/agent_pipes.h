@@ -25,7 +25,6 @@ struct agent_pipes {
         struct evbuffer *queue; /* waits to be written to in */
         size_t queue_max;
         bool finishing; /* in closes as soon as queue is empty */
-        bool held;
         struct line_reader out_lines, err_lines;
         bool err_in_long; /* the line at hand on stderr has been told in part */
         struct agent_log log;
@@ -39,8 +38,6 @@ int agent_pipes_open(struct agent_pipes *pipes, struct event_base *base, const s
 int agent_pipes_write(struct agent_pipes *pipes, const char *line, size_t len, size_t reserve);
 /* Closes its stdin once all that is queued is written. */
 void agent_pipes_finish(struct agent_pipes *pipes);
-/* While held, nothing is read from its stdout. */
-void agent_pipes_hold(struct agent_pipes *pipes, bool hold);
 /* Takes no more from its stdout. */
 void agent_pipes_ignore(struct agent_pipes *pipes);
 /* It is dead: takes what it left in its pipes (a bounded amount: a child of it may still write). */

@@ -38,7 +38,7 @@ void command_agent_set_due(struct command_agent *agent, enum command_due due, in
         if (at >= agent->armed)
                 return;
         agent->armed = at;
-        runtime_arm(&agent->timer, at);
+        timer_at(&agent->timer, at);
 }
 
 static void begin_stop(struct command_agent *agent)
@@ -161,13 +161,11 @@ static void (*const on_due[DUE_COUNT])(struct command_agent *agent) = {
         [DUE_ENDED] = tell_ended,
 };
 
-static void on_timer(int fd, short what, void *arg)
+static void on_timer(void *arg)
 {
         struct command_agent *agent = arg;
         int64_t now = clock_mono_ms(), next = INT64_MAX;
 
-        (void)fd;
-        (void)what;
         agent->armed = INT64_MAX;
         for (int i = 0; i < DUE_ENDED; i++) {
                 if (agent->due[i] > now)
@@ -184,7 +182,7 @@ static void on_timer(int fd, short what, void *arg)
                         next = agent->due[i];
         if (next < agent->armed) {
                 agent->armed = next;
-                runtime_arm(&agent->timer, next);
+                timer_at(&agent->timer, next);
         }
 }
 
@@ -268,7 +266,7 @@ void command_agent_init(struct command_agent *agent)
         agent->armed = INT64_MAX;
         for (int i = 0; i < DUE_COUNT; i++)
                 agent->due[i] = INT64_MAX;
-        event_assign(&agent->timer, agent->agent.runtime->base, -1, 0, on_timer, agent);
+        timer_init(&agent->timer, agent->agent.runtime->base, on_timer, agent);
 }
 
 int command_agent_watch(struct command_agent *agent, pid_t pid)

@@ -34,7 +34,8 @@ struct command_agent {
         bool failed;         /* exit.reason is ours: why it was ended */
         const char *suspect; /* static: what it closed */
         int pidfd; /* -1: the kernel has none, SIGCHLD has to do */
-        struct event death, timer;
+        struct event death;
+        struct timer timer;
         int64_t due[DUE_COUNT]; /* mono ms, INT64_MAX: not due */
         int64_t armed;          /* when timer fires at the latest */
         int64_t sweep_delay;

@@ -3,7 +3,6 @@
 #include "common/fd.h"
 #include "common/json.h"
 #include "worker/runtime/launch_cause.h"
-#include "worker/runtime/launch_child.h"
 
 #include <assert.h>
 #include <errno.h>

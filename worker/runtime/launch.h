@@ -2,30 +2,11 @@
  * the environment and the three descriptors given here, every signal at its default and none blocked. */
 #ifndef WORKER_RUNTIME_LAUNCH_H
 #define WORKER_RUNTIME_LAUNCH_H
+#include "worker/runtime/launch_child.h"
+
 #include <cjson/cJSON.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <sys/resource.h>
-#include <sys/types.h>
-
-struct launch_list {
-        char **items; /* owned, NULL-terminated once not empty */
-        size_t count, size;
-};
-#define LAUNCH_LIMITS_MAX 4
-struct launch_limit {
-        int resource; /* RLIMIT_… */
-        struct rlimit limit;
-};
-struct launch {
-        struct launch_list argv, env;
-        const char *directory; /* borrowed; where the program runs; NULL: where this process does */
-        int fds[3];            /* borrowed; what it gets as 0, 1, 2; each above 2 */
-        struct launch_limit limits[LAUNCH_LIMITS_MAX];
-        unsigned limit_count;
-        int umask, nice;       /* -1 and 0: as ours */
-        int cgroup;            /* borrowed; cgroup.procs of the cgroup that it begins in; 0: it stays in ours */
-};
 
 /* Appends an argument with each "${args.NAME}" replaced by that member of args (absent: nothing). 0 or -ENOMEM. */
 int launch_argument(struct launch *launch, const char *text, const cJSON *args);

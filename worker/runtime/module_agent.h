@@ -22,7 +22,7 @@ struct agentpool_timer {
         struct agentpool_agent *agent;
         void (*fire)(struct agentpool_agent *agent, void *state, void *arg);
         void *arg;
-        struct event event;
+        struct timer timer;
         LIST_ENTRY(agentpool_timer) link;
 };
 
@@ -33,9 +33,8 @@ struct agentpool_agent {
         bool stopping, finished; /* told to end; ended by itself: exit is filled in */
         bool stopped;            /* the module's stop was called */
         bool in_turn;            /* in its runtime's list */
-        bool held;
         int64_t grace_until;     /* mono ms: stopping waits that long for answers */
-        struct event timer;      /* the earliest deadline of a request, or grace_until */
+        struct timer timer;      /* the earliest deadline of a request, or grace_until */
         STAILQ_HEAD(, note) notes;
         size_t events_len;       /* of the events among notes */
         LIST_HEAD(, agentpool_timer) timers;
@@ -49,7 +48,7 @@ struct module_runtime {
         void *library;
         const struct agentpool_module *module;
         TAILQ_HEAD(, agentpool_agent) agents; /* that have something to tell, in turns */
-        struct event turn;
+        struct timer turn;
 };
 
 void module_note_free(struct note *note);

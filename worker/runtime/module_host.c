@@ -104,12 +104,10 @@ static void host_log(struct agentpool_agent *agent, const char *text)
         agent_log_line(&agent->log, "agent.log", text, strlen(text));
 }
 
-static void on_module_timer(int fd, short what, void *arg)
+static void on_module_timer(void *arg)
 {
         struct agentpool_timer *timer = arg, fired = *timer;
 
-        (void)fd;
-        (void)what;
         if (fired.agent->finished)
                 return; /* the module may yet stop it */
         LIST_REMOVE(timer, link);
@@ -120,7 +118,6 @@ static void on_module_timer(int fd, short what, void *arg)
 static struct agentpool_timer *host_timer_start(struct agentpool_agent *agent, uint32_t delay_ms,
         void (*fire)(struct agentpool_agent *agent, void *state, void *arg), void *arg)
 {
-        const struct timeval delay = { .tv_sec = delay_ms / 1000, .tv_usec = delay_ms % 1000 * 1000 };
         struct agentpool_timer *timer = agent->stopped ? NULL : calloc(1, sizeof *timer);
 
         if (!timer)
@@ -128,8 +125,8 @@ static struct agentpool_timer *host_timer_start(struct agentpool_agent *agent, u
         timer->agent = agent;
         timer->fire = fire;
         timer->arg = arg;
-        event_assign(&timer->event, agent->agent.runtime->base, -1, 0, on_module_timer, timer);
-        if (event_add(&timer->event, &delay) < 0) {
+        timer_init(&timer->timer, agent->agent.runtime->base, on_module_timer, timer);
+        if (timer_once(&timer->timer, delay_ms) < 0) {
                 free(timer);
                 return NULL;
         }
@@ -141,7 +138,7 @@ static void host_timer_stop(struct agentpool_timer *timer)
 {
         if (!timer)
                 return;
-        event_del(&timer->event);
+        timer_stop(&timer->timer);
         LIST_REMOVE(timer, link);
         free(timer);
 }

@@ -1,6 +1,10 @@
+/* The part of a runtime that is the same for each kind: requests, answers, notifications, the end. */
+#include "worker/runtime/runtime.h"
+
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/log.h"
+#include "worker/runtime/agent_probe.h"
 #include "worker/runtime/runtime_kind.h"
 
 #include <errno.h>
@@ -50,18 +54,16 @@ int runtime_start(struct runtime *runtime, const struct command *spawn, const st
 
 static void end(struct runtime_agent *agent, bool graceful)
 {
-        event_del(&agent->drained);
+        timer_stop(&agent->drained);
         agent->drain_by = 0;
-        agent_probe_stop(agent);
+        agent->probe = agent_probe_free(agent->probe);
         agent->runtime->kind->stop(agent, graceful);
 }
 
-static void on_drain_over(evutil_socket_t fd, short what, void *arg)
+static void on_drain_over(void *arg)
 {
         struct runtime_agent *agent = arg;
 
-        (void)fd;
-        (void)what;
         agent->overdue = true;
         end(agent, true);
 }
@@ -77,7 +79,7 @@ void runtime_stop(struct runtime_agent *agent, bool graceful)
         } else if (!agent->drain_by || by < agent->drain_by) {
                 agent->drain_by = by;
                 agent->drain_ms = drain_ms;
-                runtime_arm(&agent->drained, by);
+                timer_at(&agent->drained, by);
         }
 }
 
@@ -90,11 +92,6 @@ static void tell_answer(struct runtime_agent *agent, const struct id *command_id
                 end(agent, true);
 }
 
-void runtime_hold(struct runtime_agent *agent, bool hold)
-{
-        agent->runtime->kind->hold(agent, hold);
-}
-
 void runtime_agent_free(struct runtime_agent *agent)
 {
         agent->runtime->kind->free(agent);
@@ -103,11 +100,6 @@ void runtime_agent_free(struct runtime_agent *agent)
 int runtime_usage(const struct runtime_agent *agent, struct usage *ret_usage)
 {
         return agent->runtime->kind->usage(agent, ret_usage);
-}
-
-int runtime_agent_pid(const struct runtime_agent *agent)
-{
-        return agent->runtime->kind->pid(agent);
 }
 
 unsigned runtime_in_flight(const struct runtime_agent *agent)
@@ -121,19 +113,35 @@ void runtime_agent_init(struct runtime_agent *agent, struct runtime *runtime, co
         *agent = (struct runtime_agent){ .runtime = runtime, .events = events, .arg = arg,
                 .agent_id = spawn->agent_id, .heartbeat_interval = (int32_t)spawn->heartbeat_interval };
         jsonrpc_pending_init(&agent->pending);
-        event_assign(&agent->drained, runtime->base, -1, 0, on_drain_over, agent);
+        timer_init(&agent->drained, runtime->base, on_drain_over, agent);
 }
 
 void runtime_agent_done(struct runtime_agent *agent)
 {
-        event_del(&agent->drained);
-        agent_probe_stop(agent);
+        timer_stop(&agent->drained);
+        agent->probe = agent_probe_free(agent->probe);
         jsonrpc_pending_done(&agent->pending);
+}
+
+static int ask_probe(void *arg, const char *method, int64_t deadline)
+{
+        return runtime_ask(arg, method, deadline);
+}
+
+static void fail_probe(void *arg, const char *reason)
+{
+        struct runtime_agent *agent = arg;
+
+        agent->probe = agent_probe_free(agent->probe);
+        agent->runtime->kind->fail(agent, reason);
 }
 
 void runtime_started(struct runtime_agent *agent)
 {
-        agent_probe_start(agent);
+        static const struct agent_probe_events events = { ask_probe, fail_probe };
+
+        agent->probe = agent_probe_new(agent->runtime->base, &agent->runtime->config->probe, &agent->agent_id,
+                agent->heartbeat_interval, &events, agent);
         agent->events->on_started(agent->arg);
 }
 
@@ -306,7 +314,7 @@ void runtime_answer(struct runtime_agent *agent, struct jsonrpc_request *take_re
         char *text;
 
         if (id_is_zero(&take_request->command_id)) {
-                agent_probe_answered(agent);
+                agent_probe_answered(agent->probe);
         } else if (take_request->given_up) {
                 log_debug("agent.answer_late", "agent=%s nobody waits for it any more", ID_TEXT(&agent->agent_id));
         } else {
@@ -365,7 +373,7 @@ void runtime_expire(struct runtime_agent *agent, int64_t now)
                         jsonrpc_pending_take(&agent->pending, due->number, &request);
                         jsonrpc_request_done(&request);
                         if (id_is_zero(&command_id))
-                                agent_probe_missed(agent);
+                                agent_probe_missed(agent->probe);
                         continue;
                 }
                 cancel(agent, due, why);
@@ -386,20 +394,4 @@ void runtime_give_up(struct runtime_agent *agent, const struct agent_exit *exit)
                 snprintf(why, sizeof why, "the agent has ended: %s", exit->reason);
         while (jsonrpc_pending_expire(&agent->pending, INT64_MAX, &request) == 0)
                 runtime_fail_request(agent, &request, why);
-}
-
-void runtime_arm(struct event *timer, int64_t at)
-{
-        int64_t delay = at - clock_mono_ms();
-        struct timeval tv = { 0 };
-
-        if (at == INT64_MAX) {
-                event_del(timer);
-                return;
-        }
-        if (delay > 0) {
-                tv.tv_sec = delay / 1000;
-                tv.tv_usec = delay % 1000 * 1000;
-        }
-        event_add(timer, &tv);
 }

@@ -1,37 +1,12 @@
 /* A kind of agent as one struct: how it starts, takes messages and ends. runtime_command.c, runtime_module.c. */
 #ifndef WORKER_RUNTIME_RUNTIME_H
 #define WORKER_RUNTIME_RUNTIME_H
-#include "common/oom.h"
 #include "registry/protocol/command.h"
 #include "registry/core/pool_config.h"
 #include "registry/protocol/usage.h"
-#include "worker/runtime/limits.h"
+#include "worker/runtime/runtime_model.h"
 
 #include <event2/event.h>
-
-/* What the worker has for its agents. */
-struct runtime_host {
-        const char *cgroup;   /* where agents have theirs (agent_cgroup_parent); NULL: they have none */
-        struct limits limits;
-        struct oom_watch oom; /* looked at with each heartbeat */
-        int64_t drain_ms;     /* what an agent that is told to end has for answers, before it is ended */
-};
-
-struct runtime;       /* of one worker: a pool's settings made ready to start agents */
-struct runtime_agent; /* one running agent */
-
-/* What a runtime tells its worker. All come from the event loop, never from inside a function below. From within one,
- * all of those may be called for any agent, but runtime_agent_free only from on_ended (runtime_free then, too). */
-struct runtime_events {
-        void (*on_started)(void *arg);                         /* it runs (and answered its probe, if asked to) */
-        void (*on_ended)(void *arg, const struct agent_exit *exit); /* last call: certainly gone, whole tree */
-        /* The answer to a request. message: the JSON-RPC response with the caller's own id back in it; NULL: none will
-         * come, and why says why not. Both are valid until return. */
-        void (*on_answer)(void *arg, const struct id *command_id, const char *message, const char *why);
-        /* A notification it emitted. client: whom alone it is for, with that one's own ids in it; NULL: for all. */
-        void (*on_event)(void *arg, const char *message, const char *client);
-        void (*on_noise)(void *arg); /* a line of its standard output was no message */
-};
 
 /* -EINVAL with a reason (at most size bytes) when the pool's runtime cannot work: no such module, wrong ABI. config and
  * host are borrowed until runtime_free. For command agents the process must be a child subreaper (PR_SET_CHILD_SUBREAPER), ignore
@@ -55,12 +30,9 @@ bool runtime_works_on(const struct runtime_agent *agent);
  * stop_grace, KILL after kill_grace) or at once. on_ended follows. Repeating is fine: a later "at once", or a drain_ms that
  * has become less, hurries an earlier graceful one. */
 void runtime_stop(struct runtime_agent *agent, bool graceful);
-/* Back-pressure: while held, nothing more is taken from it (a little that was read already may follow). */
-void runtime_hold(struct runtime_agent *agent, bool hold);
 /* Frees it; from on_ended only. */
 void runtime_agent_free(struct runtime_agent *agent);
 /* What it and all below it use. 0; -ENOTSUP: it lives in this process; -errno when that cannot be seen now. */
 int runtime_usage(const struct runtime_agent *agent, struct usage *ret_usage);
-int runtime_agent_pid(const struct runtime_agent *agent); /* 0: it has no process of its own */
 unsigned runtime_in_flight(const struct runtime_agent *agent); /* requests of clients that it has not answered */
 #endif

@@ -275,7 +275,7 @@ static struct command_agent *agent_new(struct runtime *runtime, const struct com
 
 static void agent_free(struct command_agent *agent)
 {
-        event_del(&agent->timer);
+        timer_stop(&agent->timer);
         agent_pipes_close(&agent->pipes);
         agent_cgroup_end(&agent->cgroup); /* of one that did not start; else it has ended */
         agent_cgroup_done(&agent->cgroup);
@@ -329,11 +329,6 @@ static void stop(struct runtime_agent *base, bool graceful)
         command_agent_stop((struct command_agent *)base, graceful);
 }
 
-static void hold(struct runtime_agent *base, bool hold)
-{
-        agent_pipes_hold(&((struct command_agent *)base)->pipes, hold);
-}
-
 static void free_ended(struct runtime_agent *base)
 {
         struct command_agent *agent = (struct command_agent *)base;
@@ -356,11 +351,6 @@ static int usage_of(const struct runtime_agent *base, struct usage *ret_usage)
         if (agent->cgroup.path)
                 return agent_cgroup_usage(&agent->cgroup, ret_usage);
         return process_tree_usage(&agent->tree, &((const struct command_runtime *)base->runtime)->trees, ret_usage);
-}
-
-static int pid_of(const struct runtime_agent *base)
-{
-        return (int)((const struct command_agent *)base)->tree.leader;
 }
 
 static void on_children(int fd, short what, void *arg)
@@ -411,4 +401,4 @@ no_memory:
         return -ENOMEM;
 }
 
-const struct runtime_kind runtime_command = { runtime_open, runtime_close, start, send_message, arm, stop, hold, free_ended, usage_of, pid_of, fail };
+const struct runtime_kind runtime_command = { runtime_open, runtime_close, start, send_message, arm, stop, free_ended, usage_of, fail };

@@ -1,11 +1,11 @@
 /* Inside the runtimes: what each kind provides, and what they share. */
 #ifndef WORKER_RUNTIME_RUNTIME_KIND_H
 #define WORKER_RUNTIME_RUNTIME_KIND_H
-#include "worker/runtime/agent_probe.h"
+#include "common/timer.h"
+#include "registry/core/pool_config.h"
+#include "registry/protocol/usage.h"
 #include "worker/runtime/jsonrpc_pending.h"
-#include "worker/runtime/runtime.h"
-
-#include <event2/event_struct.h>
+#include "worker/runtime/runtime_model.h"
 
 /* The functions of worker/runtime/runtime.h, one struct per kind. */
 struct runtime_kind {
@@ -18,14 +18,14 @@ struct runtime_kind {
         int (*send)(struct runtime_agent *agent, const struct jsonrpc *message, uint64_t number);
         void (*arm)(struct runtime_agent *agent); /* pending.earliest may have changed */
         void (*stop)(struct runtime_agent *agent, bool graceful);
-        void (*hold)(struct runtime_agent *agent, bool hold);
         void (*free)(struct runtime_agent *agent);
         int (*usage)(const struct runtime_agent *agent, struct usage *ret_usage);
-        int (*pid)(const struct runtime_agent *agent);
         void (*fail)(struct runtime_agent *agent, const char *reason); /* ends it at once, for that reason */
 };
 extern const struct runtime_kind runtime_command;
 extern const struct runtime_kind runtime_module;
+
+struct agent_probe;
 
 /* First member of each kind's own struct. */
 struct runtime {
@@ -44,7 +44,7 @@ struct runtime_agent {
         struct agent_probe *probe;      /* owned; NULL: it is not probed */
         unsigned in_flight;             /* of pending: those of clients */
         bool ending;                    /* told to end */
-        struct event drained;           /* end of the time for answers, while it is told to end and has some to give */
+        struct timer drained;           /* end of the time for answers, while it is told to end and has some to give */
         int64_t drain_by, drain_ms;     /* the same in mono ms; how long that was. 0: it has none */
         bool overdue;                   /* that time passed */
 };
@@ -66,6 +66,4 @@ void runtime_event(struct runtime_agent *agent, const struct jsonrpc *notificati
 void runtime_expire(struct runtime_agent *agent, int64_t now);
 /* Gives up all of them, as the agent has ended. */
 void runtime_give_up(struct runtime_agent *agent, const struct agent_exit *exit);
-/* Arms timer (without EV_PERSIST) for mono ms at; INT64_MAX: not at all. */
-void runtime_arm(struct event *timer, int64_t at);
 #endif

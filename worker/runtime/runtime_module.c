@@ -18,11 +18,11 @@ static struct module_runtime *runtime_of(const struct agentpool_agent *agent)
         return (struct module_runtime *)agent->agent.runtime;
 }
 
-/* A zero timeout and not event_active: the loop looks at its descriptors before each turn. */
+/* timer_once and not timer_now: the loop looks at its descriptors before each turn. */
 static void schedule(struct module_runtime *runtime)
 {
-        if (!TAILQ_EMPTY(&runtime->agents) && !event_pending(&runtime->turn, EV_TIMEOUT, NULL))
-                runtime_arm(&runtime->turn, 0);
+        if (!TAILQ_EMPTY(&runtime->agents) && !timer_armed(&runtime->turn))
+                timer_once(&runtime->turn, 0);
 }
 
 void module_agent_take_turn(struct agentpool_agent *agent)
@@ -42,7 +42,7 @@ static void arm_timer(struct agentpool_agent *agent)
 
         if (agent->stopping && agent->grace_until < at)
                 at = agent->grace_until;
-        runtime_arm(&agent->timer, at);
+        timer_at(&agent->timer, at);
 }
 
 static void tell_note(struct agentpool_agent *agent, struct note *note)
@@ -84,7 +84,7 @@ static bool tell_one(struct agentpool_agent *agent, bool *ret_ended)
                 runtime_started(&agent->agent);
                 return true;
         }
-        if (note && !(agent->held && note->request.number == 0)) {
+        if (note) {
                 tell_note(agent, note);
                 return true;
         }
@@ -94,7 +94,6 @@ static bool tell_one(struct agentpool_agent *agent, bool *ret_ended)
                 call_stop(agent);
                 return true;
         }
-        agent->held = false;
         *ret_ended = STAILQ_EMPTY(&agent->notes);
         return true;
 }
@@ -109,14 +108,12 @@ static void tell_ended(struct agentpool_agent *agent)
         agent->agent.events->on_ended(agent->agent.arg, &agent->exit);
 }
 
-static void on_turn(int fd, short what, void *arg)
+static void on_turn(void *arg)
 {
         struct module_runtime *runtime = arg;
         struct agentpool_agent *agent;
         bool ended = false;
 
-        (void)fd;
-        (void)what;
         for (int i = 0; i < NOTES_PER_TURN && (agent = TAILQ_FIRST(&runtime->agents)); i++) {
                 TAILQ_REMOVE(&runtime->agents, agent, link);
                 agent->in_turn = false;
@@ -131,12 +128,10 @@ static void on_turn(int fd, short what, void *arg)
         schedule(runtime);
 }
 
-static void on_timer(int fd, short what, void *arg)
+static void on_timer(void *arg)
 {
         struct agentpool_agent *agent = arg;
 
-        (void)fd;
-        (void)what;
         runtime_expire(&agent->agent, clock_mono_ms());
         if (may_end(agent))
                 module_agent_take_turn(agent);
@@ -149,7 +144,7 @@ static void agent_free(struct runtime_agent *base)
         struct agentpool_agent *agent = (struct agentpool_agent *)base;
         struct note *note;
 
-        event_del(&agent->timer);
+        timer_stop(&agent->timer);
         if (agent->in_turn)
                 TAILQ_REMOVE(&runtime_of(agent)->agents, agent, link);
         while ((note = STAILQ_FIRST(&agent->notes))) {
@@ -172,7 +167,7 @@ static struct agentpool_agent *agent_new(struct runtime *runtime, const struct c
         agent_log_init(&agent->log, &spawn->agent_id, runtime->config->runtime.log_bytes_per_second);
         STAILQ_INIT(&agent->notes);
         LIST_INIT(&agent->timers);
-        event_assign(&agent->timer, runtime->base, -1, 0, on_timer, agent);
+        timer_init(&agent->timer, runtime->base, on_timer, agent);
         agent->starting = true;
         return agent;
 }
@@ -267,24 +262,9 @@ static void stop(struct runtime_agent *base, bool graceful)
         module_agent_take_turn(agent);
 }
 
-static void hold(struct runtime_agent *base, bool hold)
-{
-        struct agentpool_agent *agent = (struct agentpool_agent *)base;
-
-        agent->held = hold;
-        if (!hold)
-                module_agent_take_turn(agent);
-}
-
 static void fail(struct runtime_agent *base, const char *reason)
 {
         module_host.finish((struct agentpool_agent *)base, 1, reason);
-}
-
-static int pid_of(const struct runtime_agent *base)
-{
-        (void)base;
-        return 0;
 }
 
 static void runtime_close(struct runtime *base)
@@ -292,7 +272,7 @@ static void runtime_close(struct runtime *base)
         struct module_runtime *runtime = (struct module_runtime *)base;
 
         assert(TAILQ_EMPTY(&runtime->agents));
-        event_del(&runtime->turn);
+        timer_stop(&runtime->turn);
         dlclose(runtime->library);
         free(runtime);
 }
@@ -356,7 +336,7 @@ static int runtime_open(struct event_base *base, const struct pool_config *confi
                 return r;
         }
         TAILQ_INIT(&runtime->agents);
-        event_assign(&runtime->turn, base, -1, 0, on_turn, runtime);
+        timer_init(&runtime->turn, base, on_turn, runtime);
         *ret_runtime = &runtime->runtime;
         return 0;
 }
@@ -368,5 +348,5 @@ static int usage_of(const struct runtime_agent *base, struct usage *ret_usage)
         return -ENOTSUP;
 }
 
-const struct runtime_kind runtime_module = { runtime_open, runtime_close, start, send_message, arm, stop, hold, agent_free,
-        usage_of, pid_of, fail };
+const struct runtime_kind runtime_module = { runtime_open, runtime_close, start, send_message, arm, stop, agent_free,
+        usage_of, fail };
