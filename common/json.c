@@ -1,6 +1,5 @@
 #include "common/json.h"
 
-#include "common/json_scan.h"
 #include "common/utf8.h"
 
 #include <errno.h>

@@ -2,20 +2,15 @@
  * trailing bytes, depth at most JSON_DEPTH, integers exact to 2^53. Trees are the caller's: cJSON_Delete. */
 #ifndef COMMON_JSON_H
 #define COMMON_JSON_H
+#include "common/json_scan.h"
+
 #include <cjson/cJSON.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define JSON_DEPTH 32
-#define JSON_INTEGER_MAX INT64_C(9007199254740992) /* 2^53 */
 
-enum json_flags {
-        JSON_STRICT = 0,
-        JSON_COMMENTS = 1, /* // and block comments count as white space */
-        JSON_ENVELOPE = 2, /* two levels more: what wraps a value that was accepted before */
-        JSON_ANY_VALUE = 4, /* whatever RFC 8259 allows, for common/json_raw.h alone: cJSON cannot hold it */
-};
 
 struct json_error {
         size_t line, column; /* from 1, in characters; where the text stops being acceptable */

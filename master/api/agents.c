@@ -124,7 +124,7 @@ static void start_terminate(struct http_request *request, void *arg)
         }
         if (api_terminate(master, agent, terminate->body.graceful, &terminate->waiter) < 0) {
                 idempotency_answered(request, 409, NULL);
-                api_retry_after(request, 1);
+                http_answer_retry_after(request, 1);
                 http_answer_problem(request, 409, "the agent is being terminated already; ask again for the outcome");
                 terminate_free(terminate);
         }

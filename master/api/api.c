@@ -132,21 +132,13 @@ int api_terminate(struct master *master, struct agent *agent, bool graceful, str
         return r;
 }
 
-void api_retry_after(struct http_request *request, unsigned seconds)
-{
-        char text[16];
-
-        snprintf(text, sizeof text, "%u", seconds);
-        http_answer_header(request, "Retry-After", text);
-}
-
 void api_answer_pool_error(struct http_request *request, enum pool_error error, const char *detail)
 {
         int status = api_pool_error_status(error);
 
         idempotency_answered(request, status, NULL);
         if (status == 503 && error != POOL_E_BREAKER) /* its caller knows when */
-                api_retry_after(request, error == POOL_E_FULL || error == POOL_E_RESOURCES ? 5 : 1);
+                http_answer_retry_after(request, error == POOL_E_FULL || error == POOL_E_RESOURCES ? 5 : 1);
         http_answer_problem(request, status, "%s", detail);
 }
 

@@ -29,8 +29,6 @@ int api_pool_error_status(enum pool_error error);
 /* Ends it, whether its pool is configured or not: waiter->done follows, also of an end that is under way already, which is not
  * graceful any more when one asks for that. -EBUSY, -EALREADY: it is under way for somebody who cannot be joined. */
 int api_terminate(struct master *master, struct agent *agent, bool graceful, struct waiter *waiter);
-/* Retry-After on the answers that a client should repeat. */
-void api_retry_after(struct http_request *request, unsigned seconds);
 
 /* The body as JSON. NULL: answered already. */
 cJSON *api_read_tree(struct http_request *request);

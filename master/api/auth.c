@@ -126,7 +126,7 @@ int auth_admit(struct http_request *request, const struct http_route *route, voi
                 return status;
         unsigned wait = wait_for_turn(auth, request, token);
         if (wait) {
-                api_retry_after(request, wait);
+                http_answer_retry_after(request, wait);
                 snprintf(auth->detail, sizeof auth->detail, "more than %lld requests per second from this %s",
                         (long long)auth->rule.per_second, token >= 0 ? "token" : "address");
                 return 429;

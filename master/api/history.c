@@ -21,7 +21,7 @@ static void answer_store_error(struct http_request *request, int error)
         } else if (error == -EINVAL) {
                 http_answer_problem(request, 400, "\"cursor\" is none of ours; start again without it");
         } else {
-                api_retry_after(request, 1);
+                http_answer_retry_after(request, 1);
                 http_answer_problem(request, 503, "the store is not available; try again");
         }
 }

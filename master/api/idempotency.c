@@ -2,7 +2,6 @@
 
 #include "common/clock.h"
 #include "common/log.h"
-#include "master/api/api.h"
 #include "sql/store.h"
 
 #include <errno.h>
@@ -61,7 +60,7 @@ static void refuse(struct keyed *keyed, int status, const char *detail)
         keyed->drop(keyed->arg);
         keyed_free(keyed);
         if (status == 503)
-                api_retry_after(request, 1);
+                http_answer_retry_after(request, 1);
         http_answer_problem(request, status, "%s", detail);
 }
 
@@ -151,7 +150,7 @@ void idempotency_run(struct http_request *request, struct master *master, const 
         if (other) {
                 free(keyed);
                 drop(arg);
-                api_retry_after(request, 1);
+                http_answer_retry_after(request, 1);
                 http_answer_problem(request, 409, "a request with this Idempotency-Key is being worked on; try again");
                 return;
         }

@@ -27,7 +27,7 @@ static void on_answer(void *arg, enum message_result result, const char *message
                 http_answer_problem(request, 409, "%s", detail);
                 break;
         case MESSAGE_FAILED:
-                api_retry_after(request, 1);
+                http_answer_retry_after(request, 1);
                 http_answer_problem(request, 503, "%s", detail);
                 break;
         }
@@ -181,7 +181,7 @@ static void send_message(struct http_request *request, struct master *master, st
         if (r == -EMSGSIZE) {
                 http_answer_problem(request, 413, "%s", send_problem(r));
         } else if (r < 0) {
-                api_retry_after(request, 1);
+                http_answer_retry_after(request, 1);
                 http_answer_problem(request, 503, "%s", send_problem(r));
         } else if (!answered) {
                 http_answer(request, 202, NULL, NULL, 0);
@@ -232,7 +232,7 @@ void api_agents_message(struct http_request *request, void *arg)
                 send_message(request, master, agent, &message, NULL, timeout_ms);
                 return;
         }
-        api_retry_after(request, 1);
+        http_answer_retry_after(request, 1);
         http_answer_problem(request, agent->state == AGENT_STARTING ? 503 : 409, "the agent is %s%s%s",
                 agent_state_name(agent->state), agent->idled && agent->last_exit ? ": " : "",
                 agent->idled && agent->last_exit ? agent->last_exit->reason : "");

@@ -63,7 +63,7 @@ void api_pools_rollout(struct http_request *request, void *arg)
                 return;
         r = pool_rollout(pool->rules, (unsigned)body.batch_size, (int64_t)(body.min_healthy_seconds * 1000), clock_mono_ms());
         if (r < 0) {
-                api_retry_after(request, 1);
+                http_answer_retry_after(request, 1);
                 http_answer_problem(request, r == -EALREADY ? 409 : 503, r == -EALREADY
                                 ? "a rollout of this pool is under way; its state is in GET /api/v1/agents/pools/{name}"
                                 : "the pool is being shut down");
@@ -89,7 +89,7 @@ void api_pools_rollback(struct http_request *request, void *arg)
                 http_answer_problem(request, 409, "there is nothing to go back to: this program was not put in the place of "
                                                   "another, or came back itself");
         } else {
-                api_retry_after(request, 1);
+                http_answer_retry_after(request, 1);
                 http_answer_problem(request, 503, "the forker cannot be reached; try again");
         }
 }

@@ -2,7 +2,7 @@
 #include "common/clock.h"
 #include "master/api/api.h"
 #include "master/control/degraded.h"
-#include "master/control/restore.h"
+#include "master/control/stored_agent.h"
 #include "master/control/strays.h"
 #include "registry/core/agent_exit.h"
 #include "sql/store.h"
@@ -40,7 +40,7 @@ static int add_names(cJSON *tree, const struct agent *agent)
 struct agent *api_row_agent(const struct master *master, const struct store_agent *row)
 {
         const struct master_pool *pool = pools_find(master->pools, row->pool_name);
-        struct agent *agent = restore_agent(row);
+        struct agent *agent = stored_agent(row);
 
         if (!agent)
                 return NULL;

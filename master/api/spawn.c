@@ -44,7 +44,7 @@ static void spawn_free(struct spawn *spawn)
 static void answer_error(struct spawn *spawn)
 {
         if (spawn->error == POOL_E_BREAKER)
-                api_retry_after(spawn->request, (unsigned)pool_retry_seconds(spawn->pool->rules, clock_mono_ms()));
+                http_answer_retry_after(spawn->request, (unsigned)pool_retry_seconds(spawn->pool->rules, clock_mono_ms()));
         api_answer_pool_error(spawn->request, spawn->error, spawn->detail);
 }
 

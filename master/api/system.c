@@ -36,7 +36,7 @@ bool api_refuse(struct http_request *request, void *arg)
 
         if (!master->restoring || strncmp(http_request_path(request), "/api/", 5) != 0)
                 return false;
-        api_retry_after(request, 1);
+        http_answer_retry_after(request, 1);
         http_answer_problem(request, 503, "which agents should run is not known yet: %s", not_ready(master, &status));
         return true;
 }
@@ -64,7 +64,7 @@ void api_readyz(struct http_request *request, void *arg)
                 why = "every pool was told to drain: POST …/pools/NAME/resume ends that";
 
         if (why) {
-                api_retry_after(request, 1);
+                http_answer_retry_after(request, 1);
                 http_answer_problem(request, 503, "%s", why);
                 return;
         }

@@ -4,10 +4,6 @@
 #include "master/control/context.h"
 
 struct restore;
-struct store_agent;
-
-/* The agent that a row describes, without a pool. NULL when out of memory, or it makes no sense. */
-struct agent *restore_agent(const struct store_agent *row);
 
 /* on_away(arg): the store cannot be read now; it is asked again until it can. on_done(arg, 0 or -errno) follows once,
  * from the event loop. NULL when out of memory. Freed after the store is closed. */

@@ -2,7 +2,7 @@
 
 #include "common/clock.h"
 #include "master/control/pools_act.h"
-#include "master/control/restore.h"
+#include "master/control/stored_agent.h"
 #include "registry/core/agent_exit.h"
 
 #include <errno.h>
@@ -120,7 +120,7 @@ int strays_add(struct strays *strays, const struct store_agent *row)
 
         if (strays_agent(strays, &row->agent_id))
                 return 0;
-        agent = restore_agent(row);
+        agent = stored_agent(row);
         if (!agent)
                 return -ENOMEM;
         agent->pool = strays_pool(strays, row->pool_name);

@@ -119,6 +119,7 @@ void *http_request_context(const struct http_request *request);
 
 /* Before the answer: one more header. Names and values with CR, LF or other controls are a bug (assert). */
 void http_answer_header(struct http_request *request, const char *name, const char *value);
+void http_answer_retry_after(struct http_request *request, unsigned seconds); /* likewise */
 /* Answers and consumes the request. body is copied. content_type NULL: no body. */
 void http_answer(struct http_request *request, int status, const char *content_type, const char *body, size_t len);
 /* An RFC 9457 problem: type "about:blank", title from the status, detail printf-made. */

@@ -136,6 +136,14 @@ void http_answer_header(struct http_request *request, const char *name, const ch
         request->extra_len += (size_t)sprintf(extra + request->extra_len, "%s: %s\r\n", name, value);
 }
 
+void http_answer_retry_after(struct http_request *request, unsigned seconds)
+{
+        char text[16];
+
+        snprintf(text, sizeof text, "%u", seconds);
+        http_answer_header(request, "Retry-After", text);
+}
+
 void http_answer(struct http_request *request, int status, const char *content_type, const char *body, size_t len)
 {
         struct http_connection *connection = request->connection;
