@@ -1,7 +1,6 @@
 /* GET /metrics: Prometheus' text format, version 0.0.4. Counters begin at zero with each master. No agent's id is a label. */
 #include "common/proc.h"
 #include "master/api/api.h"
-#include "master/control/degraded.h"
 #include "master/control/messages.h"
 #include "sql/store.h"
 
@@ -99,7 +98,7 @@ static void print_pool_families(FILE *out, const struct master *master, const st
         family(out, "agentpool_pool_degraded", "gauge", "1 while a breaker of the pool is not closed, or Redis is away.");
         for (size_t i = 0; i < pools_count(master->pools); i++)
                 fprintf(out, "agentpool_pool_degraded{pool=\"%s\"} %d\n", pools_at(master->pools, i)->config->pool_name,
-                        stats[i].degraded || degraded_reason(master->degraded));
+                        stats[i].degraded || master->mode.degraded);
 }
 
 static void print_breakers(FILE *out, const struct master *master)

@@ -1,7 +1,6 @@
 /* Agents, pools and workers as the API shows them. */
 #include "common/clock.h"
 #include "master/api/api.h"
-#include "master/control/degraded.h"
 #include "master/control/stored_agent.h"
 #include "master/control/strays.h"
 #include "registry/core/agent_exit.h"
@@ -171,7 +170,7 @@ static int add_breakers(cJSON *tree, const struct pool *pool)
 
 cJSON *api_pool_print(const struct master *master, const struct master_pool *pool)
 {
-        const char *away = degraded_reason(master->degraded);
+        const char *away = mode_reason(&master->mode);
         cJSON *tree = cJSON_CreateObject();
         struct pool_stats stats;
         unsigned live;

@@ -1,7 +1,6 @@
 /* Health and counters of the whole service. */
 #include "common/clock.h"
 #include "master/api/api.h"
-#include "master/control/degraded.h"
 #include "master/control/messages.h"
 #include "sql/store.h"
 
@@ -24,7 +23,7 @@ static const char *not_ready(struct master *master, struct store_status *status)
                 return status->reason;
         if (master->restoring)
                 return "the agents are being loaded";
-        if (!degraded_decided(master->degraded))
+        if (!master->mode.decided)
                 return "Redis has not answered yet";
         return admission_refusal(&master->admission, clock_mono_ms());
 }
@@ -57,7 +56,7 @@ void api_readyz(struct http_request *request, void *arg)
 {
         struct master *master = arg;
         struct store_status status;
-        const char *why = not_ready(master, &status), *away = degraded_reason(master->degraded);
+        const char *why = not_ready(master, &status), *away = mode_reason(&master->mode);
         cJSON *tree;
 
         if (!why && all_draining(master))
@@ -80,7 +79,7 @@ void api_readyz(struct http_request *request, void *arg)
 
 static cJSON *print_redis(const struct master *master)
 {
-        const char *away = degraded_reason(master->degraded);
+        const char *away = mode_reason(&master->mode);
         cJSON *tree = cJSON_CreateObject();
 
         json_add_bool(tree, "available", !away && master->registry_up);
@@ -113,7 +112,7 @@ static cJSON *print_pools(const struct master *master)
                 pool_stats(pool->rules, &stats);
                 json_add_integer(item, "agents", stats.agents);
                 json_add_integer(item, "workers", stats.workers_ready);
-                json_add_bool(item, "degraded", stats.degraded || degraded_reason(master->degraded));
+                json_add_bool(item, "degraded", stats.degraded || master->mode.degraded);
                 json_add_item(tree, pool->config->pool_name, item);
         }
         return tree;
@@ -124,7 +123,7 @@ void api_health(struct http_request *request, void *arg)
         struct master *master = arg;
         cJSON *tree = cJSON_CreateObject();
         struct store_status status;
-        const char *why = not_ready(master, &status), *away = degraded_reason(master->degraded);
+        const char *why = not_ready(master, &status), *away = mode_reason(&master->mode);
         struct http_stats http;
 
         json_watch();
@@ -234,7 +233,7 @@ void api_stats(struct http_request *request, void *arg)
         json_add_item(tree, "agents", print_agents(&total));
         json_add_item(tree, "workers", print_workers(&total));
         json_add_item(tree, "queue", print_queue(master, &total));
-        json_add_bool(tree, "degraded", degraded_reason(master->degraded));
+        json_add_bool(tree, "degraded", master->mode.degraded);
         json_add_integer(tree, "uptime_seconds", (clock_wall_ms() - master->started_at) / 1000);
         api_answer_whole(request, tree);
 }

@@ -309,3 +309,13 @@ const char *config_fixed_change(const struct config *now, const struct config *n
                 return "user";
         return strcmp(now->redis.url, next->redis.url) == 0 ? NULL : "redis.url";
 }
+
+int64_t config_sweep_interval_ms(const struct config *config)
+{
+        int64_t shortest = INT64_MAX;
+
+        for (size_t i = 0; i < config->pool_count; i++)
+                if (config->pools[i]->heartbeat_interval_ms < shortest)
+                        shortest = config->pools[i]->heartbeat_interval_ms;
+        return shortest;
+}

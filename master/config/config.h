@@ -12,6 +12,8 @@ struct config *config_free(struct config *config);
 /* The first setting that a running daemon cannot change, where next differs from now; NULL: none. now's run_dir is its
  * real path. */
 const char *config_fixed_change(const struct config *now, const struct config *next);
+/* How often the master compares itself with Redis, in ms: the shortest heartbeat of all pools. */
+int64_t config_sweep_interval_ms(const struct config *config);
 /* The effective settings as indented JSON that config_load reads; mask hides passwords and pools' env. The caller's to
  * free(); NULL when out of memory. */
 char *config_print(const struct config *config, bool mask);

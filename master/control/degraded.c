@@ -1,10 +1,11 @@
+/* Watches Redis and decides. */
 #include "master/control/degraded.h"
 
 #include "common/backoff.h"
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/timer.h"
 #include "master/control/pools.h"
-#include "master/control/workers.h"
 #include "registry/redis/registry_redis.h"
 
 #include <errno.h>
@@ -20,56 +21,47 @@
 
 struct degraded {
         struct master *master;
-        struct event *look;     /* at a refusal, or whether Redis can be used again */
+        void (*on_decided)(void *arg, bool changed);
+        void *arg;
+        struct timer look;      /* at a refusal, or whether Redis can be used again */
         struct backoff backoff; /* of the latter, while it answers */
         int64_t started_at, up_at; /* mono ms */
-        uint64_t generation, since;
-        bool decided, on;
         bool failed;            /* an operation did: looked at once it is known whether the connection did, too */
         unsigned returning;     /* operations of the return under way */
         int return_error;
-        char reason[256];
 };
 
-static void log_decision(const struct degraded *degraded)
+static void log_decision(const struct mode *mode)
 {
-        unsigned long long generation = degraded->generation;
+        unsigned long long generation = mode->generation;
 
-        if (degraded->on)
-                log_warn("degraded.begins", "generation=%llu reason=%s", generation, LOG_Q(degraded->reason));
+        if (mode->degraded)
+                log_warn("degraded.begins", "generation=%llu reason=%s", generation, LOG_Q(mode->reason));
         else
                 log_info("degraded.ends", "generation=%llu", generation);
 }
 
-/* The workers first: what the rules send them from now on comes after it. */
 static void decide(struct degraded *degraded, bool on)
 {
-        bool change = degraded->on != on;
+        struct mode *mode = &degraded->master->mode;
+        bool changed = mode->degraded != on;
 
-        degraded->decided = true;
-        degraded->on = on;
+        mode->decided = true;
+        mode->degraded = on;
         if (!on)
                 degraded->up_at = clock_mono_ms();
-        if (change) {
-                degraded->generation++;
-                degraded->since = on ? degraded->generation : degraded->since;
-                log_decision(degraded);
-                workers_tell_registry(degraded->master->workers);
+        if (changed) {
+                mode->generation++;
+                mode->since = on ? mode->generation : mode->since;
+                log_decision(mode);
         }
-        pools_use_registry(degraded->master->pools, !on);
+        degraded->on_decided(degraded->arg, changed);
 }
 
 static void begin(struct degraded *degraded, const char *why)
 {
-        snprintf(degraded->reason, sizeof degraded->reason, "%s", why);
+        snprintf(degraded->master->mode.reason, sizeof degraded->master->mode.reason, "%s", why);
         decide(degraded, true);
-}
-
-static void look_in(struct degraded *degraded, uint32_t ms)
-{
-        struct timeval tv = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
-
-        event_add(degraded->look, &tv);
 }
 
 /* What Redis said, with the remedy. */
@@ -78,7 +70,7 @@ static void describe_refusal(struct degraded *degraded, int error)
         const struct master *master = degraded->master;
         const char *said = registry_reason(master->registry);
 
-        snprintf(degraded->reason, sizeof degraded->reason, "Redis at %s refuses to work: %.120s%s",
+        snprintf(degraded->master->mode.reason, sizeof degraded->master->mode.reason, "Redis at %s refuses to work: %.120s%s",
                 master->redis_url_masked, said[0] ? said : strerror(-error),
                 error == -ENOSPC ? "; raise its maxmemory, or free memory there" : "");
 }
@@ -91,7 +83,7 @@ static void on_returned(void *arg, int error)
                 return; /* this master ends */
         if (error < 0)
                 degraded->return_error = error;
-        if (--degraded->returning > 0 || !degraded->on)
+        if (--degraded->returning > 0 || !degraded->master->mode.degraded)
                 return;
         if (degraded->return_error == 0) {
                 decide(degraded, false);
@@ -99,7 +91,7 @@ static void on_returned(void *arg, int error)
         }
         if (degraded->return_error != -EAGAIN)
                 describe_refusal(degraded, degraded->return_error);
-        look_in(degraded, backoff_next(&degraded->backoff, arc4random()));
+        timer_once(&degraded->look, backoff_next(&degraded->backoff, arc4random()));
 }
 
 static void on_tried(void *arg, int error, const struct registry_reported *reported, size_t count)
@@ -153,51 +145,48 @@ static void begin_return(struct degraded *degraded)
         on_returned(degraded, 0);
 }
 
-static void on_look(evutil_socket_t fd, short what, void *arg)
+static void on_look(void *arg)
 {
         struct degraded *degraded = arg;
 
-        (void)fd;
-        (void)what;
         if (!degraded->master->registry_up)
                 return; /* degraded_link_up looks again */
-        if (degraded->on) {
+        if (degraded->master->mode.degraded) {
                 begin_return(degraded);
         } else if (degraded->failed) {
                 if (clock_mono_ms() - degraded->up_at > RETRY_CAP_MS)
                         backoff_reset(&degraded->backoff);
                 decide(degraded, true);
-                look_in(degraded, backoff_next(&degraded->backoff, arc4random()));
+                timer_once(&degraded->look, backoff_next(&degraded->backoff, arc4random()));
         }
         degraded->failed = false;
 }
 
-struct degraded *degraded_new(struct master *master)
+struct degraded *degraded_new(struct master *master, void (*on_decided)(void *arg, bool changed), void *arg)
 {
         struct degraded *degraded = calloc(1, sizeof *degraded);
 
         if (!degraded)
                 return NULL;
-        degraded->master = master;
-        degraded->backoff = (struct backoff){ .base_ms = RETRY_BASE_MS, .cap_ms = RETRY_CAP_MS };
-        degraded->started_at = clock_mono_ms();
+        *degraded = (struct degraded){ .master = master, .on_decided = on_decided, .arg = arg,
+                .backoff = { .base_ms = RETRY_BASE_MS, .cap_ms = RETRY_CAP_MS }, .started_at = clock_mono_ms() };
         /* No other master's: what it was told is not for this one. Exact in JSON. */
-        degraded->generation = degraded->since = ((uint64_t)arc4random() << 16) + 1;
-        degraded->look = event_new(master->base, -1, 0, on_look, degraded);
-        return degraded->look ? degraded : degraded_free(degraded);
+        master->mode.generation = master->mode.since = ((uint64_t)arc4random() << 16) + 1;
+        timer_init(&degraded->look, master->base, on_look, degraded);
+        return degraded;
 }
 
 struct degraded *degraded_free(struct degraded *degraded)
 {
-        if (degraded && degraded->look)
-                event_free(degraded->look);
+        if (degraded)
+                timer_stop(&degraded->look);
         free(degraded);
         return NULL;
 }
 
 void degraded_link_up(struct degraded *degraded)
 {
-        if (degraded->on)
+        if (degraded->master->mode.degraded)
                 begin_return(degraded);
         else
                 decide(degraded, false);
@@ -205,61 +194,41 @@ void degraded_link_up(struct degraded *degraded)
 
 void degraded_link_down(struct degraded *degraded, const char *why)
 {
-        bool early = !degraded->decided && (clock_mono_ms() - degraded->started_at < START_GRACE_MS ||
-                                            !pools_are_synced(degraded->master->pools));
+        bool early = !degraded->master->mode.decided && (clock_mono_ms() - degraded->started_at < START_GRACE_MS ||
+                                            !degraded->master->synced);
 
         degraded->failed = false;
-        if (strcmp(why, degraded->reason) != 0)
+        if (strcmp(why, degraded->master->mode.reason) != 0)
                 log_warn("registry.down", "url=%s why=%s", degraded->master->redis_url_masked, LOG_Q(why));
-        if (!degraded->on && !early)
+        if (!degraded->master->mode.degraded && !early)
                 begin(degraded, why);
         else
-                snprintf(degraded->reason, sizeof degraded->reason, "%s", why);
+                snprintf(degraded->master->mode.reason, sizeof degraded->master->mode.reason, "%s", why);
 }
 
 void degraded_failed(struct degraded *degraded, int error)
 {
-        if (degraded->on || degraded->failed || error == -ECANCELED || !degraded->decided)
+        if (degraded->master->mode.degraded || degraded->failed || error == -ECANCELED || !degraded->master->mode.decided)
                 return;
         degraded->failed = true;
         describe_refusal(degraded, error);
-        look_in(degraded, 0);
+        timer_once(&degraded->look, 0);
 }
 
 void degraded_refused(struct degraded *degraded, uint64_t generation, const char *why)
 {
-        if (degraded->on || degraded->failed || !degraded->decided || generation != degraded->generation)
+        if (degraded->master->mode.degraded || degraded->failed || !degraded->master->mode.decided || generation != degraded->master->mode.generation)
                 return;
         degraded->failed = true;
-        snprintf(degraded->reason, sizeof degraded->reason, "%s", why);
-        look_in(degraded, 0);
+        snprintf(degraded->master->mode.reason, sizeof degraded->master->mode.reason, "%s", why);
+        timer_once(&degraded->look, 0);
 }
 
 void degraded_distrust(struct degraded *degraded)
 {
-        if (degraded->on)
+        if (degraded->master->mode.degraded)
                 return;
         begin(degraded, "what Redis has is older than what happened");
         if (degraded->master->registry_up)
                 begin_return(degraded);
-}
-
-bool degraded_decided(const struct degraded *degraded)
-{
-        return degraded->decided;
-}
-
-const char *degraded_reason(const struct degraded *degraded)
-{
-        return degraded->on ? degraded->reason : NULL;
-}
-
-uint64_t degraded_generation(const struct degraded *degraded)
-{
-        return degraded->generation;
-}
-
-uint64_t degraded_since(const struct degraded *degraded)
-{
-        return degraded->since;
 }

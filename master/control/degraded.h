@@ -7,7 +7,9 @@
 #include "master/control/context.h"
 
 struct degraded;
-struct degraded *degraded_new(struct master *master); /* undecided; NULL when out of memory */
+/* Undecided. on_decided(arg, changed) follows whenever master->mode was decided, also when it is as before. NULL when out of
+ * memory. */
+struct degraded *degraded_new(struct master *master, void (*on_decided)(void *arg, bool changed), void *arg);
 struct degraded *degraded_free(struct degraded *degraded);
 
 /* From the registry's events, after master->registry_up was set. */
@@ -19,10 +21,4 @@ void degraded_failed(struct degraded *degraded, int error);
 void degraded_refused(struct degraded *degraded, uint64_t generation, const char *why);
 /* A worker did without Redis under the master before this one: what is in it is out of date. */
 void degraded_distrust(struct degraded *degraded);
-
-bool degraded_decided(const struct degraded *degraded); /* Redis was found up or away since the start */
-const char *degraded_reason(const struct degraded *degraded); /* NULL: it is used, or not decided */
-uint64_t degraded_generation(const struct degraded *degraded);
-/* What workers said under this generation or a later one counts. */
-uint64_t degraded_since(const struct degraded *degraded);
 #endif

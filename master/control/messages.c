@@ -1,9 +1,9 @@
-#include "master/control/messages_internal.h"
+#include "master/control/messages.h"
 
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/jsonrpc.h"
-#include "master/control/degraded.h"
+#include "master/control/messages_internal.h"
 #include "master/control/mirror.h"
 #include "master/control/pools.h"
 #include "master/control/workers.h"
@@ -106,7 +106,7 @@ void message_free(struct message *message)
         else
                 TAILQ_REMOVE(&target->waiting, message, link);
         target->count--;
-        event_del(&message->deadline);
+        timer_stop(&message->deadline);
         free(message->text);
         free(message->ended);
         free(message->method);
@@ -179,14 +179,12 @@ struct messages *messages_free(struct messages *messages)
         return messages_drop(messages);
 }
 
-static void on_deadline(evutil_socket_t fd, short what, void *arg);
+static void on_deadline(void *arg);
 
 static void set_deadline(struct message *message, int64_t left_ms)
 {
-        struct timeval tv = { .tv_sec = left_ms / 1000, .tv_usec = left_ms % 1000 * 1000 };
-
         message->answer_by = clock_mono_ms() + left_ms;
-        event_add(&message->deadline, &tv);
+        timer_once(&message->deadline, left_ms);
 }
 
 struct message *messages_enlist(struct messages *messages, struct agent *agent, const struct command *command,
@@ -205,7 +203,7 @@ struct message *messages_enlist(struct messages *messages, struct agent *agent, 
                 .method = json_raw_string(request.method), .sent_wall = clock_wall_ms(), .sent_us = clock_mono_us(),
                 .cb = cb, .arg = arg };
         message->epoch = command->epoch;
-        event_assign(&message->deadline, messages->master->base, -1, 0, on_deadline, message);
+        timer_init(&message->deadline, messages->master->base, on_deadline, message);
         set_deadline(message, timeout_ms);
         TAILQ_INSERT_TAIL(&target->waiting, message, link);
         target->count++;
@@ -256,7 +254,7 @@ int messages_post(struct messages *messages, const struct agent *agent, const st
 {
         struct master *master = messages->master;
         bool apart = pools_of(master->pools, agent)->apart;
-        bool direct = apart || degraded_reason(master->degraded) || strlen(take_command) > COMMAND_PUBLISHED_MAX;
+        bool direct = apart || master->mode.degraded || strlen(take_command) > COMMAND_PUBLISHED_MAX;
         struct posted *posted = direct ? NULL : malloc(sizeof *posted);
         int r = direct ? -EAGAIN : -ENOMEM;
 
@@ -344,12 +342,10 @@ static void give_up(struct message *message, enum message_result result, const c
                 pool_active(agent, true, clock_mono_ms());
 }
 
-static void on_deadline(evutil_socket_t fd, short what, void *arg)
+static void on_deadline(void *arg)
 {
         struct message *message = arg;
 
-        (void)fd;
-        (void)what;
         if (message->ended)
                 fail_ended(message);
         else

@@ -3,16 +3,8 @@
 #ifndef MASTER_CONTROL_MESSAGES_H
 #define MASTER_CONTROL_MESSAGES_H
 #include "master/control/context.h"
+#include "master/control/message.h"
 #include "registry/core/agent.h"
-
-enum message_result {
-        MESSAGE_ANSWERED = 1, /* message is the agent's JSON-RPC response */
-        MESSAGE_FAILED,       /* detail says why none comes */
-        MESSAGE_TIMEOUT,
-        MESSAGE_REFUSED,      /* the agent that it waited for will not run; detail says why */
-};
-struct message;
-typedef void (*message_cb)(void *arg, enum message_result result, const char *message, const char *detail);
 
 struct messages *messages_new(struct master *master);
 struct messages *messages_free(struct messages *messages); /* what waits gets MESSAGE_FAILED */

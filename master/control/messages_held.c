@@ -1,5 +1,6 @@
 /* Messages that wait for their agent's start. */
 #include "common/clock.h"
+#include "master/control/messages.h"
 #include "master/control/messages_internal.h"
 
 #include <errno.h>

@@ -1,10 +1,12 @@
 /* What the files of master/control/messages*.c share; nobody else includes it. */
 #ifndef MASTER_CONTROL_MESSAGES_INTERNAL_H
 #define MASTER_CONTROL_MESSAGES_INTERNAL_H
-#include "master/control/messages.h"
+#include "common/timer.h"
+#include "master/control/context.h"
+#include "master/control/message.h"
+#include "registry/core/agent.h"
 #include "registry/protocol/command.h"
 
-#include <event2/event_struct.h>
 #include <sys/queue.h>
 #include <uthash.h>
 
@@ -17,7 +19,7 @@ struct message {
         uint64_t epoch; /* the agent's */
         struct messages *messages;
         struct message_target *target;
-        struct event deadline;
+        struct timer deadline;
         char *method;
         char *text;                /* owned: its command, while it waits for its agent's start; NULL: given to it */
         char *ended;               /* owned: why its agent ended; an answer from before that may still be on its way */

@@ -1,6 +1,7 @@
 /* Messages that an earlier master sent, or was to send: what it left of them, and answers that come before they do. */
 #include "common/clock.h"
 #include "common/log.h"
+#include "master/control/messages.h"
 #include "master/control/messages_internal.h"
 #include "master/control/pools.h"
 

@@ -21,7 +21,7 @@ struct shown_worker {
 
 static bool shows(const struct master_pool *pool)
 {
-        return pool->apart && pool->master->registry_up && !degraded_reason(pool->master->degraded);
+        return pool->apart && pool->master->registry_up && !pool->master->mode.degraded;
 }
 
 /* That it went away, or has reaped the worker, is no refusal. */

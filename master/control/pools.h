@@ -1,7 +1,8 @@
-/* All pools of this master: feeds events into their rules (registry/core/pool.h) and carries out the actions that follow:
- * store, registry, forker, workers, whoever waits for an answer. */
+/* All pools of this master, each with its rules (registry/core/pool.h). control.c feeds events into them, pools_act.c carries out
+ * the actions that follow. */
 #ifndef MASTER_CONTROL_POOLS_H
 #define MASTER_CONTROL_POOLS_H
+#include "common/timer.h"
 #include "master/control/context.h"
 #include "master/control/pool_metrics.h"
 #include "master/control/totals.h"
@@ -36,11 +37,12 @@ struct master_pool {
         size_t confirm_count, confirm_size;
 };
 
-/* How often the master compares itself with Redis, in ms: the shortest heartbeat of all pools. */
-int64_t pools_sweep_interval(const struct config *config);
-struct pools *pools_new(struct master *master); /* one per configured pool; NULL when out of memory */
+/* One per configured pool. on_settle(arg) carries out what waits in those that are dirty, at the end of the loop's turn. NULL
+ * when out of memory. */
+struct pools *pools_new(struct master *master, timer_fn *on_settle, void *arg);
 struct pools *pools_free(struct pools *pools);
-/* Carries out what waits, at the end of this turn of the loop: neighbouring spawns share one registry call. */
+/* Actions may wait: they are carried out at the end of this turn of the loop, so neighbouring spawns share one registry
+ * call. NULL: of none, but on_settle follows. */
 void pools_wake(struct pools *pools, struct master_pool *pool);
 
 struct master_pool *pools_find(const struct pools *pools, const char *pool_name); /* NULL: unknown */
@@ -51,27 +53,10 @@ struct agent *pools_agent(const struct pools *pools, const struct id *agent_id);
 struct master_pool *pools_of(const struct pools *pools, const struct agent *agent);
 struct master_pool *pools_of_worker(const struct pools *pools, const struct id *process_id); /* NULL: unknown */
 
-/* No new work; ends every worker; on_closed once none is left. */
-void pools_close(struct pools *pools, void (*on_closed)(void *arg), void *arg);
-/* The workers that are ending end without grace. */
-void pools_hurry(struct pools *pools);
-
-/* From the forker. */
-void pools_worker_forked(struct pools *pools, const struct id *process_id, const char *pool_name, int pid,
-        int64_t started_at, bool adopted, int take_socket);
-void pools_worker_fork_failed(struct pools *pools, const struct id *process_id, int error);
-void pools_worker_exited(struct pools *pools, const struct id *process_id, int status);
-/* From its control socket. */
-void pools_worker_ready(struct pools *pools, const struct id *process_id, unsigned max_agents,
-        const struct hosted_agent *hosted, size_t count);
-/* Every worker from before this master was handed over: what the registry knows besides is left behind, what the store
- * wants besides is placed. */
-void pools_synced(struct pools *pools);
-bool pools_are_synced(const struct pools *pools); /* that was so */
+/* What it has spawned and terminated outlives this master. */
+void pools_note_totals(const struct pools *pools, struct master_pool *pool);
 /* What runs here is known, and whether the registry is used. */
 bool pools_known(const struct pools *pools);
 /* No worker from before this master is left, and it has none of its own. */
 bool pools_empty(const struct pools *pools);
-/* It is decided whether the registry is used (master/control/degraded.h); also when that is as before. */
-void pools_use_registry(struct pools *pools, bool up);
 #endif

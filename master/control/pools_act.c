@@ -198,7 +198,7 @@ static void send_command(struct master *master, struct master_pool *pool, const 
                 free(sent);
                 return;
         }
-        if (degraded_reason(master->degraded) || pool->apart) {
+        if (master->mode.degraded || pool->apart) {
                 mirror_agent(pool, agent);
                 mirror_command(pool, &sent->process_id, sent->command);
                 on_sent(sent, -EAGAIN);

@@ -3,7 +3,7 @@
 #include "common/clock.h"
 #include "master/control/degraded.h"
 #include "master/control/replies.h"
-#include "master/control/silence.h"
+#include "master/control/lease.h"
 #include "registry/redis/registry_redis.h"
 
 #include <string.h>
@@ -28,7 +28,7 @@ static void take_swept(struct master_pool *pool, const struct registry_swept *sw
         worker->rss_bytes = swept->rss_bytes;
         worker->cpu_ms = swept->cpu_ms;
         histogram_add(&pool->metrics.heartbeat_ages, swept->heartbeat_age_ms * 1000);
-        silence_heard(worker, swept->heartbeat_at);
+        lease_heard(worker, swept->heartbeat_at);
 }
 
 /* What earlier lives left in the registry is gone, or counts for nothing. */

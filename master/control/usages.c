@@ -1,10 +1,11 @@
+/* Rounds of questions to workers, each with its deadline. */
 #include "master/control/usages.h"
 
 #include "common/clock.h"
+#include "common/timer.h"
 #include "master/control/pools.h"
 #include "master/control/workers.h"
 
-#include <event2/event_struct.h>
 #include <stdlib.h>
 #include <sys/queue.h>
 
@@ -16,7 +17,7 @@ struct round {
         struct usages *usages;
         int64_t number;
         unsigned left; /* workers that have not answered */
-        struct event deadline;
+        struct timer deadline;
         void (*done)(void *arg);
         void *arg;
         TAILQ_ENTRY(round) link;
@@ -45,7 +46,7 @@ static void finish(struct round *round)
         void *arg = round->arg;
 
         TAILQ_REMOVE(&round->usages->rounds, round, link);
-        event_del(&round->deadline);
+        timer_stop(&round->deadline);
         free(round);
         done(arg);
 }
@@ -60,10 +61,8 @@ struct usages *usages_free(struct usages *usages)
         return NULL;
 }
 
-static void on_deadline(evutil_socket_t fd, short what, void *arg)
+static void on_deadline(void *arg)
 {
-        (void)fd;
-        (void)what;
         finish(arg);
 }
 
@@ -95,7 +94,6 @@ static int64_t ask(struct usages *usages, const struct master_pool *pool, const 
 
 void usages_ask(struct usages *usages, const struct master_pool *pool, const struct id *only, void (*done)(void *arg), void *arg)
 {
-        struct timeval tv = { .tv_usec = WAIT_MS * 1000 };
         struct round *round = malloc(sizeof *round);
         unsigned asked = 0;
         int64_t number = round ? ask(usages, pool, only, &asked) : 0;
@@ -106,8 +104,8 @@ void usages_ask(struct usages *usages, const struct master_pool *pool, const str
                 return;
         }
         *round = (struct round){ .usages = usages, .number = number, .left = asked, .done = done, .arg = arg };
-        event_assign(&round->deadline, usages->master->base, -1, 0, on_deadline, round);
-        event_add(&round->deadline, &tv);
+        timer_init(&round->deadline, usages->master->base, on_deadline, round);
+        timer_once(&round->deadline, WAIT_MS);
         TAILQ_INSERT_TAIL(&usages->rounds, round, link);
 }
 

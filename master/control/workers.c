@@ -1,3 +1,4 @@
+/* One entry a worker: its channel, and what it said so far. */
 #include "master/control/workers.h"
 
 #include "common/capture.h"
@@ -5,12 +6,8 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/oom.h"
+#include "common/timer.h"
 #include "master/config/credentials.h"
-#include "master/control/degraded.h"
-#include "master/control/mirror.h"
-#include "master/control/pools.h"
-#include "master/control/replies.h"
-#include "master/control/usages.h"
 #include "registry/core/agent_exit.h"
 
 #include <errno.h>
@@ -36,8 +33,10 @@ struct workers_entry {
 
 struct workers {
         struct master *master;
+        const struct workers_events *events;
+        void *arg;
         struct workers_entry *entries;
-        struct event *ping;
+        struct timer ping;
         int64_t pings;
         int64_t interval_ms; /* between two of them */
         struct oom_watch oom;
@@ -103,7 +102,7 @@ static void take_pong(struct workers_entry *entry, const struct control *control
                 return;
         worker->rss_bytes = control->rss_bytes;
         worker->cpu_ms = control->cpu_ms;
-        mirror_alive(pool, worker);
+        entry->workers->events->on_alive(entry->workers->arg, pool, worker);
 }
 
 /* Into the file of an agent of its own pool. */
@@ -121,7 +120,7 @@ static void take_line(const struct workers_entry *entry, const struct control *c
 static void take_reply(const struct workers_entry *entry, const struct reply *reply)
 {
         if (id_equal(&reply->process_id, &entry->process_id))
-                replies_take(entry->workers->master, reply);
+                entry->workers->events->on_reply(entry->workers->arg, reply);
         else
                 log_warn("reply.foreign", "process=%s says=%s", ID_TEXT(&entry->process_id), ID_TEXT(&reply->process_id));
 }
@@ -129,19 +128,21 @@ static void take_reply(const struct workers_entry *entry, const struct reply *re
 /* Of an earlier generation, or for an earlier master: void. */
 static void take_ready(struct workers_entry *entry, const struct control *control)
 {
-        const struct master *master = entry->workers->master;
+        const struct workers *workers = entry->workers;
+        const struct mode *mode = &workers->master->mode;
 
-        if (control->generation >= degraded_since(master->degraded) &&
-                control->generation <= degraded_generation(master->degraded))
-                pools_worker_ready(master->pools, &entry->process_id, (unsigned)control->number, entry->hosted,
+        if (control->generation >= mode->since && control->generation <= mode->generation)
+                workers->events->on_ready(workers->arg, &entry->process_id, (unsigned)control->number, entry->hosted,
                         entry->hosted_count);
         entry->hosted_count = 0;
         if (control->away && !is_apart(entry))
-                degraded_distrust(master->degraded);
+                workers->events->on_distrust(workers->arg);
 }
 
 static void handle_control(struct workers_entry *entry, const struct control *control)
 {
+        const struct workers *workers = entry->workers;
+
         switch (control->type) {
         case CONTROL_HOSTED:
                 take_hosted(entry, control);
@@ -164,11 +165,11 @@ static void handle_control(struct workers_entry *entry, const struct control *co
                 take_line(entry, control);
                 break;
         case CONTROL_USED:
-                usages_take(entry->workers->master->usages, &entry->process_id, control);
+                workers->events->on_used(workers->arg, &entry->process_id, control);
                 break;
         case CONTROL_REFUSED:
                 if (!is_apart(entry))
-                        degraded_refused(entry->workers->master->degraded, control->generation, control->reason);
+                        workers->events->on_refused(workers->arg, control->generation, control->reason);
                 break;
         case CONTROL_USAGE:
         case CONTROL_WELCOME:
@@ -205,14 +206,12 @@ static void on_closed(void *arg)
         entry->channel = channel_free(entry->channel);
 }
 
-static void on_ping(evutil_socket_t fd, short what, void *arg)
+static void on_ping(void *arg)
 {
         struct workers *workers = arg;
         struct control ping = { .type = CONTROL_PING, .number = ++workers->pings };
         struct workers_entry *entry, *next;
 
-        (void)fd;
-        (void)what;
         oom_look(&workers->oom);
         HASH_ITER(hh, workers->entries, entry, next) {
                 send_control(entry, &ping);
@@ -220,22 +219,18 @@ static void on_ping(evutil_socket_t fd, short what, void *arg)
         }
 }
 
-struct workers *workers_new(struct master *master)
+struct workers *workers_new(struct master *master, const struct workers_events *events, void *arg)
 {
         struct workers *workers = calloc(1, sizeof *workers);
-        int64_t interval = pools_sweep_interval(master->config);
-        struct timeval tv;
+        int64_t interval = config_sweep_interval_ms(master->config);
 
         if (!workers)
                 return NULL;
-        workers->interval_ms = interval < PING_INTERVAL_MAX_MS ? interval : PING_INTERVAL_MAX_MS;
-        tv = (struct timeval){ .tv_sec = workers->interval_ms / 1000, .tv_usec = workers->interval_ms % 1000 * 1000 };
-        workers->master = master;
+        *workers = (struct workers){ .master = master, .events = events, .arg = arg,
+                .interval_ms = interval < PING_INTERVAL_MAX_MS ? interval : PING_INTERVAL_MAX_MS };
         oom_begin(&workers->oom);
-        workers->ping = event_new(master->base, -1, EV_PERSIST, on_ping, workers);
-        if (!workers->ping || event_add(workers->ping, &tv) < 0)
-                return workers_free(workers);
-        return workers;
+        timer_init(&workers->ping, master->base, on_ping, workers);
+        return timer_every(&workers->ping, workers->interval_ms) < 0 ? workers_free(workers) : workers;
 }
 
 static void entry_free(struct workers_entry *entry)
@@ -255,8 +250,7 @@ struct workers *workers_free(struct workers *workers)
                 return NULL;
         HASH_ITER(hh, workers->entries, entry, next)
                 entry_free(entry);
-        if (workers->ping)
-                event_free(workers->ping);
+        timer_stop(&workers->ping);
         free(workers);
         return NULL;
 }
@@ -279,8 +273,8 @@ static cJSON *welcome_settings(const struct master *master, const struct pool_co
         r = r ? r : json_add_integer(settings, "redis_connect_timeout_ms", all->redis.connect_timeout_ms);
         r = r ? r : json_add_integer(settings, "redis_request_timeout_ms", all->redis.request_timeout_ms);
         r = r ? r : json_add_integer(settings, "redis_ping_interval_ms", all->redis.ping_interval_ms);
-        r = r ? r : json_add_bool(settings, "registry_up", !apart && !degraded_reason(master->degraded));
-        r = r ? r : json_add_integer(settings, "registry_generation", (int64_t)degraded_generation(master->degraded));
+        r = r ? r : json_add_bool(settings, "registry_up", !apart && !master->mode.degraded);
+        r = r ? r : json_add_integer(settings, "registry_generation", (int64_t)master->mode.generation);
         r = r ? r : json_add_string(settings, "log_file", all->log.file ? all->log.file : "");
         r = r ? r : json_add_integer(settings, "log_level", all->log.level);
         r = r ? r : json_add_bool(settings, "agents_to_log", all->log.agents == CONFIG_AGENT_LOG_BOTH || all->log.agents == CONFIG_AGENT_LOG_LOG);
@@ -395,12 +389,12 @@ void workers_reopen_logs(struct workers *workers)
 
 void workers_tell_registry(struct workers *workers)
 {
-        const struct degraded *degraded = workers->master->degraded;
+        const struct mode *mode = &workers->master->mode;
         struct workers_entry *entry, *next;
 
         HASH_ITER(hh, workers->entries, entry, next)
-                send_control(entry, &(struct control){ .type = CONTROL_REGISTRY, .generation = degraded_generation(degraded),
-                                            .up = !degraded_reason(degraded) && !is_apart(entry) });
+                send_control(entry, &(struct control){ .type = CONTROL_REGISTRY, .generation = mode->generation,
+                                            .up = !mode->degraded && !is_apart(entry) });
 }
 
 void workers_explain(const struct workers *workers, const struct id *process_id, const struct pool_worker *worker, int status,

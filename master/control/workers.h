@@ -2,11 +2,23 @@
  * notices hung ones by PING. */
 #ifndef MASTER_CONTROL_WORKERS_H
 #define MASTER_CONTROL_WORKERS_H
-#include "master/control/context.h"
-#include "registry/core/pool.h"
+#include "master/control/pools.h"
 #include "registry/protocol/control.h"
 
-struct workers *workers_new(struct master *master);
+/* What a worker said, from the event loop. Everything is valid until return. */
+struct workers_events {
+        /* READY: takes max_agents, and hosts count agents. Not of an earlier generation, nor for an earlier master. */
+        void (*on_ready)(void *arg, const struct id *process_id, unsigned max_agents, const struct hosted_agent *hosted,
+                size_t count);
+        void (*on_reply)(void *arg, const struct reply *reply); /* of an agent of its own */
+        void (*on_used)(void *arg, const struct id *process_id, const struct control *used);
+        void (*on_alive)(void *arg, struct master_pool *pool, struct pool_worker *worker); /* a PONG; its figures are kept */
+        void (*on_refused)(void *arg, uint64_t generation, const char *why); /* Redis does not serve it */
+        void (*on_distrust)(void *arg); /* it did without Redis before this master */
+};
+
+/* events and arg are borrowed. NULL when out of memory. */
+struct workers *workers_new(struct master *master, const struct workers_events *events, void *arg);
 struct workers *workers_free(struct workers *workers);
 /* A worker's control socket from the forker: takes it over, sends WELCOME. 0 or -ENOMEM. */
 int workers_add(struct workers *workers, const struct id *process_id, const struct pool_config *config, int take_socket);
@@ -22,7 +34,7 @@ int workers_send(struct workers *workers, const struct id *process_id, const str
 /* A command envelope, for when Redis cannot carry it. Likewise, or -EINVAL. */
 int workers_send_command(struct workers *workers, const struct id *process_id, const char *command);
 void workers_reopen_logs(struct workers *workers);
-/* What master->degraded has decided. */
+/* What master->mode says now. */
 void workers_tell_registry(struct workers *workers);
 /* How it ended, in words: what it said itself, else its wait status, and whether memory was the reason. worker: NULL when
  * it has no pool. */

@@ -54,7 +54,7 @@ static void do_without(struct life *life, const struct registry_owner *owner)
         if (moved && life->first && !life->registry_was_ours && pools_empty(master->pools)) {
                 log_error("registry.taken", "reason=%s", LOG_Q(reason));
                 life_end(life, EX_CONFIG);
-        } else if (!degraded_decided(master->degraded)) {
+        } else if (!master->mode.decided) {
                 event_base_once(master->base, -1, EV_TIMEOUT, on_soon, life, &soon);
         }
 }

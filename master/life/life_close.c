@@ -1,11 +1,12 @@
 /* How a master ends: with everything, or for the next one. */
 #include "common/clock.h"
 #include "common/log.h"
-#include "master/http/http.h"
-#include "master/life/life.h"
+#include "master/control/control.h"
 #include "master/control/messages.h"
 #include "master/control/pools.h"
 #include "master/control/pools_act.h"
+#include "master/http/http.h"
+#include "master/life/life.h"
 #include "registry/redis/registry_redis.h"
 #include "sql/store.h"
 
@@ -133,14 +134,14 @@ void life_shut_down(struct life *life, bool fast)
         master->fast = fast;
         master->close_by = life->end_by;
         if (hurry) {
-                pools_hurry(master->pools);
+                control_hurry(master->control);
         } else if (!master->closing) {
                 master->closing = true;
                 life_open_doors(life);
                 refuse_connections(life);
                 http_server_drain(master->http, NULL, NULL);
                 messages_close(master->messages);
-                pools_close(master->pools, on_pools_closed, life);
+                control_close(master->control, on_pools_closed, life);
         }
 }
 

@@ -3,11 +3,12 @@
 #include "common/fault.h"
 #include "common/fd.h"
 #include "common/log.h"
-#include "master/http/http.h"
-#include "master/life/life.h"
-#include "master/http/listen.h"
+#include "master/control/control.h"
 #include "master/control/pools.h"
 #include "master/control/workers.h"
+#include "master/http/http.h"
+#include "master/http/listen.h"
+#include "master/life/life.h"
 #include "registry/redis/registry_redis.h"
 
 #include <errno.h>
@@ -106,7 +107,7 @@ static bool lacks_descriptor(const struct forker_message *message, int fd)
 
 static void handle_forker(struct life *life, const struct forker_message *message, int fd)
 {
-        struct pools *pools = life->master.pools;
+        struct control_loop *control = life->master.control;
 
         switch (message->type) {
         case FORKER_LISTENER:
@@ -119,7 +120,7 @@ static void handle_forker(struct life *life, const struct forker_message *messag
                 life_take_sink(life, fd);
                 return;
         case FORKER_WORKER:
-                pools_worker_forked(pools, &message->process_id, message->pool_name, message->pid,
+                control_worker_forked(control, &message->process_id, message->pool_name, message->pid,
                         message->started_at, message->adopted, fd);
                 return;
         case FORKER_SYNCED:
@@ -128,16 +129,16 @@ static void handle_forker(struct life *life, const struct forker_message *messag
                 (void)FAULT_POINT("master.ready");
                 life_tell_forker(life, FORKER_LOG);
                 life_tell_forker(life, FORKER_READY);
-                log_info("master.ready", "pools=%zu", pools_count(pools));
-                pools_synced(pools);
+                log_info("master.ready", "pools=%zu", pools_count(life->master.pools));
+                control_synced(control);
                 life->synced = true;
                 life_settle(life);
                 break;
         case FORKER_FORK_FAILED:
-                pools_worker_fork_failed(pools, &message->process_id, message->number);
+                control_worker_fork_failed(control, &message->process_id, message->number);
                 break;
         case FORKER_EXITED:
-                pools_worker_exited(pools, &message->process_id, message->number);
+                control_worker_exited(control, &message->process_id, message->number);
                 break;
         case FORKER_SIGNAL:
                 handle_signal(life, message->number);

@@ -8,6 +8,7 @@
 #include "master/config/credentials.h"
 #include "master/api/api.h"
 #include "master/api/auth.h"
+#include "master/control/control.h"
 #include "master/control/degraded.h"
 #include "master/http/http.h"
 #include "master/http/http_tls.h"
@@ -327,15 +328,12 @@ static int start(struct life *life)
                 return r;
         if (life->first)
                 totals_forget(master->config->run_dir);
-        master->pools = pools_new(master);
+        master->control = control_new(master);
         master->strays = strays_new(master);
-        master->workers = workers_new(master);
         master->messages = messages_new(master);
-        master->degraded = degraded_new(master);
         master->streams = streams_new();
         master->usages = usages_new(master);
-        if (!master->usages || !master->streams || !master->pools || !master->workers || !master->messages ||
-                !master->degraded || !master->strays)
+        if (!master->control || !master->usages || !master->streams || !master->messages || !master->strays)
                 return -ENOMEM;
         r = add_timer(&life->announce, life, on_announce, ANNOUNCE_INTERVAL_S);
         r = r ? r : add_timer(&life->alive, life, on_alive, ALIVE_INTERVAL_S);
@@ -376,6 +374,7 @@ void life_release(struct life *life)
         backlog_done(&life->doors);
         life->look = timer_free(life->look);
         master->pools = pools_free(master->pools);
+        master->control = control_free(master->control);
         life->announce = timer_free(life->announce);
         life->prune = timer_free(life->prune);
         life->alive = timer_free(life->alive);

@@ -2,7 +2,6 @@
 #include "master/control/messages.h"
 
 #include "common/clock.h"
-#include "master/control/degraded.h"
 #include "master/control/mirror.h"
 #include "master/control/pools.h"
 #include "master/control/workers.h"
@@ -28,14 +27,7 @@ static uint64_t last_epoch;
 static int64_t last_timeout_ms;
 static char cancelled[64]; /* why, "": none was */
 static struct message *sent_message;
-static const char *away;
 static struct agent *known; /* by its id */
-
-const char *degraded_reason(const struct degraded *degraded)
-{
-        (void)degraded;
-        return away;
-}
 
 int registry_publish_command(struct registry *registry, const char *pool_name, const struct id *process_id,
         const char *command, registry_cb cb, void *arg)
@@ -143,7 +135,6 @@ static void setup(void)
         master_pool = (struct master_pool){ 0 };
         mirrored = 0;
         publish_result = control_result = 0;
-        away = NULL;
         known = NULL;
         cancelled[0] = '\0';
         publishes = controls = records = 0;
@@ -340,7 +331,7 @@ START_TEST(test_does_not_ask_redis_when_the_master_does_without)
 {
         static struct answer answer;
 
-        away = "closed the connection";
+        master.mode.degraded = true;
         ck_assert_int_eq(ask(&answer, 10000), 0);
         ck_assert_uint_eq(publishes, 0);
         ck_assert_uint_eq(controls, 1);

@@ -1,10 +1,11 @@
-#include "master/control/silence.h"
+/* Compares what was heard of each worker with its lease. */
+#include "master/control/lease.h"
 
 #include "common/clock.h"
 #include "common/log.h"
 #include "master/control/workers.h"
 
-void silence_heard(struct pool_worker *worker, int64_t heartbeat_at)
+void lease_heard(struct pool_worker *worker, int64_t heartbeat_at)
 {
         if (worker->heartbeat_at == heartbeat_at)
                 return;
@@ -41,7 +42,7 @@ static void give_up(struct master *master, struct master_pool *pool, int64_t now
         pools_wake(master->pools, pool);
 }
 
-void silence_check(struct master *master)
+void lease_check(struct master *master)
 {
         int64_t now = clock_mono_ms(), longest = 0;
         unsigned workers = 0, late = 0, silent = 0;
