@@ -1,3 +1,4 @@
+/* The agentpool command: reads the words, makes one client, runs one function of the table of commands. */
 #include "cli/commands.h"
 #include "cli/memory.h"
 #include "cli/settings.h"

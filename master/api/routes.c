@@ -1,3 +1,4 @@
+/* The table of routes: one row each. */
 #include "master/api/api.h"
 #include "master/config/tokens.h"
 

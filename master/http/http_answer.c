@@ -1,3 +1,4 @@
+/* Answers: status, headers, bodies and problems (RFC 9457), put into the connection's output. */
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/log.h"

@@ -1,3 +1,4 @@
+/* One connection: reads requests, hands them to their routes one after the other, closes in order. */
 #include "common/clock.h"
 #include "common/log.h"
 #include "master/http/http_internal.h"

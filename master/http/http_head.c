@@ -1,3 +1,4 @@
+/* A request's head as the parser read it: fields, path and query, in one piece of memory. */
 #include "master/http/http_internal.h"
 
 #include <string.h>

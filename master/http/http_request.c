@@ -1,3 +1,4 @@
+/* What a handler sees of a request. */
 #include "master/http/http_internal.h"
 
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* Which route a path and a method mean, and which methods a path knows. */
 #include "common/utf8.h"
 #include "master/http/http_internal.h"
 

@@ -1,3 +1,4 @@
+/* The server: listeners, connections, addresses and how many of each there may be. */
 #include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"

@@ -1,3 +1,4 @@
+/* An answer without end (Server-Sent Events): written as it comes, dropped when nobody reads it. */
 #include "common/clock.h"
 #include "master/http/http_internal.h"
 
