@@ -64,11 +64,11 @@ endif
 sources = $(sort $(wildcard $(addsuffix /*.c,$(1))))
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
 # Everything but the two mains: what the programs and the tests link.
-ROOMS    := common registry/protocol registry/core registry/redis sql worker worker/runtime \
+ROOMS    := common common/json registry/protocol registry/core registry/redis sql worker worker/runtime \
   master $(addprefix master/,boot forker http config control api life)
 CORE_SRC := $(filter-out master/main.c,$(call sources,$(ROOMS)))
 CORE_OBJ := $(call objects,$(CORE_SRC)) $(LLHTTP_OBJ)
-CLI_SRC  := $(call sources,cli)
+CLI_SRC  := $(call sources,cli cli/client)
 TEST_SRC := $(wildcard test/unit/test_*.c)
 SIM_SRC  := $(wildcard test/sim/*.c)
 TESTS    := $(patsubst test/unit/%.c,$(BUILD)/test/unit/%,$(TEST_SRC))

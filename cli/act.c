@@ -1,9 +1,9 @@
 /* What changes agents and pools that are there: terminate, restart, drain, resume, rollout, rollback, reset. */
 #include "cli/agents.h"
+#include "cli/client/text.h"
 #include "cli/commands.h"
 #include "cli/show.h"
-#include "cli/text.h"
-#include "common/json.h"
+#include "common/json/json.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,9 +1,9 @@
 #include "cli/agents.h"
 
-#include "cli/memory.h"
-#include "cli/text.h"
+#include "cli/client/memory.h"
+#include "cli/client/text.h"
 #include "common/id.h"
-#include "common/json.h"
+#include "common/json/json.h"
 
 #include <curl/curl.h>
 #include <stdlib.h>

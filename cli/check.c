@@ -1,6 +1,6 @@
 /* check: the checker is a program of its own; it stands beside this one, installed or in the source tree. */
+#include "cli/client/memory.h"
 #include "cli/commands.h"
-#include "cli/memory.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 #include "cli/command.h"
 
-#include "cli/memory.h"
+#include "cli/client/memory.h"
 
 #include <getopt.h>
 #include <math.h>

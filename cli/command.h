@@ -1,7 +1,7 @@
 /* What the words of a command line mean. One table of commands (commands.c) gives parsing, help, completion and the manual. */
 #ifndef CLI_COMMAND_H
 #define CLI_COMMAND_H
-#include "cli/client.h"
+#include "cli/client/client.h"
 
 #include <stdbool.h>
 #include <stdio.h>

@@ -1,10 +1,10 @@
 /* What may stand at the end of a command line, for the shells' completions (etc/completion/). */
 #include "cli/agents.h"
+#include "cli/client/memory.h"
+#include "cli/client/text.h"
 #include "cli/contexts.h"
-#include "cli/memory.h"
 #include "cli/settings.h"
-#include "cli/text.h"
-#include "common/json.h"
+#include "common/json/json.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,9 +1,9 @@
 #include "cli/contexts.h"
 
+#include "cli/client/memory.h"
 #include "cli/commands.h"
-#include "cli/memory.h"
 #include "cli/show.h"
-#include "common/json.h"
+#include "common/json/json.h"
 #include "common/utf8.h"
 
 #include <errno.h>

@@ -1,13 +1,13 @@
 /* logs and events: what is there, and what comes. A stream that ends (the master was replaced) is taken up again; when its agent
  * has ended, there is nothing more to come. */
 #include "cli/agents.h"
+#include "cli/client/memory.h"
+#include "cli/client/text.h"
 #include "cli/commands.h"
-#include "cli/memory.h"
 #include "cli/pool_logs.h"
 #include "cli/show.h"
-#include "cli/text.h"
 #include "common/clock.h"
-#include "common/json.h"
+#include "common/json/json.h"
 
 #include <curl/curl.h>
 #include <stdlib.h>

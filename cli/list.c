@@ -1,9 +1,9 @@
 /* What only asks: status, ls, show, why, executions, stats, openapi. */
 #include "cli/agents.h"
+#include "cli/client/text.h"
 #include "cli/commands.h"
 #include "cli/show.h"
-#include "cli/text.h"
-#include "common/json.h"
+#include "common/json/json.h"
 
 #include <curl/curl.h>
 #include <stdlib.h>

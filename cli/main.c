@@ -1,6 +1,6 @@
 /* The agentpool command: reads the words, makes one client, runs one function of the table of commands. */
+#include "cli/client/memory.h"
 #include "cli/commands.h"
-#include "cli/memory.h"
 #include "cli/settings.h"
 
 #include <errno.h>

@@ -1,9 +1,9 @@
 /* message: a JSON-RPC request or notification to an agent; parameters and answer are passed on as they are spelt. */
 #include "cli/agents.h"
+#include "cli/client/memory.h"
 #include "cli/commands.h"
-#include "cli/memory.h"
 #include "cli/show.h"
-#include "common/json_raw.h"
+#include "common/json/json_raw.h"
 #include "common/utf8.h"
 
 #include <errno.h>

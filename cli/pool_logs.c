@@ -1,9 +1,9 @@
 #include "cli/pool_logs.h"
 
 #include "cli/agents.h"
-#include "cli/memory.h"
-#include "cli/text.h"
-#include "common/json.h"
+#include "cli/client/memory.h"
+#include "cli/client/text.h"
+#include "common/json/json.h"
 
 #include <curl/curl.h>
 #include <stdlib.h>

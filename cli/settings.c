@@ -1,7 +1,7 @@
 #include "cli/settings.h"
 
 #include "cli/contexts.h"
-#include "common/json.h"
+#include "common/json/json.h"
 #include "common/utf8.h"
 
 #include <errno.h>

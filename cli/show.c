@@ -1,10 +1,10 @@
 #include "cli/show.h"
 
-#include "cli/client.h"
-#include "cli/memory.h"
-#include "cli/text.h"
+#include "cli/client/client.h"
+#include "cli/client/memory.h"
+#include "cli/client/text.h"
 #include "cli/yaml.h"
-#include "common/json.h"
+#include "common/json/json.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,10 +1,10 @@
 /* spawn: any number of agents, in requests of at most as many as one may ask for. */
 #include "cli/agents.h"
+#include "cli/client/memory.h"
+#include "cli/client/text.h"
 #include "cli/commands.h"
-#include "cli/memory.h"
 #include "cli/show.h"
-#include "cli/text.h"
-#include "common/json.h"
+#include "common/json/json.h"
 
 #include <stdlib.h>
 #include <string.h>

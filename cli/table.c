@@ -1,8 +1,8 @@
 #include "cli/table.h"
 
-#include "cli/client.h"
-#include "cli/memory.h"
-#include "cli/text.h"
+#include "cli/client/client.h"
+#include "cli/client/memory.h"
+#include "cli/client/text.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,10 +1,10 @@
 /* top: pools, workers, rates and latencies, drawn again and again. Without a terminal: one frame after the other as text. */
+#include "cli/client/text.h"
 #include "cli/commands.h"
 #include "cli/samples.h"
 #include "cli/show.h"
-#include "cli/text.h"
 #include "common/clock.h"
-#include "common/json.h"
+#include "common/json/json.h"
 
 #include <math.h>
 #include <poll.h>

@@ -1,7 +1,7 @@
 /* export and import: JSON lines, a header first, then one agent a line; read and written page by page. */
 #include "cli/commands.h"
 #include "cli/show.h"
-#include "common/json.h"
+#include "common/json/json.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,8 +1,8 @@
 #include "cli/yaml.h"
 
-#include "cli/client.h"
-#include "cli/memory.h"
-#include "common/json.h"
+#include "cli/client/client.h"
+#include "cli/client/memory.h"
+#include "common/json/json.h"
 
 #include <ctype.h>
 #include <stdbool.h>

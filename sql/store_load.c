@@ -1,5 +1,5 @@
 /* Rows of the store as structs, in pages. */
-#include "common/json.h"
+#include "common/json/json.h"
 #include "sql/store.h"
 #include "sql/store_draft.h"
 

@@ -1,6 +1,6 @@
 /* The queries whose answers are JSON, printed in the thread. Each looks at a bounded number of rows, because writes wait
  * meanwhile. */
-#include "common/json.h"
+#include "common/json/json.h"
 #include "sql/store.h"
 #include "sql/store_draft.h"
 

@@ -2,7 +2,7 @@
 
 #include "common/clock.h"
 #include "common/fault.h"
-#include "common/json.h"
+#include "common/json/json.h"
 #include "common/log.h"
 #include "worker/refusal.h"
 

@@ -1,7 +1,7 @@
 /* Reads what the master sends to its worker at the start. */
 #include "worker/welcome.h"
 
-#include "common/json.h"
+#include "common/json/json.h"
 #include "registry/core/pool_config.h"
 
 #include <errno.h>

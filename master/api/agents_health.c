@@ -1,5 +1,5 @@
 /* GET /agents/health: all agents, written in parts, so that everybody else is served between them. */
-#include "common/json.h"
+#include "common/json/json.h"
 #include "master/api/api.h"
 
 #include <stdlib.h>

@@ -1,11 +1,11 @@
 /* The REST surface: one handler per route (master/api/routes.c lists them), and what handlers share. */
 #ifndef MASTER_API_API_H
 #define MASTER_API_API_H
-#include "common/json.h"
-#include "common/schema.h"
+#include "common/json/json.h"
+#include "common/json/schema.h"
 #include "master/control/context.h"
-#include "master/http/http.h"
 #include "master/control/pools.h"
+#include "master/http/http.h"
 
 extern const struct http_route api_routes[]; /* ends with a NULL path; each handler's arg is the struct master */
 /* What its handler begins leaves a note with which another master goes on. */

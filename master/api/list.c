@@ -1,5 +1,5 @@
 /* Lists of agents: those that there are come from memory, those that were ended from the store. */
-#include "common/json.h"
+#include "common/json/json.h"
 #include "master/api/api.h"
 #include "master/control/strays.h"
 #include "master/control/usages.h"

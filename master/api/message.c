@@ -1,5 +1,5 @@
 /* POST /agents/{agent_id}/messages: JSON-RPC 2.0 through to the agent, its answer back. */
-#include "common/jsonrpc.h"
+#include "common/json/jsonrpc.h"
 #include "common/utf8.h"
 #include "master/api/api.h"
 #include "master/control/messages.h"

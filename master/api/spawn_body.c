@@ -1,7 +1,7 @@
 #include "master/api/spawn_body.h"
 
 #include "common/clock.h"
-#include "common/json.h"
+#include "common/json/json.h"
 #include "master/control/pools.h"
 
 #include <errno.h>

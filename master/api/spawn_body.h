@@ -1,7 +1,7 @@
 /* What a client asks for with a spawn: read, checked, made into an agent. */
 #ifndef MASTER_API_SPAWN_BODY_H
 #define MASTER_API_SPAWN_BODY_H
-#include "common/schema.h"
+#include "common/json/schema.h"
 #include "master/control/context.h"
 #include "registry/core/agent.h"
 

@@ -1,7 +1,7 @@
 #include "master/config/config.h"
 
 #include "common/identity.h"
-#include "common/json.h"
+#include "common/json/json.h"
 #include "common/utf8.h"
 #include "master/config/config_env.h"
 #include "master/config/config_internal.h"

@@ -1,6 +1,6 @@
 #include "master/config/config_env.h"
 
-#include "common/json.h"
+#include "common/json/json.h"
 #include "common/utf8.h"
 #include "registry/redis/redis_url.h"
 

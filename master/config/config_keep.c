@@ -1,7 +1,7 @@
 #include "master/config/config_keep.h"
 
 #include "common/fd.h"
-#include "common/json.h"
+#include "common/json/json.h"
 #include "common/log.h"
 #include "master/config/config_internal.h"
 #include "master/config/tokens.h"

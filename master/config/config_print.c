@@ -1,7 +1,7 @@
 /* The settings as text that config_load reads. */
 #include "master/config/config.h"
 
-#include "common/json.h"
+#include "common/json/json.h"
 #include "master/config/config_internal.h"
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 #include "master/config/credentials.h"
 
 #include "common/fd.h"
-#include "common/json.h"
+#include "common/json/json.h"
 #include "common/log.h"
 
 #include <errno.h>

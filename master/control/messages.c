@@ -2,7 +2,7 @@
 
 #include "common/clock.h"
 #include "common/fault.h"
-#include "common/jsonrpc.h"
+#include "common/json/jsonrpc.h"
 #include "master/control/messages_internal.h"
 #include "master/control/mirror.h"
 #include "master/control/pools.h"

@@ -3,7 +3,7 @@
 
 #include "common/capture.h"
 #include "common/fd.h"
-#include "common/json.h"
+#include "common/json/json.h"
 #include "common/log.h"
 #include "common/oom.h"
 #include "common/timer.h"

@@ -1,6 +1,6 @@
 /* Answers: status, headers, bodies and problems (RFC 9457), put into the connection's output. */
 #include "common/clock.h"
-#include "common/json.h"
+#include "common/json/json.h"
 #include "common/log.h"
 #include "master/http/http_internal.h"
 

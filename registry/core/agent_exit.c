@@ -1,6 +1,6 @@
 #include "registry/core/agent_exit.h"
 
-#include "common/json.h"
+#include "common/json/json.h"
 
 #include <errno.h>
 #include <limits.h>

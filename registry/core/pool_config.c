@@ -1,6 +1,6 @@
 #include "registry/core/pool_config.h"
 
-#include "common/json_raw.h"
+#include "common/json/json_raw.h"
 
 #include <ctype.h>
 #include <errno.h>

@@ -2,7 +2,7 @@
 #ifndef REGISTRY_CORE_POOL_CONFIG_H
 #define REGISTRY_CORE_POOL_CONFIG_H
 #include "common/id.h"
-#include "common/schema.h"
+#include "common/json/schema.h"
 #include "registry/core/breaker.h"
 
 enum pool_runtime { POOL_RUNTIME_COMMAND = 1, POOL_RUNTIME_MODULE };

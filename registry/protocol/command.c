@@ -1,6 +1,6 @@
 #include "registry/protocol/command.h"
 
-#include "common/jsonrpc.h"
+#include "common/json/jsonrpc.h"
 #include "common/utf8.h"
 
 #include <assert.h>
@@ -84,7 +84,7 @@ static void add_tree(struct json_text *text, const char *name, const cJSON *tree
         json_text_tree(text, tree);
 }
 
-/* As it is: it may hold what no tree can (common/json_raw.h). */
+/* As it is: it may hold what no tree can (common/json/json_raw.h). */
 static void add_message(struct json_text *text, const char *message)
 {
         assert(message);

@@ -3,7 +3,7 @@
 #ifndef REGISTRY_PROTOCOL_COMMAND_H
 #define REGISTRY_PROTOCOL_COMMAND_H
 #include "common/id.h"
-#include "common/jsonrpc.h"
+#include "common/json/jsonrpc.h"
 #include "common/trace.h"
 
 #include <cjson/cJSON.h>

@@ -1,7 +1,7 @@
 /* Writes and reads the packets of the control socket. */
 #include "registry/protocol/control.h"
 
-#include "common/json_raw.h"
+#include "common/json/json_raw.h"
 
 #include <errno.h>
 #include <stdlib.h>

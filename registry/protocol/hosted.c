@@ -1,7 +1,7 @@
 /* What a worker says that it hosts, as JSON: [[agent id, epoch, starting, start_reason], …] */
 #include "registry/protocol/hosted.h"
 
-#include "common/json.h"
+#include "common/json/json.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 #include "registry/redis/registry_reply.h"
 
-#include "common/json.h"
+#include "common/json/json.h"
 
 #include <errno.h>
 #include <stdio.h>

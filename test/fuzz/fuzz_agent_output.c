@@ -1,6 +1,6 @@
 /* What a hostile agent may write to its stdout: lines however cut, JSON, JSON-RPC, ids. The first byte says in which
  * pieces the rest is read. */
-#include "common/json_skim.h"
+#include "common/json/json_skim.h"
 #include "worker/runtime/jsonrpc_pending.h"
 #include "worker/runtime/line_reader.h"
 

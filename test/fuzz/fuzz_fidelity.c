@@ -1,7 +1,7 @@
 /* Any RFC 8259 text as a request's params through the whole path: what the API reads, the command as its worker decodes it, a
  * program that gives the params back as its result, the reply as its master decodes it. Byte for byte the same. */
 #include "common/clock.h"
-#include "common/jsonrpc.h"
+#include "common/json/jsonrpc.h"
 #include "registry/protocol/control.h"
 #include "worker/runtime/runtime.h"
 

@@ -1,6 +1,6 @@
 /* Any bytes: json_parse accepts or refuses with a position inside the text; what it accepts prints as text that it
  * accepts again and that prints the same; json_locate finds each member of the top. */
-#include "common/json.h"
+#include "common/json/json.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -2,7 +2,7 @@
 #ifndef TEST_RUNTIME_HARNESS_H
 #define TEST_RUNTIME_HARNESS_H
 #include "common/clock.h"
-#include "common/json_raw.h"
+#include "common/json/json_raw.h"
 #include "common/log.h"
 #include "worker/runtime/runtime.h"
 

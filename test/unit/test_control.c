@@ -1,6 +1,6 @@
 #include "registry/protocol/control.h"
 
-#include "common/json.h"
+#include "common/json/json.h"
 #include "registry/core/agent.h"
 
 #include <check.h>

@@ -1,6 +1,6 @@
-#include "common/json_raw.h"
+#include "common/json/json_raw.h"
 
-#include "common/json_skim.h"
+#include "common/json/json_skim.h"
 
 #include <check.h>
 #include <errno.h>

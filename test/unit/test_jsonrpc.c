@@ -1,4 +1,4 @@
-#include "common/jsonrpc.h"
+#include "common/json/jsonrpc.h"
 
 #include <check.h>
 #include <errno.h>

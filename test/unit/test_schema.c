@@ -1,6 +1,6 @@
 #include "common/id.h"
-#include "common/json.h"
-#include "common/schema.h"
+#include "common/json/json.h"
+#include "common/json/schema.h"
 
 #include <check.h>
 #include <errno.h>

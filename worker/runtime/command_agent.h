@@ -1,7 +1,7 @@
 /* One command agent as a life: from exec to the moment when nothing of it is left. Inside the command runtime. */
 #ifndef WORKER_RUNTIME_COMMAND_AGENT_H
 #define WORKER_RUNTIME_COMMAND_AGENT_H
-#include "common/json_skim.h"
+#include "common/json/json_skim.h"
 #include "worker/runtime/agent_cgroup.h"
 #include "worker/runtime/agent_pipes.h"
 #include "worker/runtime/process_tree.h"

@@ -4,7 +4,7 @@
 #ifndef WORKER_RUNTIME_JSONRPC_PENDING_H
 #define WORKER_RUNTIME_JSONRPC_PENDING_H
 #include "common/id.h"
-#include "common/jsonrpc.h"
+#include "common/json/jsonrpc.h"
 
 #define JSONRPC_PENDING_MAX 4096 /* requests of one agent that wait at the same time */
 

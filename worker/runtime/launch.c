@@ -1,7 +1,7 @@
 #include "worker/runtime/launch.h"
 
 #include "common/fd.h"
-#include "common/json.h"
+#include "common/json/json.h"
 #include "worker/runtime/launch_cause.h"
 
 #include <assert.h>

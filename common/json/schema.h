@@ -1,7 +1,7 @@
 /* JSON objects bound to C structs by a table: one mechanism for configuration, request bodies and pool settings.
  * Reports every wrong field at once, by JSON pointer, with what would be right; unknown names with the nearest known. */
-#ifndef COMMON_SCHEMA_H
-#define COMMON_SCHEMA_H
+#ifndef COMMON_JSON_SCHEMA_H
+#define COMMON_JSON_SCHEMA_H
 #include <cjson/cJSON.h>
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* Text for people: nothing that a terminal would obey, and numbers as they are spoken. */
-#ifndef CLI_TEXT_H
-#define CLI_TEXT_H
+#ifndef CLI_CLIENT_TEXT_H
+#define CLI_CLIENT_TEXT_H
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
 /* What a text that cannot be read as JSON (broken, too deep, longer than what is kept) still says of itself: whether it looks
  * like a JSON-RPC message, and which. Fed in pieces of any size, keeps a few bytes. Pure. */
-#ifndef COMMON_JSON_SKIM_H
-#define COMMON_JSON_SKIM_H
+#ifndef COMMON_JSON_JSON_SKIM_H
+#define COMMON_JSON_JSON_SKIM_H
 #include <stdbool.h>
 #include <stddef.h>
 

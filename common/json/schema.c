@@ -1,7 +1,7 @@
-#include "common/schema.h"
+#include "common/json/schema.h"
 
 #include "common/id.h"
-#include "common/json.h"
+#include "common/json/json.h"
 #include "common/utf8.h"
 
 #include <assert.h>

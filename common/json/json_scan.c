@@ -1,4 +1,4 @@
-#include "common/json_scan.h"
+#include "common/json/json_scan.h"
 
 #include "common/utf8.h"
 

@@ -1,4 +1,4 @@
-#include "common/json_skim.h"
+#include "common/json/json_skim.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
-/* The half of common/json.h for trees at hand: reading members, adding some, printing. */
+/* The half of common/json/json.h for trees at hand: reading members, adding some, printing. */
 #include "common/clock.h"
-#include "common/json.h"
+#include "common/json/json.h"
 #include "common/utf8.h"
 
 #include <errno.h>

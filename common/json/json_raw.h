@@ -1,9 +1,9 @@
 /* JSON that is passed on as the bytes it came in, whatever its values: nothing is converted, so nothing is lost (integers
  * beyond 2^53, 1e400, "\u0000", half surrogates, a name twice). What reads or changes members works on a text that
  * json_raw_check accepted, and touches no byte beside them. Pure. */
-#ifndef COMMON_JSON_RAW_H
-#define COMMON_JSON_RAW_H
-#include "common/json.h"
+#ifndef COMMON_JSON_JSON_RAW_H
+#define COMMON_JSON_JSON_RAW_H
+#include "common/json/json.h"
 
 #define JSON_RAW_DEPTH_MAX 4096 /* a pool's runtime.max_depth at most */
 

@@ -1,4 +1,4 @@
-#include "common/jsonrpc.h"
+#include "common/json/jsonrpc.h"
 
 #include <errno.h>
 #include <inttypes.h>

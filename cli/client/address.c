@@ -1,6 +1,6 @@
-#include "cli/address.h"
+#include "cli/client/address.h"
 
-#include "cli/memory.h"
+#include "cli/client/memory.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* The REST API as the command line uses it: one request at a time, over TCP, TLS or a unix socket. Source: libcurl. */
-#ifndef CLI_CLIENT_H
-#define CLI_CLIENT_H
+#ifndef CLI_CLIENT_CLIENT_H
+#define CLI_CLIENT_CLIENT_H
 #include <cjson/cJSON.h>
 #include <stdbool.h>
 #include <stddef.h>

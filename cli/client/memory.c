@@ -1,5 +1,5 @@
 /* Ends the command when memory is out. */
-#include "cli/memory.h"
+#include "cli/client/memory.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* cJSON behind a strict door (RFC 8259, I-JSON RFC 7493): valid UTF-8, no NUL inside strings, no duplicate keys, no
  * trailing bytes, depth at most JSON_DEPTH, integers exact to 2^53. Trees are the caller's: cJSON_Delete. */
-#ifndef COMMON_JSON_H
-#define COMMON_JSON_H
-#include "common/json_scan.h"
+#ifndef COMMON_JSON_JSON_H
+#define COMMON_JSON_JSON_H
+#include "common/json/json_scan.h"
 
 #include <cjson/cJSON.h>
 #include <stdbool.h>

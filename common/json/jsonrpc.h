@@ -1,8 +1,8 @@
 /* JSON-RPC 2.0 messages as the bytes they came in: what one is, where its members are, and the same with another id.
  * Everything inside params, result and error is somebody else's. Pure. Source: jsonrpc.org/specification. */
-#ifndef COMMON_JSONRPC_H
-#define COMMON_JSONRPC_H
-#include "common/json_raw.h"
+#ifndef COMMON_JSON_JSONRPC_H
+#define COMMON_JSON_JSONRPC_H
+#include "common/json/json_raw.h"
 
 #define JSONRPC_INVALID_PARAMS (-32602)
 #define JSONRPC_METHOD_NOT_FOUND (-32601)

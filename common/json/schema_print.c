@@ -1,7 +1,7 @@
-/* The half of common/schema.h that starts from the struct: back to JSON, and to nothing. */
+/* The half of common/json/schema.h that starts from the struct: back to JSON, and to nothing. */
 #include "common/id.h"
-#include "common/json.h"
-#include "common/schema.h"
+#include "common/json/json.h"
+#include "common/json/schema.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* Where a daemon listens, as people write it. Sources: RFC 3986, libcurl's URL API. */
-#ifndef CLI_ADDRESS_H
-#define CLI_ADDRESS_H
+#ifndef CLI_CLIENT_ADDRESS_H
+#define CLI_CLIENT_ADDRESS_H
 #include <curl/curl.h>
 #include <stdbool.h>
 

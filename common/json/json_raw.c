@@ -1,6 +1,6 @@
-#include "common/json_raw.h"
+#include "common/json/json_raw.h"
 
-#include "common/json_scan.h"
+#include "common/json/json_scan.h"
 
 #include <errno.h>
 #include <stdio.h>

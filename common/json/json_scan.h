@@ -1,7 +1,7 @@
 /* One pass over a JSON text that decides what is acceptable: RFC 8259 in strict UTF-8 and, unless JSON_ANY_VALUE says that
  * values are only passed on, what a tree of cJSON can hold (I-JSON, RFC 7493). Pure. */
-#ifndef COMMON_JSON_SCAN_H
-#define COMMON_JSON_SCAN_H
+#ifndef COMMON_JSON_JSON_SCAN_H
+#define COMMON_JSON_JSON_SCAN_H
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -11,7 +11,7 @@ enum json_flags {
         JSON_STRICT = 0,
         JSON_COMMENTS = 1, /* // and block comments count as white space */
         JSON_ENVELOPE = 2, /* two levels more: what wraps a value that was accepted before */
-        JSON_ANY_VALUE = 4, /* whatever RFC 8259 allows, for common/json_raw.h alone: cJSON cannot hold it */
+        JSON_ANY_VALUE = 4, /* whatever RFC 8259 allows, for common/json/json_raw.h alone: cJSON cannot hold it */
 };
 
 /* Nodes count in the order of the tree (a value before its members), so that a node found there has a place in the text. */

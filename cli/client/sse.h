@@ -1,6 +1,6 @@
 /* Server-Sent Events out of the bytes of an answer. Source: WHATWG HTML 9.2.6. */
-#ifndef CLI_SSE_H
-#define CLI_SSE_H
+#ifndef CLI_CLIENT_SSE_H
+#define CLI_CLIENT_SSE_H
 #include <stddef.h>
 
 struct sse { /* zeroed but for the first two */

@@ -1,8 +1,8 @@
-#include "cli/text.h"
+#include "cli/client/text.h"
 
-#include "cli/memory.h"
+#include "cli/client/memory.h"
 #include "common/clock.h"
-#include "common/json.h"
+#include "common/json/json.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,10 +1,10 @@
-#include "cli/client.h"
+#include "cli/client/client.h"
 
-#include "cli/address.h"
-#include "cli/memory.h"
-#include "cli/sse.h"
-#include "cli/text.h"
-#include "common/json.h"
+#include "cli/client/address.h"
+#include "cli/client/memory.h"
+#include "cli/client/sse.h"
+#include "cli/client/text.h"
+#include "common/json/json.h"
 
 #include <curl/curl.h>
 #include <stdbool.h>
