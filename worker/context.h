@@ -46,6 +46,7 @@ void worker_wake(struct worker *worker);
 void worker_end(struct worker *worker, int status);
 /* 0, -ENOMEM or as channel_send; -EPIPE when nobody is left to hear it. */
 int worker_send(struct worker *worker, const struct control *control);
+int worker_send_reply(struct worker *worker, const char *reply); /* an envelope; likewise */
 /* Its connection to the registry is there. */
 bool worker_registry_up(const struct worker *worker);
 /* Tells the master what runs here and that it may place more. */

@@ -4,7 +4,7 @@
 #include "common/fault.h"
 #include "common/json/json.h"
 #include "common/log.h"
-#include "worker/refusal.h"
+#include "worker/reports.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Acknowledgements and ends, or states, that share one registry call. */
-#define REPORT_BATCH 128
+/* States that share one registry call. */
+#define STATUS_BATCH 128
 #define SECOND_MS 1000
 /* What one agent of a worker may emit in a second whatever the others do; and all together beyond that. What is more would
  * only crowd out what somebody waits for: it is dropped, and the readers of its events are told. */
@@ -31,145 +31,7 @@ struct placed {
         int64_t dropped, noise;  /* notifications, and lines that were no message: not told yet */
 };
 
-/* An answer on its way to its master. */
-struct said {
-        struct worker *worker;
-        char *text; /* owned */
-};
-
-/* By the control socket. */
-static int tell_by_control(struct worker *worker, const struct reply *reply)
-{
-        struct control control = { .type = CONTROL_REPLY, .reply = *reply };
-        int r = worker_send(worker, &control);
-
-        if (r < 0)
-                log_warn("reply.not_sent", "type=%s agent=%s error=%s", reply_type_name(reply->type),
-                        ID_TEXT(&reply->agent_id), LOG_Q(strerror(-r)));
-        return r;
-}
-
-/* An answer that it does not take now is lost: who waits for it hears that at once. */
-static int tell_master(struct worker *worker, const struct reply *reply)
-{
-        struct reply failed = { .type = REPLY_MESSAGE_FAILED, .command_id = reply->command_id, .agent_id = reply->agent_id,
-                .process_id = reply->process_id, .epoch = reply->epoch };
-        char full[] = "the agent answered, but more than 64 MiB wait for the master on its worker's control socket";
-        char memory[] = "the agent answered, but its worker is out of memory";
-        int r = tell_by_control(worker, reply);
-
-        failed.detail = r == -EAGAIN ? full : memory;
-        return r == 0 || r == -EPIPE || reply->type != REPLY_ANSWER ? r : tell_by_control(worker, &failed);
-}
-
-static void say_by_control(struct worker *worker, const char *text)
-{
-        struct reply reply;
-
-        if (reply_decode(text, strlen(text), &reply) < 0)
-                return; /* out of memory: who waits hears that time is over */
-        tell_master(worker, &reply);
-        reply_done(&reply);
-}
-
-/* Repeating an answer is no harm: when nobody knows whether it came, it goes the other way, too. */
-static void on_said(void *arg, int error)
-{
-        struct said *said = arg;
-
-        if (error < 0)
-                say_by_control(said->worker, said->text);
-        refusal_tell(said->worker, error);
-        free(said->text);
-        free(said);
-}
-
-/* An answer that somebody waits for: by the control socket when Redis is away, or its master not subscribed. */
-static void send_reply(struct worker *worker, const struct id *master_id, const struct reply *reply)
-{
-        struct said *said = worker->registry ? malloc(sizeof *said) : NULL;
-        int r = -ENOMEM;
-
-        if (!worker->registry) {
-                tell_master(worker, reply);
-                return;
-        }
-        if (said) {
-                *said = (struct said){ .worker = worker, .text = reply_encode(reply) };
-                if (said->text && strlen(said->text) <= COMMAND_PUBLISHED_MAX)
-                        r = registry_publish_reply(worker->registry, master_id, said->text, on_said, said);
-        }
-        if (r == 0)
-                return;
-        if (said && said->text)
-                say_by_control(worker, said->text);
-        else
-                log_warn("reply.not_sent", "type=%s agent=%s", reply_type_name(reply->type), ID_TEXT(&reply->agent_id));
-        if (said)
-                free(said->text);
-        free(said);
-}
-
-struct batch {
-        struct registry_report items[REPORT_BATCH];
-        char *replies[REPORT_BATCH];
-        size_t count;
-};
-
-static void on_reported(void *arg, int error, const struct registry_reported *reported, size_t count)
-{
-        struct worker *worker = arg;
-
-        if (error == -ENOENT)
-                worker->registered = false; /* the next heartbeat registers again */
-        if (error == -ESTALE)
-                roster_fence(worker->roster);
-        refusal_tell(worker, error);
-        for (size_t i = 0; i < count; i++)
-                roster_reported(worker->roster, &reported[i].agent_id, reported[i].epoch,
-                        error ? error : reported[i].result);
-        worker_wake(worker);
-}
-
-static void flush_reports(struct worker *worker, struct batch *batch)
-{
-        int r;
-
-        if (batch->count == 0)
-                return;
-        r = FAULT_POINT("agent.report");
-        if (r == 0 && !worker->registered)
-                r = -EAGAIN; /* roster_retry follows the registration */
-        r = r ? r : registry_report(worker->registry, &worker->process_id, batch->items, batch->count, on_reported, worker);
-        for (size_t i = 0; i < batch->count; i++) {
-                if (r < 0)
-                        roster_reported(worker->roster, &batch->items[i].agent_id, batch->items[i].epoch, r);
-                free(batch->replies[i]);
-        }
-        batch->count = 0;
-}
-
-static void report(struct worker *worker, struct batch *batch, const struct reply *reply)
-{
-        char *text;
-
-        if (!worker->registry) {
-                roster_reported(worker->roster, &reply->agent_id, reply->epoch, tell_master(worker, reply));
-                return;
-        }
-        text = reply_encode(reply);
-        if (!text) {
-                roster_reported(worker->roster, &reply->agent_id, reply->epoch, -ENOMEM);
-                return;
-        }
-        batch->replies[batch->count] = text;
-        batch->items[batch->count++] = (struct registry_report){ .agent_id = reply->agent_id,
-                .master_id = worker->welcome->master_id, .epoch = reply->epoch, .type = reply->type, .reply = text };
-        if (batch->count == REPORT_BATCH)
-                flush_reports(worker, batch);
-}
-
-static void report_hosted(struct worker *worker, struct batch *batch, const struct hosted *hosted)
+static void report_hosted(struct worker *worker, struct reports *reports, const struct hosted *hosted)
 {
         struct reply reply = { .agent_id = hosted->agent_id, .process_id = worker->process_id, .epoch = hosted->epoch };
         char detail[sizeof hosted->exit.reason];
@@ -187,10 +49,10 @@ static void report_hosted(struct worker *worker, struct batch *batch, const stru
                 snprintf(detail, sizeof detail, "%s", hosted->exit.reason);
                 reply.detail = detail;
         }
-        report(worker, batch, &reply);
+        reports_add(reports, worker, &reply);
 }
 
-static void deny(struct worker *worker, struct batch *batch, const struct roster_action *action)
+static void deny(struct worker *worker, struct reports *reports, const struct roster_action *action)
 {
         char detail[64];
         struct reply reply = { .type = REPLY_SPAWN_FAILED, .command_id = action->command_id,
@@ -198,7 +60,7 @@ static void deny(struct worker *worker, struct batch *batch, const struct roster
                 .refused = true };
 
         snprintf(detail, sizeof detail, "%s", action->detail);
-        report(worker, batch, &reply);
+        reports_add(reports, worker, &reply);
 }
 
 static void on_agent_started(void *arg)
@@ -207,14 +69,6 @@ static void on_agent_started(void *arg)
 
         roster_started(placed->worker->roster, placed->hosted);
         worker_wake(placed->worker);
-}
-
-/* By whatever way there is; who hears nothing of it has nobody to tell. */
-static int publish(struct worker *worker, const struct reply *reply, const char *text)
-{
-        if (!worker->registry || strlen(text) > COMMAND_PUBLISHED_MAX)
-                return tell_master(worker, reply);
-        return registry_publish_reply(worker->registry, &worker->welcome->master_id, text, NULL, NULL);
 }
 
 /* What was counted of an agent, and that it works although nobody waits: told with heartbeats, and before its end. */
@@ -229,7 +83,7 @@ static void tell_activity(struct placed *placed)
         if (!reply.noise && !reply.dropped && !reply.unanswered)
                 return;
         text = reply_encode(&reply);
-        if (text && publish(placed->worker, &reply, text) == 0) {
+        if (text && reports_publish(placed->worker, text) == 0) {
                 if (placed->dropped > 0)
                         log_warn("agent.events_dropped", "agent=%s events=%" PRId64, ID_TEXT(&hosted->agent_id), placed->dropped);
                 placed->noise = placed->dropped = 0;
@@ -264,7 +118,7 @@ static void on_agent_answer(void *arg, const struct id *command_id, const char *
         else
                 reply.detail = strdup(why);
         if (reply.message || reply.detail)
-                send_reply(placed->worker, &placed->worker->welcome->master_id, &reply);
+                reports_answer(placed->worker, &placed->worker->welcome->master_id, &reply);
         reply_done(&reply);
 }
 
@@ -299,7 +153,7 @@ static void on_agent_event(void *arg, const char *message, const char *client)
                 .process_id = placed->worker->process_id, .message = strdup(message), .client = client ? strdup(client) : NULL };
         char *text = reply.message && !client == !reply.client ? reply_encode(&reply) : NULL;
 
-        if (!text || !may_emit(placed, strlen(text)) || publish(placed->worker, &reply, text) < 0)
+        if (!text || !may_emit(placed, strlen(text)) || reports_publish(placed->worker, text) < 0)
                 placed->dropped++;
         reply_done(&reply);
         free(text);
@@ -357,7 +211,7 @@ static void stop_agent(const struct worker *worker, const struct hosted *hosted,
                 runtime_stop(placed->agent, graceful && !worker->now);
 }
 
-static void act(struct worker *worker, struct batch *batch, const struct roster_action *action)
+static void act(struct worker *worker, struct reports *reports, const struct roster_action *action)
 {
         switch (action->type) {
         case ROSTER_START:
@@ -367,10 +221,10 @@ static void act(struct worker *worker, struct batch *batch, const struct roster_
                 stop_agent(worker, action->hosted, action->graceful);
                 break;
         case ROSTER_REPORT:
-                report_hosted(worker, batch, action->hosted);
+                report_hosted(worker, reports, action->hosted);
                 break;
         case ROSTER_DENY:
-                deny(worker, batch, action);
+                deny(worker, reports, action);
                 break;
         case ROSTER_EXIT:
                 worker_end(worker, EXIT_SUCCESS);
@@ -393,12 +247,12 @@ static bool may_leave_untold(const struct worker *worker)
 
 void hosting_act(struct worker *worker)
 {
-        struct batch batch = { .count = 0 };
+        struct reports reports = { .count = 0 };
         struct roster_action action;
 
         while (roster_next_action(worker->roster, &action))
-                act(worker, &batch, &action);
-        flush_reports(worker, &batch);
+                act(worker, &reports, &action);
+        reports_flush(&reports, worker);
         if (may_leave_untold(worker))
                 worker_end(worker, EXIT_SUCCESS);
 }
@@ -424,7 +278,7 @@ static void refuse_message(struct worker *worker, const struct command *command,
                 .agent_id = command->agent_id, .process_id = worker->process_id, .epoch = command->epoch };
 
         reply.detail = strdup(why);
-        send_reply(worker, &command->master_id, &reply);
+        reports_answer(worker, &command->master_id, &reply);
         free(reply.detail);
 }
 
@@ -475,11 +329,11 @@ void hosting_tell_activity(struct worker *worker)
 
 void hosting_tell_states(struct worker *worker)
 {
-        struct registry_status items[REPORT_BATCH];
-        struct placed *told[REPORT_BATCH];
+        struct registry_status items[STATUS_BATCH];
+        struct placed *told[STATUS_BATCH];
         size_t count = 0;
 
-        for (struct hosted *h = roster_first(worker->roster); h && count < REPORT_BATCH; h = h->hh.next) {
+        for (struct hosted *h = roster_first(worker->roster); h && count < STATUS_BATCH; h = h->hh.next) {
                 struct placed *placed = h->runtime;
                 bool busy = placed && runtime_in_flight(placed->agent) > 0;
 

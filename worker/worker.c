@@ -40,17 +40,23 @@ void worker_end(struct worker *worker, int status)
 
 /* ---- to the master ---- */
 
+/* take_text NULL: out of memory. */
+static int send_text(struct worker *worker, char *take_text)
+{
+        int r = !worker->control ? -EPIPE : !take_text ? -ENOMEM : channel_send(worker->control, take_text, strlen(take_text));
+
+        free(take_text);
+        return r;
+}
+
 int worker_send(struct worker *worker, const struct control *control)
 {
-        char *text;
-        int r;
+        return send_text(worker, control_encode(control));
+}
 
-        if (!worker->control)
-                return -EPIPE;
-        text = control_encode(control);
-        r = text ? channel_send(worker->control, text, strlen(text)) : -ENOMEM;
-        free(text);
-        return r;
+int worker_send_reply(struct worker *worker, const char *reply)
+{
+        return send_text(worker, control_wrap(CONTROL_REPLY, reply));
 }
 
 static void send_control(struct worker *worker, const struct control *control)

@@ -222,15 +222,14 @@ static void delete_row(struct master *master, const struct agent *agent)
 
 static void evict(struct master *master, const struct pool_action *action)
 {
-        struct control control = { .type = CONTROL_COMMAND,
-                .command = { .type = COMMAND_TERMINATE,
-                        .command_id = id_new(),
-                        .agent_id = action->agent_id,
-                        .master_id = master->master_id,
-                        .epoch = action->epoch,
-                        .pool_name = pool_config(action->worker->pool)->pool_name } };
+        struct command terminate = { .type = COMMAND_TERMINATE, .command_id = id_new(), .agent_id = action->agent_id,
+                .master_id = master->master_id, .epoch = action->epoch,
+                .pool_name = pool_config(action->worker->pool)->pool_name };
+        char *text = command_encode(&terminate);
 
-        workers_send(master->workers, &action->worker->process_id, &control);
+        if (text)
+                workers_send_command(master->workers, &action->worker->process_id, text);
+        free(text);
 }
 
 static void tell_forker(struct master *master, const struct forker_message *message)

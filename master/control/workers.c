@@ -50,19 +50,18 @@ static struct workers_entry *find(const struct workers *workers, const struct id
         return entry;
 }
 
+/* take_text NULL: out of memory. */
+static int send_text(struct workers_entry *entry, char *take_text)
+{
+        int r = !entry->channel ? -EPIPE : !take_text ? -ENOMEM : channel_send(entry->channel, take_text, strlen(take_text));
+
+        free(take_text);
+        return r;
+}
+
 static int send_control(struct workers_entry *entry, const struct control *control)
 {
-        char *text;
-        int r;
-
-        if (!entry->channel)
-                return -EPIPE;
-        text = control_encode(control);
-        if (!text)
-                return -ENOMEM;
-        r = channel_send(entry->channel, text, strlen(text));
-        free(text);
-        return r;
+        return send_text(entry, control_encode(control));
 }
 
 static void take_hosted(struct workers_entry *entry, const struct control *control)
@@ -364,14 +363,8 @@ int workers_send(struct workers *workers, const struct id *process_id, const str
 int workers_send_command(struct workers *workers, const struct id *process_id, const char *command)
 {
         struct workers_entry *entry = find(workers, process_id);
-        char *text = entry ? control_wrap_command(command) : NULL;
-        int r;
 
-        if (!entry)
-                return -ENOENT;
-        r = !text ? -ENOMEM : !entry->channel ? -EPIPE : channel_send(entry->channel, text, strlen(text));
-        free(text);
-        return r;
+        return entry ? send_text(entry, control_wrap(CONTROL_COMMAND, command)) : -ENOENT;
 }
 
 static void send_all(struct workers *workers, const struct control *control)

@@ -1,3 +1,4 @@
+/* The events of a pool, and the queue of actions that follow from them. */
 #include "registry/core/pool_internal.h" /* first: it says how uthash is to fail */
 #include "registry/core/pool.h"
 

@@ -1,3 +1,4 @@
+/* What each event means for what a worker hosts. */
 #define HASH_NONFATAL_OOM 1
 #include "registry/core/roster.h"
 

@@ -75,15 +75,6 @@ static int read_used(const cJSON *list, struct control *control)
         return 0;
 }
 
-/* take_envelope: text as command_encode or reply_encode made it; NULL: they were out of memory. */
-static int add_envelope(cJSON *tree, const char *name, char *take_envelope)
-{
-        int r = json_add_item(tree, name, take_envelope ? cJSON_CreateRaw(take_envelope) : NULL);
-
-        free(take_envelope);
-        return r;
-}
-
 /* Adds what this type carries besides its name. */
 static int print_body(cJSON *tree, const struct control *control)
 {
@@ -92,10 +83,6 @@ static int print_body(cJSON *tree, const struct control *control)
         switch (control->type) {
         case CONTROL_WELCOME:
                 return json_add_item(tree, "settings", cJSON_Duplicate(control->settings, true));
-        case CONTROL_COMMAND:
-                return add_envelope(tree, "command", command_encode(&control->command));
-        case CONTROL_REPLY:
-                return add_envelope(tree, "reply", reply_encode(&control->reply));
         case CONTROL_HOSTED:
                 return json_add_item(tree, "hosted", hosted_print(control->hosted, control->hosted_count));
         case CONTROL_FAILED:
@@ -128,6 +115,8 @@ static int print_body(cJSON *tree, const struct control *control)
                 if (json_add_integer(tree, "number", control->number) < 0 || json_add_bool(tree, "more", control->more) < 0)
                         return -ENOMEM;
                 return json_add_item(tree, "used", print_used(control->used, control->used_count));
+        case CONTROL_COMMAND: /* control_wrap */
+        case CONTROL_REPLY:
         case CONTROL_REOPEN_LOGS:
         case CONTROL_TYPE_COUNT:
                 break;
@@ -146,12 +135,16 @@ char *control_encode(const struct control *control)
         return text;
 }
 
-char *control_wrap_command(const char *command)
+char *control_wrap(enum control_type type, const char *envelope)
 {
         struct json_text text = { 0 };
 
-        json_text_put(&text, "{\"type\":\"command\",\"command\":", strlen("{\"type\":\"command\",\"command\":"));
-        json_text_put(&text, command, strlen(command));
+        json_text_put(&text, "{\"type\":\"", 9);
+        json_text_put(&text, names[type], strlen(names[type]));
+        json_text_put(&text, "\",\"", 3);
+        json_text_put(&text, names[type], strlen(names[type]));
+        json_text_put(&text, "\":", 2);
+        json_text_put(&text, envelope, strlen(envelope));
         json_text_put(&text, "}", 1);
         return json_text_take(&text);
 }

@@ -64,10 +64,10 @@ struct control {
         bool more;
 };
 
-/* Compact text, the caller's to free(); NULL when out of memory. Borrows everything. */
+/* Compact text, the caller's to free(); NULL when out of memory. Borrows everything. Not of COMMAND and REPLY. */
 char *control_encode(const struct control *control);
-/* The COMMAND of a command that is text already. */
-char *control_wrap_command(const char *command);
+/* COMMAND or REPLY: envelope, as command_encode or reply_encode wrote it, goes in as the bytes that it is. Likewise. */
+char *control_wrap(enum control_type type, const char *envelope);
 /* 0, -EINVAL, -ENOMEM. control_done afterwards. */
 int control_decode(const char *text, size_t len, struct control *ret_control);
 void control_done(struct control *control);

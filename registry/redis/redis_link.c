@@ -3,6 +3,8 @@
 #include "common/backoff.h"
 #include "common/clock.h"
 #include "common/fault.h"
+#include "common/timer.h"
+#include "registry/redis/link_state.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -19,18 +21,10 @@
 #include <string.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #define RETRY_BASE_MS 50
 #define RETRY_CAP_MS 2000
 #define LOOKS 4 /* at a request's time, while it waits */
-
-enum link_state {
-        LINK_DOWN = 1,   /* waits for the next attempt */
-        LINK_CONNECTING,
-        LINK_GREETING,   /* AUTH, SELECT, PING are on their way */
-        LINK_UP,
-};
 
 struct request {
         redis_link_cb cb; /* NULL: nobody waits */
@@ -50,7 +44,7 @@ struct redis_link {
         struct bufferevent *bev;    /* NULL while down */
         struct evdns_base *dns;     /* NULL until a name must be resolved */
         redisReader *reader;        /* lives and dies with bev */
-        struct event *timer;        /* one for all deadlines */
+        struct timer timer;         /* one for all deadlines */
         struct request_list requests; /* unanswered, oldest first: Redis answers in order */
         struct backoff backoff;
         enum link_state state;
@@ -60,7 +54,6 @@ struct redis_link {
         size_t pending;             /* bytes of unanswered requests */
         size_t partial;             /* bytes read since the last whole answer */
         int64_t timer_at;           /* mono ms */
-        int64_t connect_deadline;   /* mono ms */
         int64_t last_sent;          /* mono ms */
         int64_t waits_since;        /* mono ms: for the oldest request's answer; the time before is that of others */
         int64_t up_since;           /* mono ms; 0: was not up */
@@ -68,8 +61,6 @@ struct redis_link {
 
 static void link_destroy(struct redis_link *link)
 {
-        if (link->timer)
-                event_free(link->timer);
         if (link->dns)
                 evdns_base_free(link->dns, 0);
         redis_url_done(&link->url);
@@ -97,15 +88,15 @@ static void link_leave(struct redis_link *link, bool outermost)
 
 static void link_arm(struct redis_link *link, int64_t at)
 {
-        int64_t delay = at - clock_mono_ms();
-        struct timeval tv;
-
-        if (delay < 0)
-                delay = 0;
-        tv.tv_sec = delay / 1000;
-        tv.tv_usec = delay % 1000 * 1000;
         link->timer_at = at;
-        event_add(link->timer, &tv);
+        timer_at(&link->timer, at);
+}
+
+/* The one place where the state changes; what cannot happen is a bug. */
+static void change_state(struct redis_link *link, enum link_event event)
+{
+        if (link_state_apply(&link->state, event) < 0)
+                abort();
 }
 
 /* What nobody waits for any more must not be done later, after what the next connection asks for: the kernel drops it. */
@@ -120,15 +111,16 @@ static void drop_unsent(const struct redis_link *link)
 
 static void link_close(struct redis_link *link)
 {
-        if (link->bev)
+        if (link->bev) {
                 drop_unsent(link);
-        if (link->bev)
                 bufferevent_free(link->bev);
+        }
         if (link->reader)
                 redisReaderFree(link->reader);
         link->bev = NULL;
         link->reader = NULL;
-        link->state = LINK_DOWN;
+        if (link->state != LINK_DOWN)
+                change_state(link, LINK_EV_LOST);
         link->connection++;
 }
 
@@ -234,13 +226,9 @@ int redis_link_send(struct redis_link *link, const struct redis_command *command
 static int link_say(struct redis_link *link, redis_link_cb cb, const char *const *words)
 {
         struct redis_command command = { 0 };
-        int r;
+        int r = redis_command_words(&command, words);
 
-        for (; *words; words++)
-                redis_command_add_text(&command, *words);
-        r = redis_command_finish(&command);
-        if (r == 0)
-                r = link_enqueue(link, &command, cb, link);
+        r = r ? r : link_enqueue(link, &command, cb, link);
         redis_command_done(&command);
         return r;
 }
@@ -269,7 +257,7 @@ static void on_greeting_done(void *arg, int error, const redisReply *reply)
                 link_lose(link, -EPROTO, "answers PING with something else; is it a Redis server?");
                 return;
         }
-        link->state = LINK_UP;
+        change_state(link, LINK_EV_GREETED);
         link->up_since = clock_mono_ms();
         link->events.on_up(link->arg);
 }
@@ -280,24 +268,16 @@ static int link_greet(struct redis_link *link)
         char db[12];
         int r = 0;
 
-        link->state = LINK_GREETING;
+        change_state(link, LINK_EV_CONNECTED);
         link_arm(link, clock_mono_ms() + link->config.request_timeout_ms);
         if (url->password && url->user)
                 r = LINK_SAY(link, on_greeted, "AUTH", url->user, url->password);
         else if (url->password)
                 r = LINK_SAY(link, on_greeted, "AUTH", url->password);
-        if (r == 0 && url->db) {
-                snprintf(db, sizeof db, "%u", url->db);
+        snprintf(db, sizeof db, "%u", url->db);
+        if (r == 0 && url->db)
                 r = LINK_SAY(link, on_greeted, "SELECT", db);
-        }
         return r ? r : LINK_SAY(link, on_greeting_done, "PING");
-}
-
-/* ["message", channel, data]: an answer to nothing, so only what nobody could have asked for has this form. */
-static bool is_message(const redisReply *reply)
-{
-        return reply->type == REDIS_REPLY_ARRAY && reply->elements == 3 && reply->element[0]->type == REDIS_REPLY_STRING
-                && strcmp(reply->element[0]->str, "message") == 0 && reply->element[2]->type == REDIS_REPLY_STRING;
 }
 
 static void link_dispatch(struct redis_link *link, const redisReply *reply)
@@ -305,7 +285,7 @@ static void link_dispatch(struct redis_link *link, const redisReply *reply)
         struct request *request = TAILQ_FIRST(&link->requests);
         unsigned connection = link->connection;
 
-        if (link->events.on_message && is_message(reply)) {
+        if (link->events.on_message && redis_reply_is_message(reply)) {
                 link->events.on_message(link->arg, reply->element[2]->str, (size_t)reply->element[2]->len);
                 return;
         }
@@ -348,8 +328,8 @@ static void on_read(struct bufferevent *bev, void *arg)
         struct evbuffer *input = bufferevent_get_input(bev);
         struct redis_link *link = arg;
         bool outermost = link_enter(link);
-        unsigned connection = link->connection;
         struct evbuffer_iovec chunk;
+        unsigned connection = link->connection;
 
         while (connection == link->connection && evbuffer_get_length(input) > 0) {
                 evbuffer_peek(input, -1, NULL, &chunk, 1);
@@ -392,13 +372,11 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 
 static int connect_unix(struct redis_link *link)
 {
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        struct sockaddr_un address;
 
-        if (strlen(link->url.path) >= sizeof address.sun_path) {
-                errno = ENAMETOOLONG;
+        errno = -redis_url_unix(&link->url, &address);
+        if (errno)
                 return -1;
-        }
-        memcpy(address.sun_path, link->url.path, strlen(link->url.path) + 1);
         return bufferevent_socket_connect(link->bev, (struct sockaddr *)&address, sizeof address);
 }
 
@@ -420,7 +398,7 @@ static void link_connect(struct redis_link *link)
         unsigned connection = link->connection;
         int r;
 
-        link->state = LINK_CONNECTING;
+        change_state(link, LINK_EV_RETRY);
         link->partial = 0;
         link->bev = bufferevent_socket_new(link->base, -1, BEV_OPT_CLOSE_ON_FREE);
         link->reader = redis_reader_new();
@@ -466,13 +444,11 @@ static void link_watch(struct redis_link *link, int64_t now)
         link_arm(link, waits ? link_look_at(link, now) : ping_at);
 }
 
-static void on_timer(evutil_socket_t fd, short what, void *arg)
+static void on_timer(void *arg)
 {
         struct redis_link *link = arg;
         bool outermost = link_enter(link);
 
-        (void)fd;
-        (void)what;
         if (link->state == LINK_DOWN)
                 link_connect(link);
         else if (link->state == LINK_CONNECTING)
@@ -480,19 +456,6 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         else
                 link_watch(link, clock_mono_ms());
         link_leave(link, outermost);
-}
-
-static int copy_url(struct redis_url *to, const struct redis_url *from)
-{
-        *to = *from;
-        to->path = from->path ? strdup(from->path) : NULL;
-        to->host = from->host ? strdup(from->host) : NULL;
-        to->user = from->user ? strdup(from->user) : NULL;
-        to->password = from->password ? strdup(from->password) : NULL;
-        if ((from->path && !to->path) || (from->host && !to->host) || (from->user && !to->user)
-                || (from->password && !to->password))
-                return -ENOMEM;
-        return 0;
 }
 
 struct redis_link *redis_link_new(struct event_base *base, const struct redis_url *url,
@@ -506,9 +469,9 @@ struct redis_link *redis_link_new(struct event_base *base, const struct redis_ur
         *link = (struct redis_link){ .base = base, .config = *config, .events = *events, .arg = arg, .state = LINK_DOWN };
         link->backoff = (struct backoff){ .base_ms = RETRY_BASE_MS, .cap_ms = RETRY_CAP_MS };
         TAILQ_INIT(&link->requests);
-        link->timer = evtimer_new(base, on_timer, link);
+        timer_init(&link->timer, base, on_timer, link);
         link->name = redis_url_format(url, true);
-        if (copy_url(&link->url, url) < 0 || !link->timer || !link->name) {
+        if (redis_url_copy(&link->url, url) < 0 || !link->name) {
                 link_destroy(link);
                 return NULL;
         }
@@ -525,7 +488,7 @@ struct redis_link *redis_link_free(struct redis_link *link)
         outermost = link_enter(link);
         link->freed = true;
         link_close(link);
-        event_del(link->timer);
+        timer_stop(&link->timer);
         link_drop_requests(link, -ECANCELED);
         link_leave(link, outermost);
         return NULL;

@@ -94,6 +94,13 @@ int redis_command_finish(struct redis_command *command)
         return 0;
 }
 
+int redis_command_words(struct redis_command *command, const char *const *words)
+{
+        for (; *words; words++)
+                redis_command_add_text(command, *words);
+        return redis_command_finish(command);
+}
+
 void redis_command_done(struct redis_command *command)
 {
         free(command->buffer);
@@ -169,4 +176,10 @@ bool redis_reply_fatal(const redisReply *reply)
 {
         return reply->type == REDIS_REPLY_ERROR
                 && (begins(reply, "READONLY ") || begins(reply, "NOAUTH ") || begins(reply, "MASTERDOWN "));
+}
+
+bool redis_reply_is_message(const redisReply *reply)
+{
+        return reply->type == REDIS_REPLY_ARRAY && reply->elements == 3 && reply->element[0]->type == REDIS_REPLY_STRING
+                && strcmp(reply->element[0]->str, "message") == 0 && reply->element[2]->type == REDIS_REPLY_STRING;
 }

@@ -4,6 +4,7 @@
 #include "common/id.h"
 
 #include <hiredis/hiredis.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,6 +29,8 @@ void redis_command_add_id_key(struct redis_command *command, const char *prefix,
 void redis_command_add_key(struct redis_command *command, const char *prefix, const char *name, const char *suffix);
 /* Makes buffer[start..end) what goes to Redis. 0 or -ENOMEM. */
 int redis_command_finish(struct redis_command *command);
+/* A whole command of those words (NULL-terminated), finished. */
+int redis_command_words(struct redis_command *command, const char *const *words);
 void redis_command_done(struct redis_command *command);
 
 /* A reader that refuses arrays over REDIS_ELEMENTS_MAX; redisReaderFree. NULL when out of memory. */
@@ -38,4 +41,6 @@ redisReader *redis_reader_new(void);
 int redis_reply_error(const redisReply *reply);
 /* True when the connection is of no use after this error: the server is a replica now, or took our rights away. */
 bool redis_reply_fatal(const redisReply *reply);
+/* ["message", channel, data]: an answer to nothing, so only what nobody could have asked for has this form. */
+bool redis_reply_is_message(const redisReply *reply);
 #endif

@@ -42,13 +42,9 @@ static void session_down(struct redis_session *session, int error, const char *w
 static int session_say(struct redis_link *link, redis_link_cb cb, void *arg, const char *const *words)
 {
         struct redis_command command = { 0 };
-        int r;
+        int r = redis_command_words(&command, words);
 
-        for (; *words; words++)
-                redis_command_add_text(&command, *words);
-        r = redis_command_finish(&command);
-        if (r == 0)
-                r = redis_link_send(link, &command, cb, arg);
+        r = r ? r : redis_link_send(link, &command, cb, arg);
         redis_command_done(&command);
         return r;
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/un.h>
 
 #define DEFAULT_PORT 6379
@@ -283,4 +284,28 @@ char *redis_url_format(const struct redis_url *url, bool mask)
                 return NULL;
         }
         return text;
+}
+
+int redis_url_copy(struct redis_url *ret_url, const struct redis_url *url)
+{
+        *ret_url = *url;
+        ret_url->path = url->path ? strdup(url->path) : NULL;
+        ret_url->host = url->host ? strdup(url->host) : NULL;
+        ret_url->user = url->user ? strdup(url->user) : NULL;
+        ret_url->password = url->password ? strdup(url->password) : NULL;
+        if ((url->path && !ret_url->path) || (url->host && !ret_url->host) || (url->user && !ret_url->user)
+                || (url->password && !ret_url->password))
+                return -ENOMEM;
+        return 0;
+}
+
+int redis_url_unix(const struct redis_url *url, struct sockaddr_un *ret_address)
+{
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+        if (strlen(url->path) >= sizeof address.sun_path)
+                return -ENAMETOOLONG;
+        memcpy(address.sun_path, url->path, strlen(url->path) + 1);
+        *ret_address = address;
+        return 0;
 }

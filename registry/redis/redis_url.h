@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/un.h>
 
 struct redis_url {
         bool embedded;  /* everything else is then empty */
@@ -22,4 +23,8 @@ int redis_url_parse(const char *text, struct redis_url *ret_url, char reason[RED
 void redis_url_done(struct redis_url *url);
 /* The URL again; mask writes "***" for the password. The caller's to free(); NULL when out of memory. */
 char *redis_url_format(const struct redis_url *url, bool mask);
+/* Deep. 0 or -ENOMEM; redis_url_done either way. */
+int redis_url_copy(struct redis_url *ret_url, const struct redis_url *url);
+/* Of a path. 0 or -ENAMETOOLONG. */
+int redis_url_unix(const struct redis_url *url, struct sockaddr_un *ret_address);
 #endif

@@ -41,23 +41,26 @@ static void on_ended(void *arg, const struct agent_exit *exit)
         abort();
 }
 
-/* As worker/hosting.c tells it and master/control/replies.c hears it, within a control packet. */
+/* As worker/reports.c tells it and master/control/replies.c hears it, within a control packet. */
 static void on_answer(void *arg, const struct id *command_id, const char *message, const char *why)
 {
-        struct control told = { .type = CONTROL_REPLY }, heard;
-        char *text;
+        struct control heard;
+        struct reply told;
+        char *envelope, *text;
 
         (void)arg;
         if (!message)
                 fprintf(stderr, "no answer: %s\n", why);
         assert(message);
-        told.reply = (struct reply){ .type = REPLY_ANSWER, .command_id = *command_id, .message = strdup(message) };
-        text = control_encode(&told);
+        told = (struct reply){ .type = REPLY_ANSWER, .command_id = *command_id, .message = strdup(message) };
+        envelope = reply_encode(&told);
+        text = envelope ? control_wrap(CONTROL_REPLY, envelope) : NULL;
         assert(text && control_decode(text, strlen(text), &heard) == 0);
         answer = heard.reply.message;
         heard.reply.message = NULL;
         control_done(&heard);
-        reply_done(&told.reply);
+        reply_done(&told);
+        free(envelope);
         free(text);
 }
 
@@ -101,16 +104,16 @@ static void open_agent(void)
 /* As master/control/messages.c sends it and the worker hears it. */
 static void send_request(char *text)
 {
-        struct control sent = { .type = CONTROL_COMMAND }, heard;
-        char *packet;
-
-        sent.command = (struct command){ .type = COMMAND_MESSAGE, .command_id = id_new(), .agent_id = id_new(), .pool_name = name,
+        struct command sent = { .type = COMMAND_MESSAGE, .command_id = id_new(), .agent_id = id_new(), .pool_name = name,
                 .client = name, .message = text, .timeout_ms = 600000 };
-        packet = control_encode(&sent);
+        char *envelope = command_encode(&sent), *packet = envelope ? control_wrap(CONTROL_COMMAND, envelope) : NULL;
+        struct control heard;
+
         assert(packet && control_decode(packet, strlen(packet), &heard) == 0);
         assert(strcmp(heard.command.message, text) == 0);
         assert(runtime_send(agent, &heard.command) == 0);
         control_done(&heard);
+        free(envelope);
         free(packet);
 }
 

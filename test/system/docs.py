@@ -104,14 +104,27 @@ def enumerators(text, enum):
     return [name for name in re.findall(r"[A-Z][A-Z0-9_]+", body) if not name.endswith("_COUNT")]
 
 
-def state_file(kind):
-    return "registry/core/breaker.c" if kind == "breaker" else "registry/core/state.c"
+STATE_MACHINES = {  # kind: the file with its table, the section that prints it
+    "agent": ("registry/core/state.c", "Life of an agent"),
+    "worker": ("registry/core/state.c", "Life of a worker"),
+    "breaker": ("registry/core/breaker.c", "Life of a breaker"),
+    "link": ("registry/redis/link_state.c", "Life of a connection to Redis"),
+}
+
+
+def state_names(kind):
+    """{enumerator: name}; without an array of names, the enumerators' own words."""
+    text = source(STATE_MACHINES[kind][0])
+    if f"{kind}_names[" in text:
+        return c_names(text, f"{kind}_names")
+    header = source(STATE_MACHINES[kind][0][:-1] + "h")
+    return {name: name.removeprefix(f"{kind.upper()}_").lower() for name in enumerators(header, f"{kind}_state")}
 
 
 def transitions(kind):
-    """{(state, event): next state} in the words of documents, of "agent", "worker" or "breaker"."""
-    text, upper = source(state_file(kind)), kind.upper()
-    names = c_names(text, f"{kind}_names")
+    """{(state, event): next state} in the words of documents, of one of STATE_MACHINES."""
+    text, upper = source(STATE_MACHINES[kind][0]), kind.upper()
+    names = state_names(kind)
     table = re.search(rf"{kind}_next\[.*?= \{{(.*?)\n\}};", text, flags=re.S).group(1)
     found = {}
     for state, cells in re.findall(rf"\[({upper}_\w+)\] = \{{(.*?)\}}", table, flags=re.S):
@@ -121,7 +134,7 @@ def transitions(kind):
 
 
 def states(kind):
-    return set(c_names(source(state_file(kind)), f"{kind}_names").values())
+    return set(state_names(kind).values())
 
 
 def matrix(text):

@@ -30,8 +30,8 @@ def missing(names, text, what):
 
 def check_states(texts):
     found = []
-    for kind, words in (("agent", "an agent"), ("worker", "a worker"), ("breaker", "a breaker")):
-        text = docs.section(texts[PROTOCOL], f"Life of {words}")
+    for kind, (_, title) in docs.STATE_MACHINES.items():
+        text = docs.section(texts[PROTOCOL], title)
         table, true = docs.matrix(text), docs.transitions(kind)
         found += differ(docs.first_codes(text), docs.states(kind), f"{kind} state")
         found += differ({f"{state} + {event} = {after}" for (state, event), after in table.items()},
@@ -201,6 +201,7 @@ def test_agrees_with_the_sources_when_read(texts, check):
 # One spoilt passage each: something taken away, something made up, something changed.
 SPOILT = [
     (check_states, PROTOCOL, "| `failed` | | | | | | | | `terminated` |\n", ""),
+    (check_states, PROTOCOL, "| `greeting` | | | `up` | `down` |", "| `greeting` | | `up` | | `down` |"),
     (check_states, PROTOCOL, "| `stale` | | | | `exited` |", "| `stale` | `ready` | | | `exited` |"),
     (check_states, PROTOCOL, "| `stopping` | | | | | | | | `terminated` |", "| `stopping` | | | | | | | | `stopped` |"),
     (check_forker_messages, PROTOCOL, "- **`FORKER_SYNCED`**", "- **`FORKER_DONE`**"),

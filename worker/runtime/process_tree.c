@@ -1,3 +1,4 @@
+/* Finds the processes below an agent's program, ends and reaps them. */
 #define HASH_NONFATAL_OOM 1
 #include "worker/runtime/process_tree.h"
 
