@@ -1,9 +1,11 @@
 /* The two breakers of a pool: one for workers that do not start or end before an agent ran in them, one for agents that do
  * not start or end before they are healthy. While one is open its kind is not started; what runs is left alone. */
-#include "registry/core/pool_internal.h" /* first: it says how uthash is to fail */
+#include "registry/core/pool_books.h" /* first: it says how uthash is to fail */
 #include "registry/core/pool.h"
+#include "registry/core/pool_agents.h"
+#include "registry/core/pool_breaker.h"
+#include "registry/core/pool_rollout.h"
 
-#include <errno.h>
 #include <stdio.h>
 
 static const char *const kinds[POOL_BREAKERS] = { [POOL_WORKERS] = "workers", [POOL_AGENTS] = "agents" };
@@ -52,7 +54,7 @@ int64_t pool_retry_seconds(const struct pool *pool, int64_t now)
         return longest;
 }
 
-/* --- failures --------------------------------------------------------------------------------------------------- */
+/* --- failures ----------------------------------------------------------------------------------------------------- */
 
 /* Spawns that wait are answered at once: they may come again when it is over. */
 static void opened(struct pool *pool, enum pool_breaker which, int64_t now)
@@ -154,7 +156,7 @@ enum pool_error pool_breaker_refuses(const struct pool *pool, bool room, int64_t
         return POOL_E_BREAKER;
 }
 
-/* --- time, and operators ---------------------------------------------------------------------------------------- */
+/* --- time, and operators ------------------------------------------------------------------------------------------ */
 
 static void cool(struct pool *pool, enum pool_breaker which, int64_t now)
 {
@@ -187,12 +189,11 @@ void pool_pump_breakers(struct pool *pool, int64_t now)
         }
 }
 
-void pool_reset(struct pool *pool, int64_t now)
+void pool_reset_breakers(struct pool *pool, int64_t now)
 {
         for (int i = 0; i < POOL_BREAKERS; i++)
                 if (breaker_reset(&pool->breakers[i], now))
                         tell(pool, (enum pool_breaker)i, "breaker_closed", "reset by hand");
         backoff_reset(&pool->fork_backoff);
         pool->trial = NULL;
-        pool_pump(pool, now);
 }

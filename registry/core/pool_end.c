@@ -1,47 +1,18 @@
-/* What workers report, how agents end, what follows: the answer, a restart elsewhere, or the end that was asked for. */
-#include "registry/core/pool_internal.h" /* first: it says how uthash is to fail */
+/* Agents end: because somebody asked, because nobody needs them, or by themselves; and what follows from that. */
+#include "registry/core/pool_books.h" /* first: it says how uthash is to fail */
 #include "registry/core/pool.h"
+#include "registry/core/pool_agents.h"
+#include "registry/core/pool_breaker.h"
+#include "registry/core/pool_end.h"
+#include "registry/core/pool_place.h"
+#include "registry/core/pool_rollout.h"
 #include "registry/core/restart_policy.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-int64_t pool_end_ms(const struct pool *pool)
-{
-        const struct pool_config *config = pool->config;
-
-        return config->drain_timeout_ms + config->stop_grace_ms + config->kill_grace_ms;
-}
-
 /* --- asked for ---------------------------------------------------------------------------------------------------- */
-
-void pool_tell_end(struct agent *agent, int64_t now)
-{
-        if (agent->phase != PHASE_WITHDRAWN)
-                pool_set_phase(agent, PHASE_NONE);
-        pool_push(agent->pool, POOL_SEND, agent, agent->worker);
-        agent->resend_at = now + POOL_RESEND_MS;
-        pool_agent_time(agent);
-}
-
-void pool_withdraw(struct agent *agent, bool graceful, int64_t now)
-{
-        pool_set_phase(agent, PHASE_WITHDRAWN);
-        agent->graceful = graceful;
-        agent->moving |= graceful;
-        agent->command_id = pool_new_id(agent->pool);
-        pool_tell_end(agent, now);
-}
-
-void pool_answer_end(struct agent *agent, enum pool_error error, const char *detail)
-{
-        agent->ending = false;
-        agent->pool->ending--;
-        agent->deadline = 0;
-        pool_agent_time(agent);
-        pool_push_answer(agent->pool, agent, agent->ender, error, detail);
-}
 
 /* How long a terminate waits for its answer. */
 static int64_t ending_ms(const struct agent *agent)
@@ -58,26 +29,6 @@ void pool_end_timed_out(struct agent *agent)
 
         snprintf(detail, sizeof detail, "not known to have ended within %lld ms; it is being ended all the same", waited);
         pool_answer_end(agent, POOL_E_TIMEOUT, detail);
-}
-
-void pool_finish_if_stored(struct agent *agent, int64_t now)
-{
-        if (agent->state != AGENT_TERMINATED || !agent->stored)
-                return;
-        if (agent->ending)
-                pool_answer_end(agent, POOL_OK, "");
-        pool_forget_agent(agent, now);
-}
-
-void pool_agent_gone(struct agent *agent, int64_t now)
-{
-        pool_set_phase(agent, PHASE_NONE);
-        pool_detach(agent, now);
-        pool_agent_time(agent);
-        pool_set_state(agent, AGENT_EV_GONE);
-        pool_push_event(agent->pool, "agent_terminated", agent, NULL,
-                agent->idled && agent->last_exit ? agent->last_exit->reason : "");
-        pool_finish_if_stored(agent, now);
 }
 
 static void fail_unanswered(struct agent *agent)
@@ -112,9 +63,10 @@ void pool_begin_end(struct agent *agent, int64_t now)
         }
 }
 
-int pool_terminate(struct pool *pool, struct agent *agent, bool graceful, void *waiter, int64_t now)
+int pool_take_terminate(struct agent *agent, bool graceful, void *waiter, int64_t now)
 {
         bool hurry = !graceful && agent->graceful;
+        struct pool *pool = agent->pool;
 
         if (agent->ending) {
                 agent->graceful = graceful && agent->graceful;
@@ -138,7 +90,6 @@ int pool_terminate(struct pool *pool, struct agent *agent, bool graceful, void *
                 agent->deadline = now + ending_ms(agent);
                 pool_agent_time(agent);
         }
-        pool_pump(pool, now);
         return 0;
 }
 
@@ -153,29 +104,42 @@ int pool_restart_agent(struct pool *pool, struct agent *agent, int64_t now)
         return 0;
 }
 
-unsigned pool_restart_all(struct pool *pool, int64_t now)
-{
-        unsigned count = 0;
+/* --- idle --------------------------------------------------------------------------------------------------------- */
 
-        for (struct agent *agent = pool->agents; agent; agent = agent->hh.next)
-                count += pool_restart_agent(pool, agent, now) == 0;
-        return count;
+static int64_t due_at(const struct agent *agent)
+{
+        return agent->idle_since + (int64_t)agent->max_idle_time * 1000;
 }
 
-void pool_in_flight(struct pool *pool, struct agent *agent, unsigned count, int64_t now)
+void pool_idle_watch(struct agent *agent, int64_t now)
 {
-        (void)pool;
-        agent->in_flight = count;
         agent->idle_since = now;
-        pool_set_state(agent, count ? AGENT_EV_WORK : AGENT_EV_REST); /* refused unless it changes something */
+        agent->idle_at = agent->max_idle_time > 0 ? due_at(agent) : 0;
 }
 
-void pool_active(struct agent *agent, bool unanswered, int64_t now)
+static void end_idle(struct agent *agent, int64_t now)
 {
-        int64_t since = unanswered ? now + POOL_UNANSWERED_BEATS * pool_config(agent->pool)->heartbeat_interval_ms : now;
+        struct agent_exit exit = { .code = 0 };
 
-        if (since > agent->idle_since)
-                agent->idle_since = since;
+        snprintf(exit.reason, sizeof exit.reason, "idle for %d s", (int)agent->max_idle_time);
+        pool_keep_exit(agent, &exit);
+        agent->idled = agent->graceful = true;
+        agent->pool->idle_ends++;
+        pool_begin_end(agent, now);
+}
+
+/* A message only notes when it was, so that it costs no timer: what idle_at means is seen when it comes. */
+void pool_idle_due(struct agent *agent, int64_t now)
+{
+        bool runs = agent->acked && agent->phase == PHASE_NONE && agent->state == AGENT_IDLE;
+
+        agent->idle_at = 0;
+        if (agent->pool->closing)
+                return;
+        if (runs && due_at(agent) <= now)
+                end_idle(agent, now);
+        else if (agent_state_wanted(agent->state))
+                agent->idle_at = due_at(agent) > now ? due_at(agent) : now + POOL_LOOK_MS;
 }
 
 /* --- unasked ------------------------------------------------------------------------------------------------------ */
@@ -186,14 +150,6 @@ struct end {
         bool exhausted;                /* it had not what it takes to start one: likewise */
         const struct agent_exit *exit; /* how, or why not */
 };
-
-void pool_keep_exit(struct agent *agent, const struct agent_exit *exit)
-{
-        if (!agent->last_exit)
-                agent->last_exit = malloc(sizeof *agent->last_exit);
-        if (agent->last_exit)
-                *agent->last_exit = *exit;
-}
 
 static void stay_ended(struct agent *agent, enum restart_verdict verdict)
 {
@@ -380,7 +336,7 @@ static void reply_for(struct agent *agent, const struct reply *reply, int64_t no
         agent_ended(agent, &end, now);
 }
 
-void pool_reply(struct pool *pool, const struct reply *reply, int64_t now)
+void pool_take_reply(struct pool *pool, const struct reply *reply, int64_t now)
 {
         struct agent *agent = pool_agent(pool, &reply->agent_id);
         struct pool_worker *worker = pool_worker(pool, &reply->process_id);
@@ -399,5 +355,4 @@ void pool_reply(struct pool *pool, const struct reply *reply, int64_t now)
                 pool_reserved_at(agent, worker, now);
         if (agent->worker || (agent->phase == PHASE_RESTORING && reply->type != REPLY_SPAWNED))
                 reply_for(agent, reply, now);
-        pool_pump(pool, now);
 }

@@ -1,6 +1,11 @@
 /* What the store wants and what workers say they run, brought together: at a start, and when a worker registers again. */
-#include "registry/core/pool_internal.h" /* first: it says how uthash is to fail */
+#include "registry/core/pool_books.h" /* first: it says how uthash is to fail */
 #include "registry/core/pool.h"
+#include "registry/core/pool_agents.h"
+#include "registry/core/pool_breaker.h"
+#include "registry/core/pool_end.h"
+#include "registry/core/pool_place.h"
+#include "registry/core/pool_restore.h"
 
 void pool_restore(struct pool *pool, struct agent *take_agent, int64_t now)
 {
@@ -37,17 +42,6 @@ void pool_resume_spawn(struct agent *agent, void *waiter, int64_t deadline)
         agent->deadline = deadline;
         pool_set_phase(agent, phase);
         pool_agent_time(agent);
-}
-
-void pool_restored(struct pool *pool, int64_t now)
-{
-        pool->restored = true;
-        pool_pump(pool, now);
-}
-
-bool pool_known(const struct pool *pool)
-{
-        return pool->unsettled == 0;
 }
 
 void pool_pump_restoring(struct pool *pool, int64_t now)

@@ -1,6 +1,8 @@
 /* Whether a pool has room for one more agent, and what a spawn is answered when it is refused at once. */
-#include "registry/core/pool_internal.h" /* first: it says how uthash is to fail */
+#include "registry/core/pool_books.h" /* first: it says how uthash is to fail */
 #include "registry/core/pool.h"
+#include "registry/core/pool_breaker.h"
+#include "registry/core/pool_room.h"
 
 #include <stdio.h>
 

@@ -1,6 +1,12 @@
 /* Workers: forked as many as the waiting agents need, watched until ready, drained when idle, mourned. */
-#include "registry/core/pool_internal.h" /* first: it says how uthash is to fail */
+#include "registry/core/pool_books.h" /* first: it says how uthash is to fail */
 #include "registry/core/pool.h"
+#include "registry/core/pool_agents.h"
+#include "registry/core/pool_breaker.h"
+#include "registry/core/pool_end.h"
+#include "registry/core/pool_restore.h"
+#include "registry/core/pool_rollout.h"
+#include "registry/core/pool_workers.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -143,17 +149,12 @@ static bool ended_early(const struct pool_worker *worker)
                 && worker->ready_at >= worker->pool->breakers[POOL_WORKERS].failed_at;
 }
 
-static void shut_down(struct pool_worker *worker, int64_t now)
+void pool_shut_down_worker(struct pool_worker *worker, int64_t now)
 {
         set_state(worker, WORKER_EV_DRAIN);
         pool_push(worker->pool, POOL_SHUTDOWN, NULL, worker);
         worker->deadline = now + pool_end_ms(worker->pool) + POOL_KILL_MARGIN_MS;
         pool_worker_time(worker);
-}
-
-void pool_close_worker(struct pool_worker *worker, int64_t now)
-{
-        shut_down(worker, now);
 }
 
 void pool_worker_forked(struct pool *pool, const struct id *process_id, int pid, int64_t now)
@@ -164,10 +165,10 @@ void pool_worker_forked(struct pool *pool, const struct id *process_id, int pid,
                 return;
         worker->pid = pid;
         if (pool->closing)
-                shut_down(worker, now);
+                pool_shut_down_worker(worker, now);
 }
 
-void pool_worker_fork_failed(struct pool *pool, const struct id *process_id, int error, int64_t now)
+void pool_take_fork_failed(struct pool *pool, const struct id *process_id, int error, int64_t now)
 {
         struct pool_worker *worker = pool_worker(pool, process_id);
         char reason[160];
@@ -179,7 +180,6 @@ void pool_worker_fork_failed(struct pool *pool, const struct id *process_id, int
         worker_remove(worker);
         pool_push_event(pool, "worker_exited", NULL, worker, reason);
         pool_push(pool, POOL_FORGET_WORKER, NULL, worker);
-        pool_pump(pool, now);
 }
 
 void pool_worker_adopt(struct pool *pool, const struct id *process_id, int pid, int64_t now)
@@ -194,7 +194,7 @@ void pool_worker_adopt(struct pool *pool, const struct id *process_id, int pid, 
         worker->settled = false;
         pool->unsettled++;
         if (pool->closing)
-                shut_down(worker, now);
+                pool_shut_down_worker(worker, now);
 }
 
 void pool_worker_capacity(struct pool *pool, const struct id *process_id, unsigned max_agents)
@@ -205,7 +205,7 @@ void pool_worker_capacity(struct pool *pool, const struct id *process_id, unsign
                 worker->max_agents = max_agents;
 }
 
-void pool_worker_suspect(struct pool *pool, const struct id *process_id, int64_t now)
+void pool_take_suspect(struct pool *pool, const struct id *process_id, int64_t now)
 {
         struct pool_worker *worker = pool_worker(pool, process_id);
 
@@ -215,10 +215,9 @@ void pool_worker_suspect(struct pool *pool, const struct id *process_id, int64_t
         pool_push(pool, POOL_KILL, NULL, worker);
         worker->deadline = now + POOL_KILL_MARGIN_MS;
         pool_worker_time(worker);
-        pool_pump(pool, now);
 }
 
-void pool_worker_exited(struct pool *pool, const struct id *process_id, const char *why, int64_t now)
+void pool_take_exit(struct pool *pool, const struct id *process_id, const char *why, int64_t now)
 {
         struct pool_worker *worker = pool_worker(pool, process_id);
         struct agent *agent;
@@ -235,7 +234,6 @@ void pool_worker_exited(struct pool *pool, const struct id *process_id, const ch
         while ((agent = TAILQ_FIRST(&worker->agents)))
                 pool_worker_lost(agent, why, now);
         pool_push(pool, POOL_FORGET_WORKER, NULL, worker);
-        pool_pump(pool, now);
 }
 
 static void became_ready(struct pool_worker *worker, int64_t now)
@@ -252,7 +250,7 @@ static void became_ready(struct pool_worker *worker, int64_t now)
         backoff_reset(&pool->fork_backoff);
 }
 
-void pool_worker_ready(struct pool *pool, const struct id *process_id, const struct hosted_agent *hosted, size_t count,
+void pool_take_ready(struct pool *pool, const struct id *process_id, const struct hosted_agent *hosted, size_t count,
         int64_t now)
 {
         struct pool_worker *worker = pool_worker(pool, process_id);
@@ -268,7 +266,6 @@ void pool_worker_ready(struct pool *pool, const struct id *process_id, const str
         worker->reported = true;
         pool->unsettled -= !worker->settled;
         worker->settled = true;
-        pool_pump(pool, now);
 }
 
 /* --- time --------------------------------------------------------------------------------------------------------- */
