@@ -3,8 +3,9 @@
 #define REGISTRY_CORE_AGENT_H
 #include "common/id.h"
 #include "common/trace.h"
-#include "registry/protocol/command.h"
+#include "registry/core/agent_phase.h"
 #include "registry/core/state.h"
+#include "registry/protocol/command.h"
 #include "registry/protocol/usage.h"
 
 #include <bsd/sys/tree.h>
@@ -15,18 +16,16 @@
 struct pool;
 struct pool_worker;
 
-/* Where an agent that should exist stands on its way into a worker. */
-enum agent_phase {
-        PHASE_NONE = 1,  /* not on the way: runs, or should not exist */
-        PHASE_STORING,   /* its new epoch is being committed; no placement before that (never for a first spawn) */
-        PHASE_WAITING,   /* for a slot */
-        PHASE_RESERVING, /* the registry was asked */
-        PHASE_SENT,      /* slot taken, command published, acknowledgement awaited */
-        PHASE_WITHDRAWN, /* told to end where it is, placed again once it is certainly gone */
-        PHASE_DELAYED,   /* restart back-off */
-        PHASE_RESTORING, /* loaded from the store; adopted workers may yet report it */
-        PHASE_COUNT
+/* What the registry was asked for it under this epoch, and what is known of that. */
+enum agent_asked {
+        ASKED_NOTHING = 0,
+        ASKED,           /* for a slot */
+        ASKED_UNCERTAIN, /* it did not say what became of it: asked again, under the same epoch */
+        ASKED_UNSURE,    /* it went away: the agent is where a worker lists it, or, once all have told, nowhere */
 };
+
+/* One write of its row is under way at a time, never two. */
+enum agent_write { WRITE_NONE = 0, WRITE_UNDER_WAY, WRITE_AGAIN /* what is being written is out of date */ };
 
 struct agent {
         struct id agent_id;
@@ -62,6 +61,8 @@ struct agent {
         int32_t heartbeat_interval, max_idle_time; /* seconds */
         enum agent_state state;
         enum agent_phase phase;
+        enum agent_asked asked;
+        enum agent_write write;
         bool stored;      /* its row of this epoch is committed */
         bool acked;       /* its worker acknowledged this epoch */
         bool answer_stored; /* answer the spawn once it is stored, before it runs (wait=false) */
@@ -71,13 +72,8 @@ struct agent {
         bool resumed;     /* its spawn was begun by the master before this one */
         bool ending;      /* a terminate waits for its answer */
         bool idled;       /* it is ended because it was idle; last_exit says so */
-        bool asked;       /* the registry was asked for a slot under this epoch … */
-        bool uncertain;   /* … and did not say what became of it: asked again, under the same epoch */
-        bool unsure;      /* … and went away: it is where a worker lists it, or, once all have told, nowhere */
         bool aside;       /* it waits apart from those that can be placed */
         bool row;         /* the store has a row of it */
-        bool storing;     /* one write is under way, never two … */
-        bool store_again; /* … and what it wrote is out of date */
         bool listed;      /* among what its worker said just now (pool_worker_ready) */
         bool shown;       /* the shell has written it to the registry, where its worker has no connection to that … */
         bool busy_shown;  /* … and that it is busy */

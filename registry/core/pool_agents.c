@@ -13,11 +13,11 @@
 void pool_store(struct agent *agent)
 {
         agent->stored = false;
-        if (agent->storing) {
-                agent->store_again = true;
+        if (agent->write != WRITE_NONE) {
+                agent->write = WRITE_AGAIN;
                 return;
         }
-        agent->storing = true;
+        agent->write = WRITE_UNDER_WAY;
         agent->store_retry_at = 0;
         pool_agent_time(agent);
         pool_push(agent->pool, !agent->row ? POOL_STORE_INSERT
@@ -30,7 +30,6 @@ static void store_failed(struct agent *agent, int error, int64_t now)
         char detail[160];
 
         snprintf(detail, sizeof detail, "the store did not take it: %s", strerror(-error));
-        agent->store_again = false;
         if (!agent->answered) {
                 pool_abandon(agent, POOL_E_STORE, detail, now);
                 return;
@@ -48,27 +47,28 @@ static void store_failed(struct agent *agent, int error, int64_t now)
 void pool_take_stored(struct pool *pool, const struct id *agent_id, uint64_t epoch, int error, int64_t now)
 {
         struct agent *agent = pool_agent(pool, agent_id);
+        bool again;
 
-        if (!agent || !agent->storing || epoch > agent->epoch)
+        if (!agent || agent->write == WRITE_NONE || epoch > agent->epoch)
                 return;
-        agent->storing = false;
+        again = agent->write == WRITE_AGAIN;
+        agent->write = WRITE_NONE;
         /* It should not exist, and it does not. */
         if (error && !agent_state_wanted(agent->state) && (error == -ENOENT || !agent->row)) {
-                agent->store_again = false;
+                again = false;
         } else if (error) {
                 store_failed(agent, error, now);
                 return;
         } else {
                 agent->row = true;
         }
-        if (agent->store_again) {
-                agent->store_again = false;
+        if (again) {
                 pool_store(agent);
                 return;
         }
         agent->stored = true;
         if (agent->phase == PHASE_STORING)
-                pool_set_phase(agent, PHASE_WAITING);
+                pool_phase(agent, PHASE_EV_STORED);
         pool_answer_if_due(agent);
         pool_finish_if_stored(agent, now);
 }
@@ -77,13 +77,9 @@ void pool_take_stored(struct pool *pool, const struct id *agent_id, uint64_t epo
 
 void pool_answer_if_due(struct agent *agent)
 {
-        enum agent_phase phase = agent->phase;
-
         if (agent->answered || !agent->stored || !(agent->acked || agent->answer_stored))
                 return;
-        pool_set_phase(agent, PHASE_NONE); /* answered ones wait in another list */
-        agent->answered = true;
-        pool_set_phase(agent, phase);
+        pool_set_answered(agent, true);
         agent->deadline = 0;
         pool_agent_time(agent);
         agent->pool->spawns_ok++;
@@ -97,7 +93,7 @@ void pool_abandon(struct agent *agent, enum pool_error error, const char *detail
         struct pool *pool = agent->pool;
 
         pool->spawns_failed++;
-        if (agent->asked)
+        if (agent->asked != ASKED_NOTHING)
                 pool_push_release(pool, agent);
         if (agent->worker)
                 pool_push_evict(pool, agent->worker, &agent->agent_id, agent->epoch);
@@ -128,7 +124,7 @@ int64_t pool_end_ms(const struct pool *pool)
 void pool_tell_end(struct agent *agent, int64_t now)
 {
         if (agent->phase != PHASE_WITHDRAWN)
-                pool_set_phase(agent, PHASE_NONE);
+                pool_phase(agent, PHASE_EV_STOP);
         pool_push(agent->pool, POOL_SEND, agent, agent->worker);
         agent->resend_at = now + POOL_RESEND_MS;
         pool_agent_time(agent);
@@ -136,7 +132,7 @@ void pool_tell_end(struct agent *agent, int64_t now)
 
 void pool_withdraw(struct agent *agent, bool graceful, int64_t now)
 {
-        pool_set_phase(agent, PHASE_WITHDRAWN);
+        pool_phase(agent, PHASE_EV_WITHDRAW);
         agent->graceful = graceful;
         agent->moving |= graceful;
         agent->command_id = pool_new_id(agent->pool);
@@ -154,7 +150,7 @@ void pool_finish_if_stored(struct agent *agent, int64_t now)
 
 void pool_agent_gone(struct agent *agent, int64_t now)
 {
-        pool_set_phase(agent, PHASE_NONE);
+        pool_phase(agent, PHASE_EV_END);
         pool_detach(agent, now);
         pool_agent_time(agent);
         pool_set_state(agent, AGENT_EV_GONE);

@@ -364,12 +364,27 @@ static void enter_list(struct agent *agent)
         pool->fresh_count += !agent->answered;
 }
 
-void pool_set_phase(struct agent *agent, enum agent_phase phase)
+void pool_phase(struct agent *agent, enum agent_phase_event event)
 {
         leave_list(agent);
         agent->pool->in_phase[agent->phase]--;
-        agent->phase = phase;
-        agent->pool->in_phase[phase]++;
+        if (agent_phase_apply(&agent->phase, event) < 0)
+                abort(); /* a bug: the books are wrong, another master begins with those of the store */
+        agent->pool->in_phase[agent->phase]++;
+        enter_list(agent);
+}
+
+void pool_ask(struct agent *agent, enum agent_asked asked)
+{
+        if (agent->asked < asked)
+                agent->asked = asked;
+}
+
+/* Answered ones wait in another list. */
+void pool_set_answered(struct agent *agent, bool answered)
+{
+        leave_list(agent);
+        agent->answered = answered;
         enter_list(agent);
 }
 
@@ -432,7 +447,7 @@ void pool_forget_agent(struct agent *agent, int64_t now)
 {
         struct pool *pool = agent->pool;
 
-        pool_set_phase(agent, PHASE_NONE);
+        pool_phase(agent, PHASE_EV_END);
         pool_detach(agent, now);
         agent->deadline = agent->store_retry_at = 0;
         pool_agent_time(agent);

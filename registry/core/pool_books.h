@@ -88,7 +88,9 @@ struct pool_worker *pool_due_worker(const struct pool *pool, int64_t now);
 
 /* An agent in its pool's lists. */
 bool pool_add_agent(struct pool *pool, struct agent *agent);
-void pool_set_phase(struct agent *agent, enum agent_phase phase);
+void pool_phase(struct agent *agent, enum agent_phase_event event); /* the one place where its phase changes */
+void pool_ask(struct agent *agent, enum agent_asked asked); /* at least so much of it is open now */
+void pool_set_answered(struct agent *agent, bool answered);
 void pool_set_state(struct agent *agent, enum agent_event event);
 void pool_attach(struct agent *agent, struct pool_worker *worker, int64_t now);
 void pool_detach(struct agent *agent, int64_t now);

@@ -16,8 +16,9 @@ void pool_take_registry(struct pool *pool, bool up)
         pool->reserve_at = 0;
         pool_join_aside(pool);
         for (agent = up ? NULL : pool->agents; agent; agent = agent->hh.next)
-                agent->unsure = !agent->worker && (agent->unsure || agent->uncertain
-                        || (agent->phase == PHASE_DELAYED && agent->state == AGENT_STOPPING));
+                if (!agent->worker && (agent->asked >= ASKED_UNCERTAIN
+                        || (agent->phase == PHASE_DELAYED && agent->state == AGENT_STOPPING)))
+                        agent->asked = ASKED_UNSURE;
         /* One that is not forked yet is told at its birth to do without. */
         for (worker = up ? NULL : pool->workers; worker; worker = worker->hh.next) {
                 pool->unsettled -= !worker->settled;

@@ -45,10 +45,10 @@ static void fail_unanswered(struct agent *agent)
 void pool_begin_end(struct agent *agent, int64_t now)
 {
         bool unknown = agent->phase == PHASE_RESERVING || agent->phase == PHASE_RESTORING;
-        bool perhaps = agent->phase == PHASE_WAITING && agent->uncertain;
+        bool perhaps = agent->phase == PHASE_WAITING && agent->asked >= ASKED_UNCERTAIN;
 
         if (!unknown)
-                pool_set_phase(agent, PHASE_NONE);
+                pool_phase(agent, PHASE_EV_STOP);
         if (!agent->answered)
                 fail_unanswered(agent);
         agent->command_id = pool_new_id(agent->pool);
@@ -179,7 +179,7 @@ static void start_again(struct agent *agent, const struct end *end, uint32_t del
                 return;
         }
         pool_set_state(agent, AGENT_EV_PLACE);
-        pool_set_phase(agent, PHASE_DELAYED);
+        pool_phase(agent, PHASE_EV_DELAY);
         agent->resend_at = now + delay_ms;
         pool_agent_time(agent);
 }
@@ -243,7 +243,7 @@ static void exhausted(struct agent *agent, const struct end *end, int64_t now)
                 return;
         }
         pool_keep_exit(agent, end->exit);
-        pool_set_phase(agent, PHASE_DELAYED);
+        pool_phase(agent, PHASE_EV_DELAY);
         agent->resend_at = now + POOL_EXHAUSTED_MS + pool_random(pool) % POOL_EXHAUSTED_MS;
         pool_agent_time(agent);
 }
@@ -257,9 +257,9 @@ static void agent_ended(struct agent *agent, const struct end *end, int64_t now)
                 pool_agent_gone(agent, now);
                 return;
         }
-        pool_set_phase(agent, PHASE_NONE);
+        pool_phase(agent, PHASE_EV_END);
         pool_detach(agent, now);
-        agent->asked = false;
+        agent->asked = ASKED_NOTHING;
         agent->in_flight = 0;
         pool_agent_time(agent);
         if (agent->pool->closing)
@@ -298,7 +298,7 @@ static void spawned(struct agent *agent, int64_t now)
                 agent->running_since = now;
                 pool_idle_watch(agent, now);
         }
-        pool_set_phase(agent, PHASE_NONE);
+        pool_phase(agent, PHASE_EV_STARTED);
         pool_set_state(agent, AGENT_EV_STARTED);
         pool_agent_time(agent);
         pool_worker_proved(agent->worker, now);

@@ -52,7 +52,7 @@ static int begin_spawn(struct pool *pool, struct agent *take_agent, int64_t now,
         agent->command_id = pool_new_id(pool);
         pool_agent_time(agent);
         pool_store(agent);
-        pool_set_phase(agent, PHASE_WAITING);
+        pool_phase(agent, PHASE_EV_SPAWN);
         return 0;
 }
 
@@ -231,7 +231,7 @@ static void close_agent(struct agent *agent, int64_t now)
                 pool_agent_gone(agent, now);
         } else if (unplaced && agent_state_wanted(agent->state)) {
                 agent->resend_at = 0;
-                pool_set_phase(agent, PHASE_NONE);
+                pool_phase(agent, PHASE_EV_STOP);
                 pool_agent_time(agent);
         }
 }

@@ -13,11 +13,11 @@
 void pool_place_again(struct agent *agent)
 {
         agent->epoch++;
-        agent->asked = agent->uncertain = agent->unsure = false;
+        agent->asked = ASKED_NOTHING;
         agent->placed_at = 0;
         agent->command_id = pool_new_id(agent->pool);
         pool_set_state(agent, AGENT_EV_PLACE);
-        pool_set_phase(agent, PHASE_STORING);
+        pool_phase(agent, PHASE_EV_PLACE);
         agent->resend_at = 0;
         pool_store(agent);
         pool_agent_time(agent);
@@ -25,16 +25,17 @@ void pool_place_again(struct agent *agent)
 
 void pool_place_later(struct agent *agent, int64_t now)
 {
-        pool_set_phase(agent, PHASE_DELAYED);
+        pool_phase(agent, PHASE_EV_DELAY);
         agent->resend_at = now + POOL_RETRY_MS;
         pool_agent_time(agent);
 }
 
 void pool_reserved_at(struct agent *agent, struct pool_worker *worker, int64_t now)
 {
-        agent->unsure = false;
+        if (agent->asked == ASKED_UNSURE)
+                agent->asked = ASKED_UNCERTAIN;
         pool_attach(agent, worker, now);
-        pool_set_phase(agent, PHASE_SENT);
+        pool_phase(agent, PHASE_EV_PLACED);
         agent->resend_at = now + POOL_RESEND_MS;
         if (agent->state == AGENT_STOPPING)
                 pool_tell_end(agent, now);
@@ -45,9 +46,9 @@ void pool_reserved_at(struct agent *agent, struct pool_worker *worker, int64_t n
  * that may be of a place it has lost since. */
 bool pool_found_early(const struct agent *agent)
 {
-        bool again = agent->uncertain && !agent->pool->degraded;
+        bool again = agent->asked == ASKED_UNCERTAIN && !agent->pool->degraded;
 
-        return agent->unsure || agent->phase == (again ? PHASE_WAITING : PHASE_RESERVING);
+        return agent->asked == ASKED_UNSURE || agent->phase == (again ? PHASE_WAITING : PHASE_RESERVING);
 }
 
 /* --- by the rules alone ------------------------------------------------------------------------------------------- */
@@ -80,7 +81,7 @@ static bool place_here(struct agent *agent, struct pool_worker *worker, int64_t 
 {
         if (!worker)
                 return false;
-        agent->asked = true;
+        pool_ask(agent, ASKED);
         pool_reserved_at(agent, worker, now);
         pool_push(agent->pool, POOL_SEND, agent, worker);
         return true;
@@ -90,7 +91,7 @@ static bool place_alone(struct agent *agent, int64_t now)
 {
         struct pool *pool = agent->pool;
 
-        if (agent->state != AGENT_STOPPING && agent->unsure)
+        if (agent->state != AGENT_STOPPING && agent->asked == ASKED_UNSURE)
                 pool_place_again(agent);
         else if (agent->state != AGENT_STOPPING)
                 return place_here(agent, choose_worker(pool), now);
@@ -105,11 +106,11 @@ static bool place_alone(struct agent *agent, int64_t now)
 
 bool pool_reserve(struct agent *agent, int64_t now)
 {
-        if (agent->pool->degraded || agent->unsure)
+        if (agent->pool->degraded || agent->asked == ASKED_UNSURE)
                 return place_alone(agent, now);
-        agent->asked = true;
+        pool_ask(agent, ASKED);
         agent->resend_at = 0;
-        pool_set_phase(agent, PHASE_RESERVING);
+        pool_phase(agent, PHASE_EV_RESERVE);
         pool_push(agent->pool, POOL_RESERVE, agent, NULL);
         return true;
 }
@@ -123,17 +124,17 @@ static void reserve_failed(struct agent *agent, int error, int64_t now)
                 return;
         }
         if (pool->degraded && error != -ENOSPC && error != -ESTALE)
-                agent->unsure = true;
+                pool_ask(agent, ASKED_UNSURE);
         if (agent->state == AGENT_STOPPING || error == -ESTALE) {
                 pool_place_later(agent, now);
                 return;
         }
         if (error != -ENOSPC)
-                agent->uncertain = true;
-        if (!agent->uncertain)
-                agent->asked = false;
+                pool_ask(agent, ASKED_UNCERTAIN);
+        if (agent->asked == ASKED)
+                agent->asked = ASKED_NOTHING;
         agent->placed_at = now; /* to the front */
-        pool_set_phase(agent, PHASE_WAITING);
+        pool_phase(agent, PHASE_EV_REFUSED);
         pool->reserve_at = now + POOL_RETRY_MS;
 }
 
@@ -161,7 +162,7 @@ static bool may_place(const struct agent *agent)
 {
         const struct pool *pool = agent->pool;
 
-        return pool->unsettled == 0 || !(agent->unsure || (pool->degraded && agent->epoch > 1));
+        return pool->unsettled == 0 || !(agent->asked == ASKED_UNSURE || (pool->degraded && agent->epoch > 1));
 }
 
 /* The one that is next. Whoever cannot be placed is looked at once, not at every event. */

@@ -26,21 +26,17 @@ void pool_restore(struct pool *pool, struct agent *take_agent, int64_t now)
         agent->row = agent->stored = agent->answered = true;
         agent->start_reason = "restore";
         if (agent_state_wanted(agent->state) || agent->state == AGENT_STOPPING)
-                pool_set_phase(agent, PHASE_RESTORING);
+                pool_phase(agent, PHASE_EV_RESTORE);
         if (agent->state == AGENT_STOPPING)
                 pool_store(agent);
 }
 
 void pool_resume_spawn(struct agent *agent, void *waiter, int64_t deadline)
 {
-        enum agent_phase phase = agent->phase;
-
-        pool_set_phase(agent, PHASE_NONE); /* unanswered ones wait in another list */
-        agent->answered = false;
+        pool_set_answered(agent, false);
         agent->resumed = true;
         agent->waiter = waiter;
         agent->deadline = deadline;
-        pool_set_phase(agent, phase);
         pool_agent_time(agent);
 }
 
@@ -67,7 +63,7 @@ static void adopt_agent(struct agent *agent, struct pool_worker *worker, const s
         if (hosted->start_reason)
                 agent->start_reason = hosted->start_reason;
         agent->command_id = pool_new_id(agent->pool);
-        agent->asked = true;
+        pool_ask(agent, ASKED);
         pool_reserved_at(agent, worker, now);
         if (hosted->starting || agent->state == AGENT_STOPPING)
                 return;
@@ -76,7 +72,7 @@ static void adopt_agent(struct agent *agent, struct pool_worker *worker, const s
         agent->resend_at = 0;
         pool_idle_watch(agent, now);
         pool_worker_proved(worker, now);
-        pool_set_phase(agent, PHASE_NONE);
+        pool_phase(agent, PHASE_EV_STARTED);
         pool_set_state(agent, AGENT_EV_STARTED);
         pool_agent_time(agent);
         pool_answer_if_due(agent);
@@ -108,7 +104,7 @@ void pool_doubt_unlisted(struct pool_worker *worker, int64_t now)
                 if (lost) {
                         agent->acked = false;
                         agent->placed_at = now;
-                        pool_set_phase(agent, PHASE_SENT);
+                        pool_phase(agent, PHASE_EV_DOUBT);
                 }
                 if (lost || (worker->pool->degraded && agent->phase == PHASE_SENT)) {
                         agent->resend_at = now + POOL_RESEND_MS;

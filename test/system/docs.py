@@ -108,6 +108,7 @@ STATE_MACHINES = {  # kind: the file with its table, the section that prints it
     "agent": ("registry/core/state.c", "Life of an agent"),
     "worker": ("registry/core/state.c", "Life of a worker"),
     "breaker": ("registry/core/breaker.c", "Life of a breaker"),
+    "phase": ("registry/core/agent_phase.c", "An agent on its way into a worker"),
     "link": ("registry/redis/link_state.c", "Life of a connection to Redis"),
 }
 
@@ -118,7 +119,8 @@ def state_names(kind):
     if f"{kind}_names[" in text:
         return c_names(text, f"{kind}_names")
     header = source(STATE_MACHINES[kind][0][:-1] + "h")
-    return {name: name.removeprefix(f"{kind.upper()}_").lower() for name in enumerators(header, f"{kind}_state")}
+    enum = re.search(rf"enum (\w+) \{{\s*{kind.upper()}_", header).group(1)
+    return {name: name.removeprefix(f"{kind.upper()}_").lower() for name in enumerators(header, enum)}
 
 
 def transitions(kind):
@@ -138,15 +140,21 @@ def states(kind):
 
 
 def matrix(text):
-    """The same out of a table states x events."""
+    """The same out of a table states x events, or events x states."""
     table = [line for line in text.splitlines() if line.startswith("|")]
-    events = codes(table[0])
+    transposed = table[0].startswith("| event |")
     found = {}
     for row in rows("\n".join(table)):
-        for event, cell in zip(events, row[1:], strict=True):
+        for column, cell in zip(codes(table[0]), row[1:], strict=True):
+            place = (codes(row[0])[0], column)
             if codes(cell):
-                found[codes(row[0])[0], event] = codes(cell)[0]
+                found[place[::-1] if transposed else place] = codes(cell)[0]
     return found
+
+
+def documented_states(text):
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    return codes(table[0]) if table[0].startswith("| event |") else first_codes(text)
 
 
 def forker_messages():
