@@ -110,17 +110,6 @@ void log_set_role(const char *name)
         atomic_store(&role, name);
 }
 
-int log_level_parse(const char *text, enum log_level *ret_level)
-{
-        for (int level = LOG_DEBUG; level < LOG_LEVEL_COUNT; level++) {
-                if (strcmp(text, level_names[level]) == 0) {
-                        *ret_level = (enum log_level)level;
-                        return 0;
-                }
-        }
-        return -EINVAL;
-}
-
 bool log_enabled(enum log_level level)
 {
         return (int)level >= atomic_load_explicit(&min_level, memory_order_relaxed);

@@ -27,7 +27,6 @@ int log_fd(void);
 /* The role printed in each line: "forker", "master", "worker". Static storage, not copied. */
 void log_set_role(const char *role);
 /* -EINVAL unless text is debug, info, warn or error. */
-int log_level_parse(const char *text, enum log_level *ret_level);
 bool log_enabled(enum log_level level);
 void log_write(enum log_level level, const char *event, const char *format, ...) __attribute__((format(printf, 3, 4)));
 

@@ -2,7 +2,7 @@
 #include "worker/welcome.h"
 
 #include "common/json/json.h"
-#include "registry/core/pool_config.h"
+#include "registry/protocol/pool_config.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -2,9 +2,9 @@
 #include "common/clock.h"
 #include "master/api/api.h"
 #include "master/api/audit.h"
-#include "master/api/begun.h"
 #include "master/api/idempotency.h"
 #include "master/api/spawn_body.h"
+#include "master/control/begun.h"
 #include "master/control/strays.h"
 
 #include <errno.h>

@@ -4,7 +4,7 @@
 #include "master/api/audit.h"
 #include "master/api/spawn_body.h"
 #include "master/control/pools_act.h"
-#include "registry/core/agent_exit.h"
+#include "registry/protocol/agent_exit.h"
 #include "sql/store.h"
 
 #include <errno.h>

@@ -1,9 +1,10 @@
 /* Agents, pools and workers as the API shows them. */
 #include "common/clock.h"
+#include "common/human_name.h"
 #include "master/api/api.h"
 #include "master/control/stored_agent.h"
 #include "master/control/strays.h"
-#include "registry/core/agent_exit.h"
+#include "registry/protocol/agent_exit.h"
 #include "sql/store.h"
 
 #include <errno.h>
@@ -30,7 +31,7 @@ static int add_names(cJSON *tree, const struct agent *agent)
         char human[64], display[160];
         int r;
 
-        agent_human_name(&agent->agent_id, human, sizeof human);
+        human_name(&agent->agent_id, human, sizeof human);
         snprintf(display, sizeof display, "%s (%s)", human, agent->role_type);
         r = json_add_string(tree, "human_name", human);
         return r ? r : json_add_string(tree, "display_name", display);

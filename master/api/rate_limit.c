@@ -99,8 +99,3 @@ unsigned rate_limit_take(struct rate_limit *limit, const struct in6_addr *addres
         }
         return at ? rate_bucket_take(&at->bucket, &limit->rule, now) : 1;
 }
-
-unsigned rate_limit_addresses(const struct rate_limit *limit)
-{
-        return HASH_COUNT(limit->addresses);
-}

@@ -25,5 +25,4 @@ struct rate_limit *rate_limit_new(const struct rate_limit_rule *rule, unsigned m
 struct rate_limit *rate_limit_free(struct rate_limit *limit); /* NULL is fine; returns NULL */
 /* As rate_bucket_take, for an address: of an IPv6 one the first 64 bits, which one client has to itself. */
 unsigned rate_limit_take(struct rate_limit *limit, const struct in6_addr *address, int64_t now);
-unsigned rate_limit_addresses(const struct rate_limit *limit);
 #endif

@@ -1,7 +1,7 @@
 /* Every setting of the daemon but those of a pool: its field here, its row in settings.c. */
 #ifndef MASTER_CONFIG_SETTINGS_H
 #define MASTER_CONFIG_SETTINGS_H
-#include "registry/core/pool_config.h"
+#include "registry/protocol/pool_config.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -11,7 +11,7 @@
 #include "master/control/workers.h"
 #include "master/forker/forker.h"
 #include "registry/core/agent_command.h"
-#include "registry/core/agent_exit.h"
+#include "registry/protocol/agent_exit.h"
 #include "sql/store.h"
 
 #include <errno.h>

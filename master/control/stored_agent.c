@@ -1,7 +1,7 @@
 /* Reads an agent out of its row. */
 #include "master/control/stored_agent.h"
 
-#include "registry/core/agent_exit.h"
+#include "registry/protocol/agent_exit.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,7 +3,7 @@
 #include "common/clock.h"
 #include "master/control/pools_act.h"
 #include "master/control/stored_agent.h"
-#include "registry/core/agent_exit.h"
+#include "registry/protocol/agent_exit.h"
 
 #include <errno.h>
 #include <stdio.h>

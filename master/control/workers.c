@@ -8,7 +8,7 @@
 #include "common/oom.h"
 #include "common/timer.h"
 #include "master/config/credentials.h"
-#include "registry/core/agent_exit.h"
+#include "registry/protocol/agent_exit.h"
 
 #include <errno.h>
 #include <signal.h>

@@ -77,7 +77,6 @@ int http_server_take_over(struct http_server *server, const char *data, size_t l
 struct http_server *http_server_free(struct http_server *server);
 void http_server_stats(const struct http_server *server, struct http_stats *ret_stats);
 
-enum http_method http_request_method(const struct http_request *request);
 const char *http_request_path(const struct http_request *request);    /* raw, without the query */
 /* A decoded path segment in braces by its name; never NULL for a name of the matched route. */
 const char *http_request_param(const struct http_request *request, const char *name);

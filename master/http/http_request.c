@@ -36,11 +36,6 @@ void http_request_free(struct http_request *request)
         free(request);
 }
 
-enum http_method http_request_method(const struct http_request *request)
-{
-        return request->method;
-}
-
 const char *http_request_path(const struct http_request *request)
 {
         return request->path;

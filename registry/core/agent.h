@@ -91,6 +91,4 @@ struct agent *agent_free(struct agent *agent);
 bool agent_runs(const struct agent *agent);
 /* It does not run, but is on its way: a message may wait for that. Not while it is held back since it failed. */
 bool agent_comes(const struct agent *agent);
-/* A name for people, derived from the id, always the same: "Ada Lovage". Writes at most size bytes; returns buffer. */
-char *agent_human_name(const struct id *agent_id, char *buffer, size_t size);
 #endif

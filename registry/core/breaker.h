@@ -1,6 +1,8 @@
 /* A circuit breaker: after too many failures nothing more is tried for a while, then one try decides. Pure. */
 #ifndef REGISTRY_CORE_BREAKER_H
 #define REGISTRY_CORE_BREAKER_H
+#include "registry/protocol/pool_config.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -17,13 +19,6 @@ enum breaker_event {
         BREAKER_EV_FAILURE,  /* likewise */
         BREAKER_EV_RESET,    /* an operator says so */
         BREAKER_EVENT_COUNT
-};
-
-struct breaker_config {
-        int64_t threshold;        /* so many failures … (0: it never opens) */
-        int64_t window_seconds;   /* … in this time open it … */
-        int64_t cooldown_seconds; /* … for this time */
-        bool auto_reset;          /* false: until an operator resets it */
 };
 
 struct breaker {

@@ -3,7 +3,7 @@
 #define REGISTRY_CORE_POOL_MODEL_H
 #include "registry/core/agent.h"
 #include "registry/core/breaker.h"
-#include "registry/core/pool_config.h"
+#include "registry/protocol/pool_config.h"
 
 struct pool_worker {
         struct id process_id;

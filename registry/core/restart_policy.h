@@ -2,7 +2,7 @@
 #ifndef REGISTRY_CORE_RESTART_POLICY_H
 #define REGISTRY_CORE_RESTART_POLICY_H
 #include "registry/core/agent.h"
-#include "registry/core/pool_config.h"
+#include "registry/protocol/pool_config.h"
 
 enum restart_cause {
         RESTART_EXITED = 1,   /* it ended: exit says how */

@@ -63,32 +63,15 @@ const char *worker_state_name(enum worker_state state)
         return (unsigned)state < WORKER_STATE_COUNT ? worker_names[state] : NULL;
 }
 
-static int parse(const char *const *names, int count, const char *name)
-{
-        for (int i = 1; i < count; i++)
-                if (strcmp(names[i], name) == 0)
-                        return i;
-        return -EINVAL;
-}
-
 int agent_state_parse(const char *name, enum agent_state *ret_state)
 {
-        int found = parse(agent_names, AGENT_STATE_COUNT, name);
-
-        if (found < 0)
-                return found;
-        *ret_state = (enum agent_state)found;
-        return 0;
-}
-
-int worker_state_parse(const char *name, enum worker_state *ret_state)
-{
-        int found = parse(worker_names, WORKER_STATE_COUNT, name);
-
-        if (found < 0)
-                return found;
-        *ret_state = (enum worker_state)found;
-        return 0;
+        for (int i = 1; i < AGENT_STATE_COUNT; i++) {
+                if (strcmp(agent_names[i], name) == 0) {
+                        *ret_state = (enum agent_state)i;
+                        return 0;
+                }
+        }
+        return -EINVAL;
 }
 
 bool agent_state_wanted(enum agent_state state)

@@ -49,7 +49,6 @@ const char *agent_state_name(enum agent_state state);
 const char *worker_state_name(enum worker_state state);
 /* 0 or -EINVAL. */
 int agent_state_parse(const char *name, enum agent_state *ret_state);
-int worker_state_parse(const char *name, enum worker_state *ret_state);
 /* True while the agent should exist (a restore brings it back): starting, idle, busy. */
 bool agent_state_wanted(enum agent_state state);
 #endif

@@ -8,7 +8,7 @@
  * -ECANCELED registry_free. In a batch that failed as a whole each item's result is that error. cb may be NULL. */
 #ifndef REGISTRY_REDIS_REGISTRY_REDIS_H
 #define REGISTRY_REDIS_REGISTRY_REDIS_H
-#include "registry/core/pool_config.h"
+#include "registry/protocol/pool_config.h"
 #include "registry/redis/redis_url.h"
 #include "registry/redis/registry.h"
 

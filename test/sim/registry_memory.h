@@ -3,7 +3,7 @@
  * clock. Results as in registry/redis/registry.h, and -ENOMEM (nothing changed). */
 #ifndef TEST_SIM_REGISTRY_MEMORY_H
 #define TEST_SIM_REGISTRY_MEMORY_H
-#include "registry/core/pool_config.h"
+#include "registry/protocol/pool_config.h"
 #include "registry/redis/registry.h"
 
 #include <bsd/sys/tree.h>

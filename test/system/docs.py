@@ -194,7 +194,7 @@ def welcome_members():
 
 def events():
     """Names of events that pools' rules raise, some by way of a variable, and that of what the API records."""
-    files = set((TOP / "registry/core").glob("pool*.c")) - {TOP / "registry/core/pool_config.c"}
+    files = set((TOP / "registry/core").glob("pool*.c")) - {TOP / "registry/protocol/pool_config.c"}
     text = "".join(path.read_text() for path in sorted(files))
     raised = set(re.findall(r'"((?:agent|worker|pool|rollout|breaker)_[a-z_]+)"', text))
     return raised | set(re.findall(r'\.event = "(\w+)"', source("master/api/audit.c")))

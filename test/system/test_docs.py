@@ -137,7 +137,7 @@ def check_daemon_settings(texts):
 
 
 def check_pool_settings(texts):
-    return check_settings(texts, "A pool", "registry/core/pool_config.c", "pool_config_fields", False)
+    return check_settings(texts, "A pool", "registry/protocol/pool_config.c", "pool_config_fields", False)
 
 
 def check_variables(texts):

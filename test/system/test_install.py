@@ -101,7 +101,7 @@ def page(installed, name):
 
 def test_describes_each_setting_when_agentpool_json_5_is_read(installed):
     text = page(installed, "agentpool.json.5")
-    for path, array, has_variable in (("master/config/settings.c", "config_fields", True), ("registry/core/pool_config.c", "pool_config_fields", False)):
+    for path, array, has_variable in (("master/config/settings.c", "config_fields", True), ("registry/protocol/pool_config.c", "pool_config_fields", False)):
         for key, field in docs.settings(path, array).items():
             entry = re.search(rf"^ {re.escape(key)}(?: |\n)((?:.+\n)+)", text, flags=re.M)
             assert entry, f"{key} is not described"

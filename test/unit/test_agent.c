@@ -1,4 +1,5 @@
 #include "common/json/json.h"
+#include "common/human_name.h"
 #include "registry/core/agent_command.h"
 #include "registry/core/pool.h"
 
@@ -124,10 +125,10 @@ START_TEST(test_has_one_name_for_people_when_asked_twice)
 {
         char first[64], second[64], small[4];
 
-        ck_assert_str_eq(agent_human_name(&agent->agent_id, first, sizeof first),
-                agent_human_name(&agent->agent_id, second, sizeof second));
-        ck_assert_str_eq(agent_human_name(&agent->agent_id, small, sizeof small), (first[3] = '\0', first));
-        ck_assert_str_eq(agent_human_name(&(struct id){ .b = { 0 } }, first, sizeof first), "Ada Abbott");
+        ck_assert_str_eq(human_name(&agent->agent_id, first, sizeof first),
+                human_name(&agent->agent_id, second, sizeof second));
+        ck_assert_str_eq(human_name(&agent->agent_id, small, sizeof small), (first[3] = '\0', first));
+        ck_assert_str_eq(human_name(&(struct id){ .b = { 0 } }, first, sizeof first), "Ada Abbott");
 }
 END_TEST
 
@@ -140,7 +141,7 @@ START_TEST(test_names_agents_differently_when_their_ids_differ)
                 struct id id = { .b = { [0] = (uint8_t)i, [15] = (uint8_t)(i + 64) } };
                 char name[64], *space;
 
-                space = strchr(agent_human_name(&id, name, sizeof name), ' ');
+                space = strchr(human_name(&id, name, sizeof name), ' ');
                 ck_assert_ptr_nonnull(space);
                 *space = '\0';
                 snprintf(names[i][0], sizeof names[i][0], "%s", name);

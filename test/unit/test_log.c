@@ -262,21 +262,6 @@ START_TEST(test_open_keeps_the_old_target_when_it_fails)
 }
 END_TEST
 
-START_TEST(test_level_parse_refuses_when_unknown)
-{
-        enum log_level level = LOG_ERROR;
-
-        ck_assert_int_eq(log_level_parse("verbose", &level), -EINVAL);
-        ck_assert_int_eq(log_level_parse("", &level), -EINVAL);
-        ck_assert_int_eq(log_level_parse("Info", &level), -EINVAL);
-        ck_assert_int_eq(level, LOG_ERROR);
-        ck_assert_int_eq(log_level_parse("debug", &level), 0);
-        ck_assert_int_eq(level, LOG_DEBUG);
-        ck_assert_int_eq(log_level_parse("error", &level), 0);
-        ck_assert_int_eq(level, LOG_ERROR);
-}
-END_TEST
-
 /* stderr becomes a full pipe, then an empty one, then one without a reader. */
 START_TEST(test_write_counts_lines_when_they_are_lost)
 {
@@ -444,7 +429,6 @@ int main(void)
         tcase_add_test(tcase, test_quote_cuts_whole_characters_when_the_buffer_is_small);
         tcase_add_test(tcase, test_reopen_writes_to_the_new_file_when_rotated);
         tcase_add_test(tcase, test_open_keeps_the_old_target_when_it_fails);
-        tcase_add_test(tcase, test_level_parse_refuses_when_unknown);
         tcase_add_test(tcase, test_write_counts_lines_when_they_are_lost);
         tcase_add_test(tcase, test_write_starts_a_new_line_when_the_last_was_torn);
         tcase_add_test(tcase, test_write_keeps_lines_whole_when_threads_share_the_log);

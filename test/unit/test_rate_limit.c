@@ -56,7 +56,6 @@ START_TEST(test_never_limits_when_there_is_no_rate)
         ck_assert_uint_eq(take_many(&bucket, &rule, 0, 1000), 1000);
         for (int i = 0; i < 1000; i++)
                 ck_assert_uint_eq(rate_limit_take(limit, &address, 0), 0);
-        ck_assert_uint_eq(rate_limit_addresses(limit), 0);
         rate_limit_free(limit);
 }
 END_TEST
@@ -82,7 +81,6 @@ START_TEST(test_counts_addresses_apart_but_not_those_of_one_network)
         ck_assert_uint_eq(rate_limit_take(limit, &c, SECOND), 0);
         ck_assert_uint_eq(rate_limit_take(limit, &d, SECOND), 1);
         ck_assert_uint_eq(rate_limit_take(limit, &e, SECOND), 0);
-        ck_assert_uint_eq(rate_limit_addresses(limit), 4);
         rate_limit_free(limit);
 }
 END_TEST
@@ -92,17 +90,15 @@ START_TEST(test_forgets_the_longest_unseen_when_full)
         const struct rate_limit_rule rule = { .per_second = 1, .burst = 1 };
         struct rate_limit *limit = rate_limit_new(&rule, 3);
         struct in6_addr address = parse("::ffff:10.0.0.0");
-        unsigned refused = 0, most = 0;
+        unsigned refused = 0;
 
         for (unsigned i = 0; i < 100000; i++) {
                 address.s6_addr[13] = (uint8_t)(i >> 16);
                 address.s6_addr[14] = (uint8_t)(i >> 8);
                 address.s6_addr[15] = (uint8_t)i;
                 refused += rate_limit_take(limit, &address, SECOND) != 0;
-                most = rate_limit_addresses(limit) > most ? rate_limit_addresses(limit) : most;
         }
         ck_assert_uint_eq(refused, 0);
-        ck_assert_uint_eq(most, 3);
         ck_assert_uint_eq(rate_limit_take(limit, &address, SECOND), 1); /* the last one is still known */
         address.s6_addr[15]--;
         ck_assert_uint_eq(rate_limit_take(limit, &address, SECOND), 1);

@@ -76,31 +76,24 @@ START_TEST(test_reads_back_each_name_when_parsed)
         static const char *const agents[] = { "starting", "idle", "busy", "stopping", "stopped", "failed", "terminated" };
         static const char *const workers[] = { "starting", "ready", "draining", "stale", "exited" };
         enum agent_state agent;
-        enum worker_state worker;
 
         for (int i = 1; i < AGENT_STATE_COUNT; i++) {
                 ck_assert_str_eq(agent_state_name((enum agent_state)i), agents[i - 1]);
                 ck_assert_int_eq(agent_state_parse(agents[i - 1], &agent), 0);
                 ck_assert_int_eq((int)agent, i);
         }
-        for (int i = 1; i < WORKER_STATE_COUNT; i++) {
+        for (int i = 1; i < WORKER_STATE_COUNT; i++)
                 ck_assert_str_eq(worker_state_name((enum worker_state)i), workers[i - 1]);
-                ck_assert_int_eq(worker_state_parse(workers[i - 1], &worker), 0);
-                ck_assert_int_eq((int)worker, i);
-        }
 }
 END_TEST
 
 START_TEST(test_refuses_names_when_unknown)
 {
         enum agent_state agent = AGENT_IDLE;
-        enum worker_state worker = WORKER_READY;
 
         ck_assert_int_eq(agent_state_parse("IDLE", &agent), -EINVAL);
         ck_assert_int_eq(agent_state_parse("", &agent), -EINVAL);
-        ck_assert_int_eq(worker_state_parse("idle", &worker), -EINVAL);
         ck_assert_int_eq((int)agent, AGENT_IDLE);
-        ck_assert_int_eq((int)worker, WORKER_READY);
         ck_assert_ptr_null(agent_state_name((enum agent_state)0));
         ck_assert_ptr_null(agent_state_name(AGENT_STATE_COUNT));
         ck_assert_ptr_null(worker_state_name(WORKER_STATE_COUNT));

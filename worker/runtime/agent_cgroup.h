@@ -3,7 +3,7 @@
 #ifndef WORKER_RUNTIME_AGENT_CGROUP_H
 #define WORKER_RUNTIME_AGENT_CGROUP_H
 #include "common/id.h"
-#include "registry/core/pool_config.h"
+#include "registry/protocol/pool_config.h"
 #include "registry/protocol/usage.h"
 
 /* Where a worker's agents have theirs, below base; the caller's to free(). NULL when that cannot be made (logged). */

@@ -2,7 +2,7 @@
  * Never blocks, never holds more than its bounds, does a bounded piece of work per wake-up. The program ignores SIGPIPE. */
 #ifndef WORKER_RUNTIME_AGENT_PIPES_H
 #define WORKER_RUNTIME_AGENT_PIPES_H
-#include "registry/core/pool_config.h"
+#include "registry/protocol/pool_config.h"
 #include "worker/runtime/agent_log.h"
 #include "worker/runtime/line_reader.h"
 

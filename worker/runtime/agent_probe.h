@@ -3,7 +3,7 @@
 #ifndef WORKER_RUNTIME_AGENT_PROBE_H
 #define WORKER_RUNTIME_AGENT_PROBE_H
 #include "common/id.h"
-#include "registry/core/pool_config.h"
+#include "registry/protocol/pool_config.h"
 
 #include <event2/event.h>
 

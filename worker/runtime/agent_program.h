@@ -2,7 +2,7 @@
 #ifndef WORKER_RUNTIME_AGENT_PROGRAM_H
 #define WORKER_RUNTIME_AGENT_PROGRAM_H
 #include "registry/protocol/command.h"
-#include "registry/core/pool_config.h"
+#include "registry/protocol/pool_config.h"
 #include "worker/runtime/agent_cgroup.h"
 #include "worker/runtime/limits.h"
 

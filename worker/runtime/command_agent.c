@@ -4,7 +4,7 @@
 #include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"
-#include "registry/core/agent_exit.h"
+#include "registry/protocol/agent_exit.h"
 
 #include <errno.h>
 #include <inttypes.h>

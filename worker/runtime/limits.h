@@ -1,7 +1,7 @@
 /* What a worker and its agents' programs may use, as far as the kernel keeps count per process (setrlimit(2)). */
 #ifndef WORKER_RUNTIME_LIMITS_H
 #define WORKER_RUNTIME_LIMITS_H
-#include "registry/core/pool_config.h"
+#include "registry/protocol/pool_config.h"
 #include "worker/runtime/launch.h"
 
 /* What programs begin with that their pool does not limit. */

@@ -2,7 +2,7 @@
 #ifndef WORKER_RUNTIME_RUNTIME_H
 #define WORKER_RUNTIME_RUNTIME_H
 #include "registry/protocol/command.h"
-#include "registry/core/pool_config.h"
+#include "registry/protocol/pool_config.h"
 #include "registry/protocol/usage.h"
 #include "worker/runtime/runtime_model.h"
 

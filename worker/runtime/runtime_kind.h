@@ -2,7 +2,7 @@
 #ifndef WORKER_RUNTIME_RUNTIME_KIND_H
 #define WORKER_RUNTIME_RUNTIME_KIND_H
 #include "common/timer.h"
-#include "registry/core/pool_config.h"
+#include "registry/protocol/pool_config.h"
 #include "registry/protocol/usage.h"
 #include "worker/runtime/jsonrpc_pending.h"
 #include "worker/runtime/runtime_model.h"

@@ -1,7 +1,7 @@
 /* What a master that retires leaves of a request with several agents to the one that goes on with it: for each which agent
  * it is, and by when the client is answered. */
-#ifndef MASTER_API_BEGUN_H
-#define MASTER_API_BEGUN_H
+#ifndef MASTER_CONTROL_BEGUN_H
+#define MASTER_CONTROL_BEGUN_H
 #include "common/id.h"
 #include "master/http/http.h"
 

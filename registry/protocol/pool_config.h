@@ -1,9 +1,8 @@
 /* The settings of one pool: read from the configuration file by the master, sent to each worker as JSON. */
-#ifndef REGISTRY_CORE_POOL_CONFIG_H
-#define REGISTRY_CORE_POOL_CONFIG_H
+#ifndef REGISTRY_PROTOCOL_POOL_CONFIG_H
+#define REGISTRY_PROTOCOL_POOL_CONFIG_H
 #include "common/id.h"
 #include "common/json/schema.h"
-#include "registry/core/breaker.h"
 
 enum pool_runtime { POOL_RUNTIME_COMMAND = 1, POOL_RUNTIME_MODULE };
 enum pool_placement { POOL_PACK = 1, POOL_SPREAD }; /* fullest worker with room first | emptiest first */
@@ -59,6 +58,13 @@ struct pool_worker_limits_config {
         int64_t memory_bytes, open_files;
 };
 
+struct breaker_config {
+        int64_t threshold;        /* so many failures … (0: it never opens) */
+        int64_t window_seconds;   /* … in this time open it … */
+        int64_t cooldown_seconds; /* … for this time */
+        bool auto_reset;          /* false: until an operator resets it */
+};
+
 struct pool_config {
         char *pool_name; /* the key in "pools"; owned */
         char *role_type;
@@ -95,9 +101,7 @@ extern const struct schema_field pool_config_fields[]; /* everything but pool_na
  * (argv for command, path for module, min <= max …). *ret_config is the caller's: pool_config_free. */
 int pool_config_read(const char *pool_name, const cJSON *settings, const char *prefix, struct pool_config **ret_config,
         struct schema_errors *errors);
-/* The same from what pool_config_print wrote; pointers begin at json. */
-int pool_config_from_json(const cJSON *json, struct pool_config **ret_config, struct schema_errors *errors);
 struct pool_config *pool_config_free(struct pool_config *config); /* NULL is fine; returns NULL */
-/* As JSON with "pool_name", readable by pool_config_from_json. NULL when out of memory. */
+/* As JSON with "pool_name": the settings are what pool_config_read reads. NULL when out of memory. */
 cJSON *pool_config_print(const struct pool_config *config, bool mask);
 #endif

@@ -1,6 +1,6 @@
 /* struct agent_exit (registry/protocol/command.h) as JSON: {"code", "signal", "reason"}; in envelopes, the store and the API. */
-#ifndef REGISTRY_CORE_AGENT_EXIT_H
-#define REGISTRY_CORE_AGENT_EXIT_H
+#ifndef REGISTRY_PROTOCOL_AGENT_EXIT_H
+#define REGISTRY_PROTOCOL_AGENT_EXIT_H
 #include "registry/protocol/command.h"
 
 cJSON *agent_exit_print(const struct agent_exit *exit); /* NULL when out of memory */

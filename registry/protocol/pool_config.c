@@ -1,4 +1,4 @@
-#include "registry/core/pool_config.h"
+#include "registry/protocol/pool_config.h"
 
 #include "common/json/json_raw.h"
 
@@ -351,21 +351,6 @@ int pool_config_read(const char *pool_name, const cJSON *settings, const char *p
                 pool_config_free(config);
         else
                 *ret_config = config;
-        return r;
-}
-
-int pool_config_from_json(const cJSON *json, struct pool_config **ret_config, struct schema_errors *errors)
-{
-        cJSON *settings = cJSON_Duplicate(json, true), *name;
-        int r = settings ? -EINVAL : -ENOMEM;
-
-        name = cJSON_DetachItemFromObjectCaseSensitive(settings, "pool_name");
-        if (cJSON_IsString(name))
-                r = pool_config_read(name->valuestring, settings, "", ret_config, errors);
-        else if (settings)
-                schema_fail(errors, "/pool_name", "is required, a string");
-        cJSON_Delete(name);
-        cJSON_Delete(settings);
         return r;
 }
 

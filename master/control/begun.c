@@ -1,4 +1,4 @@
-#include "master/api/begun.h"
+#include "master/control/begun.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-#include "registry/core/agent_exit.h"
+#include "registry/protocol/agent_exit.h"
 
 #include "common/json/json.h"
 
