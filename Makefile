@@ -1,11 +1,5 @@
-# make            everything, release with debug info      make check          unit tests and the simulator
-# make check-asan the same under ASan and UBSan            make check-valgrind unit tests under valgrind
-# make lint       static analysis, include directions      make fuzz           build the fuzzers (clang)
-# make model      spin searches the protocol               make mutate     the simulator sees deliberate breaks
-# make soak       50,000 cycles with faults
-# make install DESTDIR= PREFIX= SYSCONFDIR= UNITDIR=       make uninstall      the same directories; a changed configuration stays
-# make bench      see scripts/bench
-# User's CFLAGS, CPPFLAGS and LDFLAGS are appended to ours. WERROR=1 makes warnings errors.
+# "make help" lists the targets. User's CFLAGS, CPPFLAGS and LDFLAGS are appended to ours; WERROR=1 makes warnings errors,
+# V=1 shows the commands.
 
 VERSION  := 0.1.0
 PREFIX   ?= /usr/local
@@ -77,9 +71,13 @@ PROGRAMS := $(BUILD)/agentpoold $(BUILD)/agentpool
 EXAMPLES := $(BUILD)/example-agent $(BUILD)/example-module.so
 TOOLS    := $(BUILD)/loadgen $(BUILD)/malloc-fail.so
 
-.PHONY: all check check-asan check-valgrind model mutate soak lint lint-flags fuzz fuzz-programs man install uninstall version bench clean tests
-all: $(PROGRAMS) $(EXAMPLES) $(TOOLS)
-tests: all $(TESTS) $(BUILD)/sim
+.PHONY: all check check-asan check-valgrind model mutate soak lint lint-flags fuzz fuzz-programs man install uninstall version bench clean tests help compdb
+all: $(PROGRAMS) $(EXAMPLES) $(TOOLS) ## everything, release with debug info
+tests: all $(TESTS) $(BUILD)/sim ## … and what tests need
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+compdb: ## compile_commands.json, for editors and clang tools
+	$(Q)$(MAKE) --no-print-directory -Bn V=1 tests | scripts/compdb >compile_commands.json
 
 $(BUILD)/libagentpool.a: $(CORE_OBJ)
 	$(Q)rm -f $@
@@ -127,33 +125,33 @@ $(BUILD)/master/api/openapi.o: etc/openapi.json
 $(BUILD)/registry/redis/scripts.o: $(wildcard registry/redis/scripts/*.lua)
 $(BUILD)/sql/migrations.o: $(wildcard sql/migrations/*.sql sql/migrations/*/*.sql)
 
-check: tests
+check: tests ## unit tests and the simulator
 	scripts/check-units $(BUILD)
-check-asan:
+check-asan: ## the same under ASan and UBSan
 	$(MAKE) SANITIZE=address,undefined check
-check-valgrind: tests
+check-valgrind: tests ## unit tests under valgrind
 	VALGRIND=1 scripts/check-units $(BUILD)
-model:
+model: ## spin searches the protocol
 	scripts/model
-mutate: tests
+mutate: tests ## the simulator sees deliberate breaks
 	scripts/mutate
-soak: all
+soak: all ## 50,000 cycles with faults
 	scripts/soak
-lint:
+lint: ## static analysis, the rooms
 	scripts/lint
 lint-flags: # what scripts/lint compiles with, quoted for a shell
 	$(info $(ALL_CPPFLAGS) -iquote worker)
 	@:
 FUZZ_DIR ?= $(BUILD)/fuzz
 # libFuzzer wants clang and every source instrumented: CORE_SRC is compiled again below $(BUILD)/fuzz/obj.
-fuzz:
+fuzz: ## build the fuzzers (clang)
 	$(MAKE) BUILD=$(BUILD)/fuzz/obj CC=clang SANITIZE=fuzzer-no-link,address,undefined FUZZ_DIR=$(BUILD)/fuzz fuzz-programs
 fuzz-programs: $(patsubst test/fuzz/%.c,$(FUZZ_DIR)/%,$(wildcard test/fuzz/fuzz_*.c))
 $(FUZZ_DIR)/fuzz_%: $(BUILD)/test/fuzz/fuzz_%.o $(BUILD)/libagentpool.a
 	@mkdir -p $(@D)
 	$(call SAY,LINK)
 	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(ALL_LIBS)
-bench: all
+bench: all ## measure this build, see scripts/bench
 	scripts/bench
 
 # ---- installing ----
@@ -173,7 +171,7 @@ CONFIG      := $(SYSCONFDIR)/agentpool/agentpool.json
 MANUALS     := $(patsubst etc/man/%,$(BUILD)/man/%,$(wildcard etc/man/*.[1-8]))
 PLACE       := sed -e 's|/usr/sbin/|$(PREFIX)/sbin/|' -e 's|/etc/|$(SYSCONFDIR)/|' -e 's|/usr/lib/agentpool/|$(LIBDIR)/|' -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|'
 
-man: $(MANUALS)
+man: $(MANUALS) ## the manual pages
 $(BUILD)/man/%: etc/man/% $(wildcard etc/man/*.md) scripts/man $(BUILD)/agentpool
 	@mkdir -p $(@D)
 	$(call SAY,MAN)
@@ -197,19 +195,19 @@ INSTALLED := 755:$(BUILD)/agentpoold:$(PREFIX)/sbin/agentpoold 755:$(BUILD)/agen
 each_installed = for entry in $(INSTALLED); do IFS=: read -r mode file where <<<"$$entry"; $(1) || exit 1; done
 
 install uninstall: SHELL := /bin/bash
-install: all man
+install: all man ## DESTDIR= PREFIX= SYSCONFDIR= UNITDIR=
 	$(Q)$(call each_installed,install -D -m "$${mode#+}" "$$file" "$(DESTDIR)$$where" && \
 	  { [[ $$mode != +* ]] || $(PLACE) "$$file" >"$(DESTDIR)$$where"; })
 	$(Q)[ -e $(DESTDIR)$(CONFIG) ] || { install -D -m 0640 etc/agentpool.json $(DESTDIR)$(CONFIG) && \
 	  $(PLACE) etc/agentpool.json >$(DESTDIR)$(CONFIG); }
-uninstall:
+uninstall: ## the same directories; a changed configuration stays
 	$(Q)$(call each_installed,rm -f "$(DESTDIR)$$where")
 	$(Q)! $(PLACE) etc/agentpool.json | cmp -s - $(DESTDIR)$(CONFIG) || rm -f $(DESTDIR)$(CONFIG)
 	$(Q)for directory in $(LIBDIR) $(PREFIX)/include/agentpool $(DOCDIR) $(SYSCONFDIR)/agentpool; do \
 	  [ ! -d $(DESTDIR)$$directory ] || find $(DESTDIR)$$directory -depth -type d -empty -delete; done
 version:
 	@echo $(VERSION)
-clean:
+clean: ## remove what was built
 	rm -rf build
 
 -include $(shell find $(BUILD) -name '*.d' -type f 2>/dev/null)

@@ -108,7 +108,8 @@ const struct cli_command cli_commands[] = {
         { "message", "AGENT METHOD [PARAMS]", 2, 3, CLI_AGENT, NULL, message_options, "a JSON-RPC request to an agent",
                 "PARAMS is JSON, @FILE or - for standard input. Exit status 1 when the agent answers with an error.", cli_message },
         { "logs", "AGENT|POOL", 1, 1, CLI_TARGET, NULL, logs_options, "what agents printed to standard error",
-                "With -f it ends when the agent has ended, with status 1 unless that went well. Lines of a pool's agents begin with their names; with -f it follows those that there are.", cli_logs },
+                "With -f it ends when the agent has ended, with status 1 unless that went well. "
+                "Lines of a pool's agents begin with their names; with -f it follows those that there are.", cli_logs },
         { "events", "[AGENT|POOL]", 0, 1, CLI_TARGET, NULL, NULL, "what happens, as it happens",
                 "Of an agent also what it emits; it ends when the agent has ended, with status 1 unless that went well.", cli_events },
         { "restart", "AGENT…|POOL…", 1, -1, CLI_TARGET, NULL, NULL, "end agents and start them again; of a pool: all its agents", NULL, cli_restart },

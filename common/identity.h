@@ -14,6 +14,7 @@ struct identity {
         char home[256];                    /* "" when nothing says */
 };
 
-/* Of names or numbers (a number without a name has itself as its group, unless group says another); user NULL: who this process is. group NULL: that of user. 0, or -ENOENT with reason. */
+/* Of names or numbers (a number without a name has itself as its group, unless group says another); user NULL: who this
+ * process is. group NULL: that of user. 0, or -ENOENT with reason. */
 int identity_find(const char *user, const char *group, struct identity *ret_identity, char *reason, size_t size);
 #endif

@@ -1,7 +1,8 @@
 /* One line per event: a stable event name, then key=value. Values with spaces or quotes are quoted and escaped
  * by the writer's format: use LOG_Q for anything that came from outside. Safe to call from any thread; allocates
  * nothing, waits for nobody; a line that cannot be written (disk or pipe full, reader gone, file-size limit) is dropped and
- * counted in the next that can. The program ignores SIGPIPE and SIGXFSZ. As JSON, a pair becomes a member (digits a number), words without '=' become "message". */
+ * counted in the next that can. The program ignores SIGPIPE and SIGXFSZ. As JSON, a pair becomes a member (digits a
+ * number), words without '=' become "message". */
 #ifndef COMMON_LOG_H
 #define COMMON_LOG_H
 #include <stdbool.h>

@@ -69,7 +69,8 @@ struct store_backend {
 };
 
 /* Functions return 0; -EINVAL: the statement's own fault; -ENOSPC: disk full; -EROFS: read-only; -EBUSY: another daemon
- * has it; -ETIME: the lock on a row was not had in time (store_query_briefly); -EPROTO: the tables there are another application's; -ENOMEM; -EAGAIN: anything else that may pass.
+ * has it; -ETIME: the lock on a row was not had in time (store_query_briefly); -EPROTO: the tables there are another
+ * application's; -ENOMEM; -EAGAIN: anything else that may pass.
  * backend->connected tells whether the connection survived. */
 struct store_backend_class {
         const char *name;

@@ -57,7 +57,8 @@ static int save(const struct forker_config *config, const struct forker_table *t
         int previous, pid_t master_pid, pid_t redis_pid)
 {
         struct head head = { .version = VERSION, .head_size = sizeof head, .worker_size = sizeof *table->workers,
-                .worker_count = table->live, .master_pid = master_pid, .redis_pid = redis_pid, .lock = config->lock, .previous = previous, .at = clock_wall_ms(),
+                .worker_count = table->live, .master_pid = master_pid, .redis_pid = redis_pid, .lock = config->lock,
+                .previous = previous, .at = clock_wall_ms(),
                 .listener_count = config->listener_count, .retired = *retired };
         int r, state = memfd_create("agentpoold", MFD_CLOEXEC);
 

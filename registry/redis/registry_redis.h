@@ -86,7 +86,8 @@ int registry_withdraw(struct registry *registry, registry_cb cb, void *arg);
 /* --- worker ------------------------------------------------------------------------------------------------------ */
 /* Registers (again) with the agents that run here; what Redis has placed here besides stays and is listed by the next
  * heartbeat (revision 0). Of more than REGISTRY_PART_AGENTS, each part follows the answer to the one before; a new worker
- * is offered with the last. error: 0, -ESTALE reaped, -ENOENT the parts before are lost: begin again. Results per agent: 0, -ESTALE it belongs elsewhere: end it. Refused
+ * is offered with the last. error: 0, -ESTALE reaped, -ENOENT the parts before are lost: begin again. Results per agent: 0,
+ * -ESTALE it belongs elsewhere: end it. Refused
  * at once with -EINVAL when an agent's command is no spawn envelope. */
 int registry_register(struct registry *registry, const struct registry_process *process,
         const struct registry_agent *agents, size_t count, registry_reported_cb cb, void *arg);
