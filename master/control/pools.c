@@ -71,7 +71,7 @@ struct pools *pools_free(struct pools *pools)
 {
         if (!pools)
                 return NULL;
-        for (size_t i = 0; i < pools->count; i++) {
+        for (size_t i = 0; pools->list && i < pools->count; i++) {
                 pool_free(pools->list[i].rules);
                 free(pools->list[i].confirms);
         }
