@@ -7,12 +7,15 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#define PF_EXITING 0x4 /* of the kernel's include/linux/sched.h, which programs do not see */
+
 int proc_stat(pid_t pid, struct proc_stat *ret_stat)
 {
         char path[64], line[1024];
         const char *p = NULL;
         struct proc_stat stat = { 0 };
         unsigned long long cpu[4];
+        unsigned flags;
         FILE *file;
         int n = 0;
 
@@ -23,12 +26,13 @@ int proc_stat(pid_t pid, struct proc_stat *ret_stat)
         if (fgets(line, sizeof line, file))
                 p = strrchr(line, ')');
         fclose(file);
-        /* After the name: state parent group session, 7 more, 4 times, 4 more, start, size, resident. */
+        /* After the name: state parent group session, 2 more, flags, 4 more, 4 times, 4 more, start, size, resident. */
         if (!p || sscanf(p, ") %c %d %*d %d%n", &stat.state, &stat.parent, &stat.session, &n) != 3)
                 return -ESRCH;
-        if (sscanf(p + n, "%*s %*s %*s %*s %*s %*s %*s %llu %llu %llu %llu %*s %*s %*s %*s %llu %*s %llu", &cpu[0], &cpu[1],
-                    &cpu[2], &cpu[3], &stat.started, &stat.rss_pages) != 6)
+        if (sscanf(p + n, "%*s %*s %u %*s %*s %*s %*s %llu %llu %llu %llu %*s %*s %*s %*s %llu %*s %llu", &flags, &cpu[0],
+                    &cpu[1], &cpu[2], &cpu[3], &stat.started, &stat.rss_pages) != 7)
                 return -ESRCH;
+        stat.exiting = flags & PF_EXITING;
         stat.cpu_ticks = cpu[0] + cpu[1] + cpu[2] + cpu[3];
         *ret_stat = stat;
         return 0;

@@ -1,12 +1,14 @@
 /* What /proc says of one process. */
 #ifndef COMMON_PROC_H
 #define COMMON_PROC_H
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 struct proc_stat {
         char state;                 /* 'R', 'S', 'Z', … */
         pid_t parent, session;
+        bool exiting;               /* it runs no program any more, and is a zombie soon */
         unsigned long long cpu_ticks; /* its own and of its children that it has reaped */
         unsigned long long rss_pages;
         unsigned long long started; /* clock ticks after boot: with the pid, this process and no other */

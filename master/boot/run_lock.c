@@ -32,7 +32,7 @@ static int name_holder(const char *path, int fd, char *reason, size_t size)
         if (read(fd, holder, sizeof holder - 1) < 0)
                 holder[0] = '\0';
         if (sscanf(holder, "%d%*[^\n]\nstarted %llu", &pid, &started) == 2 &&
-                (proc_stat(pid, &stat) < 0 || stat.state == 'Z' || stat.started != started)) {
+                (proc_stat(pid, &stat) < 0 || stat.exiting || stat.started != started)) {
                 snprintf(reason, size, "%s is still held by what the agentpoold with pid %d left behind when it was killed: "
                         "end that (fuser %s), or use another run_dir", path, pid, path);
                 return -EINPROGRESS;

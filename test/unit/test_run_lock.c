@@ -1,8 +1,10 @@
 #include "common/fd.h"
+#include "common/proc.h"
 #include "master/boot/run_lock.h"
 
 #include <check.h>
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,6 +105,52 @@ START_TEST(test_is_in_progress_when_a_child_outlives_the_holder)
 }
 END_TEST
 
+/* Somebody else keeps the lock, and its holder cannot finish its exit: the first process of a PID namespace waits there
+ * until its last one, which is a child of a process outside, was reaped. */
+START_TEST(test_is_in_progress_when_the_holder_is_on_its_way_out)
+{
+        int fd = -1, second = -1, tell[2], gate[2], status;
+        struct proc_stat stat = { 0 };
+        pid_t outside, first;
+        char text[100];
+
+        ck_assert_int_eq(pipe(tell), 0);
+        ck_assert_int_eq(pipe(gate), 0);
+        outside = fork();
+        if (outside == 0) {
+                close(gate[1]);
+                if (unshare(geteuid() == 0 ? CLONE_NEWPID : CLONE_NEWUSER | CLONE_NEWPID) < 0)
+                        _exit(1);
+                for (int i = 0; i < 2; i++) {
+                        pid_t pid = fork();
+
+                        if (pid == 0)
+                                _exit(read(gate[0], text, 1) == 0 ? 0 : 1);
+                        if (i == 0)
+                                first = pid;
+                }
+                _exit(write(tell[1], &first, sizeof first) == sizeof first && read(gate[0], text, 1) == 0 ? 0 : 1);
+        }
+        close(tell[1]);
+        ck_assert_int_eq(read(tell[0], &first, sizeof first), sizeof first);
+        ck_assert_int_eq(proc_stat(first, &stat), 0);
+        ck_assert_int_eq(run_lock_take(path, &fd, reason, sizeof reason), 0);
+        snprintf(text, sizeof text, "%d, listening on x\nstarted %llu\n", first, stat.started);
+        ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+        ck_assert_int_eq(run_lock_take(path, &second, reason, sizeof reason), -EBUSY);
+        ck_assert_int_eq(kill(first, SIGKILL), 0);
+        while (run_lock_take(path, &second, reason, sizeof reason) == -EBUSY)
+                usleep(1000);
+        ck_assert_int_eq(proc_stat(first, &stat), 0);
+        ck_assert_int_ne(stat.state, 'Z'); /* it was seen before its end */
+        ck_assert_int_eq(run_lock_take(path, &second, reason, sizeof reason), -EINPROGRESS);
+        close(gate[1]);
+        ck_assert_int_eq(waitpid(outside, &status, 0), outside);
+        ck_assert_int_eq(status, 0);
+        run_lock_drop(path, fd);
+}
+END_TEST
+
 START_TEST(test_explains_when_the_directory_is_missing)
 {
         int fd = -1;
@@ -153,6 +201,7 @@ int main(void)
         tcase_add_test(all, test_leaves_no_file_when_dropped);
         tcase_add_test(all, test_is_free_when_the_holder_was_killed);
         tcase_add_test(all, test_is_in_progress_when_a_child_outlives_the_holder);
+        tcase_add_test(all, test_is_in_progress_when_the_holder_is_on_its_way_out);
         tcase_add_test(all, test_explains_when_the_directory_is_missing);
         tcase_add_test(all, test_has_one_holder_when_many_come_and_go);
         suite_add_tcase(suite, all);
