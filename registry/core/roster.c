@@ -7,11 +7,11 @@
 
 /* What ended here lately must not start again under the same epoch: a command may come twice, or late, or from a
  * listing older than the end. */
-#define GRAVES 128
+#define TOMBSTONES 128
 
 enum { TODO_START = 1, TODO_STOP = 2, TODO_REPORT = 4, TODO_FORGET = 8 };
 
-struct grave {
+struct tombstone {
         struct id agent_id;
         uint64_t epoch;
 };
@@ -28,8 +28,8 @@ struct roster {
         struct hosted *forgotten;  /* shown as forgotten: freed at the next action */
         TAILQ_HEAD(, hosted) todo; /* by hosted.link */
         STAILQ_HEAD(, denial) denials;
-        struct grave graves[GRAVES];
-        unsigned next_grave;
+        struct tombstone tombstones[TOMBSTONES];
+        unsigned next_tombstone;
 };
 
 struct roster *roster_new(unsigned max_agents)
@@ -86,26 +86,26 @@ struct roster *roster_free(struct roster *roster)
         return NULL;
 }
 
-/* --- graves ------------------------------------------------------------------------------------------------------- */
+/* --- tombstones --------------------------------------------------------------------------------------------------- */
 
-static struct grave *grave_find(struct roster *roster, const struct id *agent_id)
+static struct tombstone *tombstone_find(struct roster *roster, const struct id *agent_id)
 {
-        for (unsigned i = 0; i < GRAVES; i++)
-                if (roster->graves[i].epoch && id_equal(&roster->graves[i].agent_id, agent_id))
-                        return &roster->graves[i];
+        for (unsigned i = 0; i < TOMBSTONES; i++)
+                if (roster->tombstones[i].epoch && id_equal(&roster->tombstones[i].agent_id, agent_id))
+                        return &roster->tombstones[i];
         return NULL;
 }
 
-static void bury(struct roster *roster, const struct id *agent_id, uint64_t epoch)
+static void tombstone_set(struct roster *roster, const struct id *agent_id, uint64_t epoch)
 {
-        struct grave *grave = grave_find(roster, agent_id);
+        struct tombstone *tombstone = tombstone_find(roster, agent_id);
 
-        if (!grave) {
-                grave = &roster->graves[roster->next_grave++ % GRAVES];
-                *grave = (struct grave){ .agent_id = *agent_id };
+        if (!tombstone) {
+                tombstone = &roster->tombstones[roster->next_tombstone++ % TOMBSTONES];
+                *tombstone = (struct tombstone){ .agent_id = *agent_id };
         }
-        if (epoch > grave->epoch)
-                grave->epoch = epoch;
+        if (epoch > tombstone->epoch)
+                tombstone->epoch = epoch;
 }
 
 /* --- actions ------------------------------------------------------------------------------------------------------ */
@@ -134,7 +134,7 @@ static void want_report(struct roster *roster, struct hosted *hosted)
 
 static void forget(struct roster *roster, struct hosted *hosted)
 {
-        bury(roster, &hosted->agent_id, hosted->epoch);
+        tombstone_set(roster, &hosted->agent_id, hosted->epoch);
         HASH_DEL(roster->agents, hosted);
         want(roster, hosted, 0);
         hosted->todo = TODO_FORGET;
@@ -159,7 +159,7 @@ static int deny(struct roster *roster, const struct command *command, const char
         denial->action = (struct roster_action){ .type = ROSTER_DENY, .agent_id = command->agent_id,
                 .command_id = command->command_id, .epoch = command->epoch, .detail = detail };
         STAILQ_INSERT_TAIL(&roster->denials, denial, link);
-        bury(roster, &command->agent_id, command->epoch);
+        tombstone_set(roster, &command->agent_id, command->epoch);
         return 0;
 }
 
@@ -297,7 +297,7 @@ static int replace(struct roster *roster, struct hosted *hosted, struct command 
 static int take_spawn(struct roster *roster, struct command *command)
 {
         struct hosted *hosted = roster_find(roster, &command->agent_id);
-        const struct grave *grave = grave_find(roster, &command->agent_id);
+        const struct tombstone *tombstone = tombstone_find(roster, &command->agent_id);
 
         if (hosted && hosted->epoch == command->epoch) {
                 if (hosted->state == HOSTED_RUNNING)
@@ -307,7 +307,7 @@ static int take_spawn(struct roster *roster, struct command *command)
         if (hosted && hosted->epoch > command->epoch)
                 return 0;
         /* Also an older one: the registry may have placed it here late, and its slot is free once it hears so. */
-        if (grave && grave->epoch >= command->epoch)
+        if (tombstone && tombstone->epoch >= command->epoch)
                 return deny(roster, command, "it ended here already under this epoch");
         if (roster->obeys && !id_equal(&roster->master_id, &command->master_id))
                 return deny(roster, command, "its master is gone, and the next has been told what runs here");
@@ -329,7 +329,7 @@ static int take_terminate(struct roster *roster, struct command *command)
         if (hosted->epoch > command->epoch)
                 return 0;
         if (hosted->epoch < command->epoch) { /* of a spawn that came never, or waits: answered when sent again */
-                bury(roster, &command->agent_id, command->epoch);
+                tombstone_set(roster, &command->agent_id, command->epoch);
                 if (hosted->next && hosted->next->epoch <= command->epoch) {
                         command_free(hosted->next);
                         hosted->next = NULL;

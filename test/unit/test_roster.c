@@ -295,7 +295,7 @@ START_TEST(test_denies_repeat_when_it_ended_here)
         expect("F");
         spawn(1, 1);
         expect("D");
-        for (uint8_t i = 0; i < 200; i++) { /* old graves make room for new ones */
+        for (uint8_t i = 0; i < 200; i++) { /* old tombstones make room for new ones */
                 terminate((uint8_t)(i + 50), 1, false);
                 turn();
         }
