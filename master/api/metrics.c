@@ -98,7 +98,7 @@ static void print_pool_families(FILE *out, const struct master *master, const st
         family(out, "agentpool_pool_degraded", "gauge", "1 while a breaker of the pool is not closed, or Redis is away.");
         for (size_t i = 0; i < pools_count(master->pools); i++)
                 fprintf(out, "agentpool_pool_degraded{pool=\"%s\"} %d\n", pools_at(master->pools, i)->config->pool_name,
-                        stats[i].degraded || master->mode.degraded);
+                        stats[i].tripped || master->mode.degraded);
 }
 
 static void print_breakers(FILE *out, const struct master *master)

@@ -197,9 +197,9 @@ cJSON *api_pool_print(const struct master *master, const struct master_pool *poo
         r = r ? r : json_add_item(tree, "manager_uptime_seconds",
                             cJSON_CreateNumber((double)((clock_wall_ms() - pool->created_at) / 1000)));
         r = r ? r : json_add_bool(tree, "draining", stats.held);
-        r = r ? r : json_add_bool(tree, "degraded", stats.degraded || away);
-        if (stats.degraded || away)
-                r = r ? r : json_add_string(tree, "degraded_reason", stats.degraded ? stats.reason : away);
+        r = r ? r : json_add_bool(tree, "degraded", stats.tripped || away);
+        if (stats.tripped || away)
+                r = r ? r : json_add_string(tree, "degraded_reason", stats.tripped ? stats.reason : away);
         r = r ? r : add_breakers(tree, pool->rules);
         if (stats.rollout.state != ROLLOUT_NONE)
                 r = r ? r : add_rollout(tree, &stats.rollout);

@@ -112,7 +112,7 @@ static cJSON *print_pools(const struct master *master)
                 pool_stats(pool->rules, &stats);
                 json_add_integer(item, "agents", stats.agents);
                 json_add_integer(item, "workers", stats.workers_ready);
-                json_add_bool(item, "degraded", stats.degraded || master->mode.degraded);
+                json_add_bool(item, "degraded", stats.tripped || master->mode.degraded);
                 json_add_item(tree, pool->config->pool_name, item);
         }
         return tree;

@@ -309,7 +309,7 @@ void pool_stats(const struct pool *pool, struct pool_stats *ret_stats)
                 .spawns_failed = pool->spawns_failed,
                 .idle_ends = pool->idle_ends,
                 .held = pool->held,
-                .degraded = workers->state != BREAKER_CLOSED || agents->state != BREAKER_CLOSED,
+                .tripped = workers->state != BREAKER_CLOSED || agents->state != BREAKER_CLOSED,
                 .rollout = pool->rollout,
         };
         memcpy(ret_stats->by_state, pool->by_state, sizeof pool->by_state);

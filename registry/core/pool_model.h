@@ -111,7 +111,7 @@ struct pool_stats {
         uint64_t workers_spawned, workers_terminated, spawns_ok, spawns_failed;
         uint64_t idle_ends;        /* agents ended because they were idle */
         bool held;                 /* pool_hold */
-        bool degraded;             /* a breaker is not closed; see reason */
+        bool tripped;              /* a breaker is not closed; see reason */
         char reason[192];
         struct pool_rollout rollout;
 };

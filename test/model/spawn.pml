@@ -92,7 +92,7 @@ bool hung[WORKERS], registered[WORKERS], welcome[WORKERS], draining[WORKERS];
 #define RUNNING 1
 #define STOPPING 2
 #define OVER 3                            /* ended, not reported */
-byte host[AGENTS * WORKERS], host_epoch[AGENTS * WORKERS], host_next[AGENTS * WORKERS], grave[AGENTS * WORKERS];
+byte host[AGENTS * WORKERS], host_epoch[AGENTS * WORKERS], host_next[AGENTS * WORKERS], tombstone[AGENTS * WORKERS];
 bool reported[AGENTS * WORKERS], fenced[AGENTS * WORKERS];
 /* What `ready` says, on its way: epochs, and by whom it was asked for. */
 byte said[AGENTS * WORKERS];
@@ -162,7 +162,7 @@ inline begin(e) { /* an agent starts: the moment of truth */
 
 inline forget_hosted() {
 #ifndef BREAK_NO_GRAVE
-        grave[PAIR] = (host_epoch[PAIR] > grave[PAIR] -> host_epoch[PAIR] : grave[PAIR]);
+        tombstone[PAIR] = (host_epoch[PAIR] > tombstone[PAIR] -> host_epoch[PAIR] : tombstone[PAIR]);
 #endif
         host[PAIR] = EMPTY; host_epoch[PAIR] = 0; reported[PAIR] = false; fenced[PAIR] = false
 }
@@ -195,21 +195,21 @@ inline report_end(e) {
         && ((reg_place[a] == w && reg_epoch[a] == e) || (master && place[a] == w && epoch[a] == e)))
 
 inline deny(e) {
-        grave[PAIR] = (e > grave[PAIR] -> e : grave[PAIR]);
+        tombstone[PAIR] = (e > tombstone[PAIR] -> e : tombstone[PAIR]);
         report_end(e)
 }
 
 /* The command of a spawn matters here. */
-#define FRESH(e) (e > grave[PAIR] && (host[PAIR] == EMPTY || host_epoch[PAIR] < e) && host_next[PAIR] < e)
+#define FRESH(e) (e > tombstone[PAIR] && (host[PAIR] == EMPTY || host_epoch[PAIR] < e) && host_next[PAIR] < e)
 #ifdef BREAK_OBEY_THE_DEAD
 #define REFUSES(age) false
 #else
 #define REFUSES(age) (obeys[w] && age >= obeys[w])
 #endif
 #ifdef BREAK_OLD_GRAVE
-#define IS_BURIED(e) (e == grave[PAIR])
+#define IS_BURIED(e) (e == tombstone[PAIR])
 #else
-#define IS_BURIED(e) (e <= grave[PAIR])
+#define IS_BURIED(e) (e <= tombstone[PAIR])
 #endif
 #define SPAWN_MATTERS(e) (FRESH(e) || (IS_BURIED(e) && host[PAIR] == EMPTY && DENIED_MATTERS(e)) \
         || (host[PAIR] == RUNNING && host_epoch[PAIR] == e && reported[PAIR] && !(spawned[PAIR] & BIT(e)) \
@@ -220,14 +220,14 @@ inline take_spawn(e, age) {
         :: REFUSES(age) && FRESH(e) -> deny(e)
         :: host[PAIR] != EMPTY && host_epoch[PAIR] == e -> reported[PAIR] = false
         :: IS_BURIED(e) && host[PAIR] == EMPTY -> deny(e)
-        :: !REFUSES(age) && e > grave[PAIR] && host[PAIR] != EMPTY && host_epoch[PAIR] < e ->
+        :: !REFUSES(age) && e > tombstone[PAIR] && host[PAIR] != EMPTY && host_epoch[PAIR] < e ->
                 host_next[PAIR] = e;
                 fence();
                 if
                 :: host[PAIR] == OVER -> forget_hosted(); begin(e)
                 :: else
                 fi
-        :: !REFUSES(age) && e > grave[PAIR] && host[PAIR] == EMPTY ->
+        :: !REFUSES(age) && e > tombstone[PAIR] && host[PAIR] == EMPTY ->
                 count_live(w);
                 if
                 :: n >= SLOTS || draining[w] -> n = 0; deny(e)
@@ -237,15 +237,15 @@ inline take_spawn(e, age) {
         fi
 }
 
-#define TERMINATE_MATTERS(e) ((host[PAIR] == EMPTY && (grave[PAIR] < e || DENIED_MATTERS(e))) \
-        || (host[PAIR] != EMPTY && host_epoch[PAIR] < e && grave[PAIR] < e) \
+#define TERMINATE_MATTERS(e) ((host[PAIR] == EMPTY && (tombstone[PAIR] < e || DENIED_MATTERS(e))) \
+        || (host[PAIR] != EMPTY && host_epoch[PAIR] < e && tombstone[PAIR] < e) \
         || (host[PAIR] == RUNNING && host_epoch[PAIR] == e))
 
 inline take_terminate(e) {
         if
         :: host[PAIR] == EMPTY -> deny(e)
         :: host[PAIR] != EMPTY && host_epoch[PAIR] < e ->
-                grave[PAIR] = e;
+                tombstone[PAIR] = e;
                 host_next[PAIR] = (host_next[PAIR] <= e -> 0 : host_next[PAIR]);
                 fence()
         :: host[PAIR] == RUNNING && host_epoch[PAIR] == e -> host[PAIR] = STOPPING
@@ -660,7 +660,7 @@ end:    do
                 registered[w] = false; draining[w] = false; hung[w] = false; saying[w] = false; welcome[w] = false;
                 said_to_dead[w] = false; obeys[w] = 0;
                 for (a : 0 .. AGENTS - 1) {
-                        host[PAIR] = EMPTY; host_epoch[PAIR] = 0; host_next[PAIR] = 0; grave[PAIR] = 0; said[PAIR] = 0;
+                        host[PAIR] = EMPTY; host_epoch[PAIR] = 0; host_next[PAIR] = 0; tombstone[PAIR] = 0; said[PAIR] = 0;
                         reported[PAIR] = false; fenced[PAIR] = false; spawn[PAIR] = 0; terminate[PAIR] = 0; evict[PAIR] = 0;
                         stale[PAIR] = 0; older[PAIR] = 0
                 }

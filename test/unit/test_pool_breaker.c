@@ -44,7 +44,7 @@ START_TEST(test_forks_nothing_while_the_breaker_is_open)
         ck_assert_str_eq(reason_of(POOL_E_BREAKER),
                 "the pool's breaker for workers is open for 10 s more: fork: Resource temporarily unavailable");
         pool_stats(pool, &stats);
-        ck_assert(stats.degraded);
+        ck_assert(stats.tripped);
         ck_assert_str_eq(stats.reason, "workers do not start: fork: Resource temporarily unavailable");
         config.min_workers = 2;
         wait_until(now + 9999);
@@ -200,7 +200,7 @@ START_TEST(test_starts_nothing_when_agents_did_not_start)
         ck_assert_int_eq(act('A')->error, POOL_E_START); /* it has its own answer */
         ck_assert_str_eq(reason_of(POOL_E_BREAKER), "the pool's breaker for agents is open for 10 s more: no such file");
         pool_stats(pool, &stats);
-        ck_assert(stats.degraded);
+        ck_assert(stats.tripped);
         ck_assert_str_eq(stats.reason, "agents do not stay: no such file");
 }
 END_TEST

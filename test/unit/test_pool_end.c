@@ -83,7 +83,7 @@ START_TEST(test_tries_on_for_an_agent_that_exists_when_nothing_is_left_to_start_
         ck_assert_uint_eq(agent_at(&id)->restarts, 1);
         ck_assert_str_eq(agent_at(&id)->last_exit->reason, "no process for it");
         pool_stats(pool, &stats);
-        ck_assert(!stats.degraded);
+        ck_assert(!stats.tripped);
 }
 END_TEST
 
